@@ -1,0 +1,48 @@
+"""Kedro's commands, of which ``run`` says in one line what was wrong with its input."""
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+from kedro.config import MissingConfigException
+from kedro.framework.cli.project import run as kedro_run
+from kedro.io import DatasetError
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from unlearnable.errors import InputError
+
+WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError)
+
+
+def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let ``command`` end with one line where its input was wrong; any other error keeps its traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except WRONG_INPUT as error:
+            raise click.ClickException(" ".join(str(_first(error)).split())) from error
+
+    return run
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the InputError that ``error`` was raised from, or the error itself."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__
+    return cause or error
+
+
+@click.group()
+def cli() -> None:
+    """Commands of this project."""
+
+
+run = copy.copy(kedro_run)
+run.callback = _in_one_line(kedro_run.callback)
+cli.add_command(run)

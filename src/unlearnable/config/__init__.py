@@ -1,0 +1,1 @@
+"""How parameters become paths, recipes and checks."""

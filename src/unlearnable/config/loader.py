@@ -1,0 +1,64 @@
+"""A configuration loader whose catalog paths may name parameters and recipes.
+
+``${param:poison}`` is a parameter as the run sees it, ``${recipe:craft_poison}`` the hash of all that decides that
+stage's bytes, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
+"""
+
+from typing import Any
+
+from kedro.config import MissingConfigException, OmegaConfigLoader
+from omegaconf import OmegaConf
+
+from unlearnable.config.recipe import STAGES, recipe_hash
+from unlearnable.errors import InputError
+from unlearnable.register import nearest
+
+
+class RecipeConfigLoader(OmegaConfigLoader):
+    """OmegaConfigLoader with the resolvers ``param``, ``recipe`` and ``dataset`` bound to itself."""
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the configuration of that kind, as Kedro does; parameters are completed by ``_completed``."""
+        # Resolvers are global to OmegaConf: another session of this process may have put its own in their place.
+        for name, resolver in {"param": self._param, "recipe": self._recipe, "dataset": self._dataset}.items():
+            OmegaConf.register_new_resolver(name, resolver, replace=True)
+        self._require_environment()
+        found = super().__getitem__(key)
+        return self._completed(found) if key == "parameters" else found
+
+    def _require_environment(self) -> None:
+        known = sorted(path.rsplit("/", 1)[-1] for path in self._fs.ls(self.conf_source, detail=False) if self._fs.isdir(path))
+        if self._protocol == "file" and self.env is not None and self.env not in known:
+            raise InputError(f"unknown environment '{self.env}'; known: {', '.join(known)}{nearest(self.env, known)}")
+
+    def _completed(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return parameters with the training recipe of the chosen model, and with what DERIVED names."""
+        train = dict(parameters.get("train") or {})
+        by_model = train.pop("by_model", None) or {}
+        from_command_line = {k: v for k, v in ((self.runtime_params or {}).get("train") or {}).items() if k != "by_model"}
+        of_model = by_model.get(str(parameters.get("model"))) or {}
+        merged = OmegaConf.to_container(OmegaConf.merge(train, of_model, from_command_line))
+        parameters = {**parameters, "train": merged}
+        raw_images = self._raw_images()
+        hashes = {stage: recipe_hash(stage, parameters, raw_images) for stage in STAGES}
+        return parameters | {"dataset": self._dataset(), "recipe": hashes}
+
+    def _raw_images(self) -> dict[str, Any]:
+        """Return the catalog entry of the dataset, unresolved: reading the whole catalog would ask for this entry again."""
+        base, environment, *_ = self._read_raw_config("catalog")
+        for config in (*environment.values(), *base.values()):
+            if "raw_images" in config:
+                return OmegaConf.to_container(config["raw_images"], resolve=False)  # type: ignore[return-value]
+        raise MissingConfigException("catalog: expected an entry 'raw_images', the dataset; got none")
+
+    def _param(self, name: str) -> Any:
+        value: Any = self["parameters"]
+        for part in name.split("."):
+            value = value[part]
+        return value
+
+    def _recipe(self, stage: str) -> str:
+        return str(self._param(f"recipe.{stage}"))
+
+    def _dataset(self) -> str:
+        return str(self._raw_images()["name"]).lower()

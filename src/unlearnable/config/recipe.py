@@ -1,0 +1,57 @@
+"""Which parameters decide the bytes of which artifact, and the hash that names them.
+
+A recipe is every setting that decides a result, seeds included. Its hash stands in the path of the result, so a changed
+parameter is never answered with an old result, and settings that cannot change the bytes (device, threads, paths) are
+left out. The precision ``auto`` follows the device; what it came to is measured and recorded with the result.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+FORMAT = 1  # raise where the same parameters would give other bytes: a new recipe, or a new file format
+
+Parameters = Mapping[str, Any]
+PLACES = ("metadata", "path", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
+
+DERIVED = ("dataset", "recipe")  # what the loader adds to the parameters
+
+# Each stage: the stages before it, and the parameters of its own.
+STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "ingest": ((), ("raw_images", "ingest")),
+    "craft_poison": (("ingest",), ("seed", "poison", "craft")),
+    "orthogonal_projection": (("craft_poison",), ("seed", "recovery", "recover")),
+    "train_clean": (("ingest",), ("seed", "model", "train")),
+    "train_poisoned": (("craft_poison",), ("seed", "model", "train")),
+    "train_recovered": (("orthogonal_projection",), ("seed", "model", "train")),
+    "evaluate": (("train_clean", "train_poisoned", "train_recovered"), ()),
+}
+
+
+def recipe(stage: str, parameters: Parameters, raw_images: Parameters) -> dict[str, Any]:
+    """Return every setting that decides the bytes of ``stage``.
+
+    Args:
+        stage: one of STAGES.
+        parameters: as the run sees them, command line included.
+        raw_images: the catalog entry of the dataset, unresolved.
+    """
+    before, own = STAGES[stage]
+    settings: dict[str, Any] = {}
+    for earlier in before:
+        settings |= recipe(earlier, parameters, raw_images)
+    known = {**parameters, **_chosen(parameters), "raw_images": {k: v for k, v in raw_images.items() if k not in PLACES}}
+    return settings | {name: known.get(name) for name in own}
+
+
+def _chosen(parameters: Parameters) -> dict[str, Any]:
+    """Return the settings of the poison and of the recovery that were chosen: those of the others decide nothing."""
+    poison, recovery = str(parameters.get("poison")), str(parameters.get("recovery"))
+    return {"craft": (parameters.get("craft") or {}).get(poison), "recover": (parameters.get("recover") or {}).get(recovery)}
+
+
+def recipe_hash(stage: str, parameters: Parameters, raw_images: Parameters) -> str:
+    """Return the first 12 hexadecimal digits of the SHA-256 of the recipe of ``stage``."""
+    content = {"format": FORMAT, "stage": stage, "recipe": recipe(stage, parameters, raw_images)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -1,0 +1,111 @@
+"""Checks of all parameters before anything runs.
+
+Names, types, defaults and ranges of settings are read from the signatures of the functions and dataclasses that take
+them, so a new poison brings its own check along.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from unlearnable.config.recipe import DERIVED
+from unlearnable.errors import InputError
+from unlearnable.models import MODELS
+from unlearnable.poisons import POISONS
+from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, Range
+from unlearnable.recoveries import RECOVERIES
+from unlearnable.register import nearest
+from unlearnable.training import TrainingRecipe
+from unlearnable.training.device import choose_device
+
+GIVEN_BY_THE_RUN = ("seed", "device")  # arguments of recipes that are no settings of their own
+LARGEST_SEED = 2**32 - 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def settings_of(function: Callable[..., Any], **more: Any) -> type[BaseModel]:
+    """Return a pydantic model of the keyword-only settings of ``function`` (or dataclass), and of ``more``."""
+    fields = dict(more)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in GIVEN_BY_THE_RUN:
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (_pydantic_type(parameter.annotation), default if not callable(default) else None)
+    return create_model(f"settings of {function.__name__}", __base__=_Strict, **fields)
+
+
+def _pydantic_type(annotation: Any) -> Any:
+    if is_dataclass(annotation):
+        return settings_of(annotation)  # type: ignore[arg-type]
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    kind, *notes = get_args(annotation)
+    limits = [Field(**asdict(note)) for note in notes if isinstance(note, Range)]
+    return Annotated[kind, *limits]
+
+
+class _Ingest(_Strict):
+    train_size: Annotated[int, Field(ge=1)] | None
+    test_size: Annotated[int, Field(ge=1)] | None
+    subset_seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+
+
+def _all_parameters() -> type[BaseModel]:
+    blocks = {name: create_model(name, __base__=_Strict, **fields) for name, fields in {
+        "craft": {name: (settings_of(make), {}) for name, make in POISONS.items()},
+        "recover": {name: (settings_of(make), {}) for name, make in RECOVERIES.items()},
+    }.items()}
+    return create_model(
+        "parameters",
+        __base__=_Strict,
+        poison=(str, ...),
+        recovery=(str, ...),
+        model=(str, ...),
+        seed=(Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...),
+        data_root=(str, ...),
+        device=(str, ...),
+        threads=(Annotated[int, Field(**asdict(AT_LEAST_ONE))] | None, ...),
+        ingest=(_Ingest, ...),
+        craft=(blocks["craft"], ...),
+        recover=(blocks["recover"], ...),
+        train=(settings_of(TrainingRecipe, keep_checkpoints=(Annotated[int, Field(**asdict(NON_NEGATIVE))], ...)), ...),
+    )
+
+
+def check(parameters: Mapping[str, Any]) -> None:
+    """Check every parameter of a run.
+
+    Raises:
+        InputError: one line that names each parameter that is wrong, what was expected and what came.
+    """
+    given = {name: value for name, value in parameters.items() if name not in DERIVED}
+    model = _all_parameters()
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        raise InputError("; ".join(_line(model, problem) for problem in error.errors())) from None
+    for register, name in ((POISONS, "poison"), (RECOVERIES, "recovery"), (MODELS, "model")):
+        register[given[name]]
+    choose_device(given["device"])
+
+
+def _line(model: type[BaseModel], problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _known(model, problem["loc"][:-1])
+        return f"unknown parameter '{name}'; known: {', '.join(known)}{nearest(problem['loc'][-1], known)}"
+    if problem["type"] == "missing":
+        return f"parameter '{name}': expected a value, got none"
+    expected = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"parameter '{name}': expected {expected}, got {problem['input']!r}"
+
+
+def _known(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    for part in path:
+        model = model.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return list(model.model_fields)

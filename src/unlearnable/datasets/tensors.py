@@ -1,0 +1,182 @@
+"""Artifacts kept as safetensors: image sets, linear weights and checkpoints."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+
+from unlearnable.datasets.artifact import Artifact, complete, sidecar, write_new
+from unlearnable.images import LabelledImages, Projection
+from unlearnable.recoveries import LinearWeights
+from unlearnable.training import Checkpoint
+
+Header = dict[str, str]
+
+
+def header(content: bytes) -> Header:
+    """Return the metadata of a safetensors file."""
+    length = int.from_bytes(content[:8], "little")
+    found: Header = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return found
+
+
+def _with_projection(tensors: dict[str, Any], projection: Projection | None) -> dict[str, Any]:
+    return tensors if projection is None else tensors | {"basis": projection.basis, "centre": projection.centre}
+
+
+def _projection(tensors: dict[str, Any]) -> Projection | None:
+    return Projection(basis=tensors["basis"], centre=tensors["centre"]) if "basis" in tensors else None
+
+
+class ImagesDataset(Artifact[LabelledImages, LabelledImages]):
+    """A labelled image set; a projection is kept beside the images, not applied to them.
+
+    Example:
+        ```yaml
+        clean_train:
+          type: unlearnable.datasets.tensors.ImagesDataset
+          filepath: data/03_primary/${dataset:}/${recipe:ingest}/clean_train.safetensors
+          recipe: ${recipe:ingest}
+          versioned: true
+        ```
+    """
+
+    def encode(self, data: LabelledImages) -> bytes:
+        """Return images and labels as safetensors."""
+        tensors = _with_projection({"images": data.images, "labels": data.labels}, data.projection)
+        about = {"recipe": self.recipe, "num_classes": str(data.num_classes)}
+        return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=about)
+
+    def decode(self, content: bytes) -> tuple[LabelledImages, str | None]:
+        """Return the image set and its recipe."""
+        tensors, about = safetensors.numpy.load(content), header(content)
+        images = LabelledImages(
+            images=tensors["images"],
+            labels=tensors["labels"],
+            num_classes=int(about["num_classes"]),
+            projection=_projection(tensors),
+        )
+        return images, about.get("recipe")
+
+
+class LinearWeightsDataset(Artifact[LinearWeights, LinearWeights]):
+    """The linear model of a recovery and its projection.
+
+    Example:
+        ```yaml
+        linear_weights:
+          type: unlearnable.datasets.tensors.LinearWeightsDataset
+          filepath: data/06_models/${dataset:}/${param:recovery}/${recipe:orthogonal_projection}/linear_weights.safetensors
+          recipe: ${recipe:orthogonal_projection}
+          versioned: true
+        ```
+    """
+
+    def encode(self, data: LinearWeights) -> bytes:
+        """Return weights and projection as safetensors."""
+        tensors = _with_projection({"weights": data.weights}, data.projection)
+        about = {"recipe": self.recipe, "train_accuracy": repr(data.train_accuracy)}
+        return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=about)
+
+    def decode(self, content: bytes) -> tuple[LinearWeights, str | None]:
+        """Return the linear model and its recipe."""
+        tensors, about = safetensors.numpy.load(content), header(content)
+        projection = Projection(basis=tensors["basis"], centre=tensors["centre"])
+        weights = LinearWeights(
+            weights=tensors["weights"], train_accuracy=float(about["train_accuracy"]), projection=projection
+        )
+        return weights, about.get("recipe")
+
+
+class Checkpoints(Sequence[Checkpoint]):
+    """The checkpoints of a training, in the order of their epochs, each read when it is asked for."""
+
+    def __init__(self, dataset: "CheckpointsDataset", paths: list[Path]) -> None:
+        self._dataset, self._paths = dataset, paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Checkpoint: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Checkpoints": ...
+    def __getitem__(self, index: int | slice) -> "Checkpoint | Checkpoints":
+        if isinstance(index, slice):
+            return Checkpoints(self._dataset, self._paths[index])
+        return self._dataset.read_checkpoint(self._paths[index])
+
+    def __iter__(self) -> Iterator[Checkpoint]:
+        return (self[index] for index in range(len(self)))
+
+
+class CheckpointsDataset(Artifact[Checkpoint, Any]):
+    """Checkpoints of one training, saved one by one while it runs; a version is there once the last one is.
+
+    Args:
+        keep: how many of the newest to keep; 0 keeps all.
+
+    Example:
+        ```yaml
+        clean.checkpoints:
+          type: unlearnable.datasets.tensors.CheckpointsDataset
+          filepath: data/06_models/${dataset:}/clean/${param:model}/${recipe:train_clean}/checkpoints
+          recipe: ${recipe:train_clean}
+          keep: ${param:train.keep_checkpoints}
+          versioned: true
+        ```
+    """
+
+    def __init__(self, *, keep: int = 0, **artifact: Any) -> None:
+        super().__init__(**artifact)
+        self._exists_function = _finished
+        self.keep = keep
+
+    def encode(self, data: Checkpoint) -> bytes:
+        """Return the state as safetensors, with epoch and measurements."""
+        about = {"epoch": data.epoch, "epochs": data.epochs, "history": data.history}
+        return safetensors.torch.save(
+            {name: value.contiguous() for name, value in data.state.items()},
+            metadata={"recipe": self.recipe, "about": json.dumps(about)},
+        )
+
+    def decode(self, content: bytes) -> tuple[Checkpoint, str | None]:
+        """Return the checkpoint and its recipe."""
+        found = header(content)
+        return Checkpoint(state=safetensors.torch.load(content), **json.loads(found["about"])), found.get("recipe")
+
+    def load(self) -> Checkpoints:
+        """Return the checkpoints that were kept, the last one at the end."""
+        return Checkpoints(self, _files(Path(self._get_load_path())))
+
+    def read_checkpoint(self, path: Path) -> Checkpoint:
+        """Return one checkpoint, checked."""
+        found: Checkpoint = self.read(path)
+        return found
+
+    def save(self, data: Checkpoint) -> None:
+        """Write one checkpoint and drop the ones that need not be kept."""
+        folder = Path(self._get_save_path())
+        last = ".last" if data.is_last else ""
+        write_new(folder / f"epoch-{data.epoch:04d}{last}.safetensors", self.encode(data))
+        for old in _files(folder)[: -self.keep] if self.keep else []:
+            old.unlink()
+            sidecar(old).unlink()
+        # Kedro looks up the newest version after a save, which is not this one until its last checkpoint is there.
+        self._cached_load_version = self.resolve_save_version()
+
+    def _exists(self) -> bool:
+        return _finished(str(self._get_load_path()))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("epoch-*.safetensors") if complete(path))
+
+
+def _finished(folder: str) -> bool:
+    return any(path.name.endswith(".last.safetensors") for path in _files(Path(folder)))

@@ -1,0 +1,93 @@
+"""What happens around a run: its parameters are checked, it is tracked, and it ends with a table.
+
+Libraries that take seconds to import (torch, mlflow) are imported when a run needs them, not when Kedro lists commands.
+"""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+
+FIGURES = ("accuracy_figure", "directions_figure", "examples_figure")
+
+
+class CheckHooks:
+    """Check parameters before anything runs, and pin torch's threads."""
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: Any) -> None:
+        """Raise InputError where a parameter is wrong."""
+        import torch
+
+        from unlearnable.config.validation import check
+
+        parameters = catalog.load("parameters")
+        check(parameters)
+        if parameters["threads"] is not None:
+            torch.set_num_threads(parameters["threads"])
+
+
+class SummaryHooks:
+    """End a run that has scores with a table and the paths of its figures."""
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Print what the run found, also where all of it was there already."""
+        if "scores" in pipeline.datasets():
+            from unlearnable.summary import show
+
+            show(catalog.load("scores"), {name: catalog.load(name) for name in FIGURES})
+
+
+class TrackingHooks:
+    """One MLflow run for each Kedro run, and a child of it for each training."""
+
+    def __init__(self) -> None:
+        self._tracker: Any = None
+        self._project = Path()
+        self._settings: dict[str, Any] = {}
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Read ``mlflow.yml``."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        self._project, self._settings = context.project_path, context.config_loader["mlflow"]
+
+    @hook_impl(wrapper=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: Any) -> Generator[None, Any, Any]:
+        """Start the run before parameters are checked, so that a wrong one leaves a run that FAILED."""
+        from unlearnable.tracking import Tracker
+
+        self._tracker = Tracker(self._settings, self._project)
+        self._tracker.start(catalog.load("parameters"), run_params)
+        try:
+            return (yield)
+        except BaseException as error:
+            self._tracker.end(error)
+            raise
+
+    @hook_impl
+    def before_node_run(self, node: Any) -> None:
+        """Start a child run where a training starts."""
+        if "training" in node.tags:
+            self._tracker.start_training(node.namespace)
+
+    @hook_impl
+    def after_dataset_saved(self, node: Any, data: Any) -> None:
+        """Log what was measured with each checkpoint."""
+        if "training" in node.tags:
+            self._tracker.log_epoch(node.namespace, data)
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Log scores and figures, and end the run."""
+        if "scores" in pipeline.datasets():
+            self._tracker.log_scores(catalog.load("scores"), [catalog.load(name) for name in FIGURES])
+        self._tracker.end()
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Mark the run and its open children as FAILED."""
+        self._tracker.end(error)

@@ -1,0 +1,114 @@
+"""The one array form of images with labels, and a projection through which they may be seen."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from unlearnable.errors import InputError
+
+RANK = 4  # (N, C, H, W)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Projection:
+    """The linear map ``x -> x - (x - centre) Q Q^T`` on flattened images in [0, 1].
+
+    Args:
+        basis: Q, float32 (D, K), orthonormal columns: the directions that are removed.
+        centre: float32 (D,), the point that stays where it is; zeros for the published Orthogonal Projection.
+    """
+
+    basis: npt.NDArray[np.float32]
+    centre: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.basis.ndim != 2 or self.centre.shape != self.basis.shape[:1]:
+            raise InputError(f"projection: expected basis (D, K) and centre (D,), got {self.basis.shape} and {self.centre.shape}")
+
+    @property
+    def removed_directions(self) -> int:
+        """The number K of directions removed."""
+        return self.basis.shape[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledImages:
+    """Images with labels, checked when made.
+
+    A recovered set is the poisoned set and the projection that removes the shortcut from it: projected pixels leave
+    [0, 1] and are never clipped or rounded, so they are computed in float32 where they are used.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,), each in [0, num_classes).
+        num_classes: the number of classes.
+        projection: what the images are to be seen through, or None.
+
+    Raises:
+        InputError: where shape, dtype or range differ.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    num_classes: int
+    projection: Projection | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != RANK or self.images.dtype != np.uint8:
+            raise InputError(f"images: expected uint8 (N, C, H, W), got {self.images.dtype} {self.images.shape}")
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int64:
+            raise InputError(f"labels: expected int64 ({len(self.images)},), got {self.labels.dtype} {self.labels.shape}")
+        if len(self.labels) == 0:
+            raise InputError("images: expected at least one image, got none")
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= self.num_classes:
+            raise InputError(f"labels: expected 0 to {self.num_classes - 1}, got {low} to {high}")
+        if self.projection is not None and len(self.projection.centre) != self.images[0].size:
+            raise InputError(f"projection of {len(self.projection.centre)} pixels does not match images {self.images.shape}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> "LabelledImages":
+        """Return the images at ``indices``, in that order."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+
+def channel_statistics(images: LabelledImages) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean and standard deviation (C,) of each channel, in units of [0, 1]; a constant channel counts as 1."""
+    levels = np.arange(256) / 255
+    counts = np.stack([np.bincount(images.images[:, c].ravel(), minlength=256) for c in range(images.shape[0])])
+    shares = counts / counts.sum(1, keepdims=True)
+    mean = shares @ levels
+    deviation = np.sqrt((shares * (levels - mean[:, None]) ** 2).sum(1))
+    return mean, np.where(deviation > 0, deviation, 1.0)
+
+
+def balanced_subset(images: LabelledImages, size: int | None, rng: np.random.Generator) -> LabelledImages:
+    """Return ``size`` images, as many of each class as of any other within one, in their first order; None returns all.
+
+    Raises:
+        InputError: where ``size`` is more than there are, or a class has too few.
+    """
+    if size is None or size == len(images):
+        return images
+    if size > len(images):
+        raise InputError(f"subset: expected at most {len(images)} images, got size {size}")
+    counts = np.full(images.num_classes, size // images.num_classes)
+    counts[rng.permutation(images.num_classes)[: size % images.num_classes]] += 1
+    chosen = [_draw(images.labels, label, count, rng) for label, count in enumerate(counts)]
+    return images.subset(np.sort(np.concatenate(chosen)))
+
+
+def _draw(labels: npt.NDArray[np.int64], label: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    members = np.flatnonzero(labels == label)
+    if len(members) < count:
+        raise InputError(f"subset: expected at least {count} images of class {label}, got {len(members)}")
+    return rng.choice(members, size=count, replace=False)

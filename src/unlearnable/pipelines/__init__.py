@@ -1,0 +1,1 @@
+"""Stages as Kedro pipelines; they meet only in the catalog."""

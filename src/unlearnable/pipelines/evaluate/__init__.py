@@ -1,0 +1,5 @@
+"""The stage ``evaluate``."""
+
+from unlearnable.pipelines.evaluate.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

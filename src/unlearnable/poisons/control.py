@@ -1,0 +1,12 @@
+"""The control: no poison at all."""
+
+import numpy as np
+
+from unlearnable.images import LabelledImages
+from unlearnable.poisons.base import POISONS, Perturbation
+
+
+@POISONS.add("none")
+def none(clean: LabelledImages, *, seed: int) -> Perturbation:  # noqa: ARG001
+    """Return zeros: the row of a study that shows what the other rows are compared with."""
+    return np.zeros(clean.images.shape, dtype=np.float32)

@@ -1,0 +1,64 @@
+"""Linearly separable perturbations: Yu et al., "Availability Attacks Create Shortcuts" (KDD 2022), Section 4."""
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.datasets import make_classification
+
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
+from unlearnable.poisons.base import POISONS, Perturbation
+from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
+from unlearnable.seeds import derive
+
+
+@POISONS.add("lsp")
+def lsp(
+    clean: LabelledImages,
+    *,
+    seed: int,
+    l2: Annotated[float, POSITIVE],
+    class_sep: Annotated[float, POSITIVE] = 10.0,
+    patches: Annotated[int, AT_LEAST_ONE] = 4,
+) -> Perturbation:
+    """Return a grid of flat patches for each image, drawn around a corner of a hypercube that belongs to its class.
+
+    Args:
+        clean: images whose height and width are multiples of ``patches``.
+        seed: decides the draw.
+        l2: norm of each image's perturbation before rounding, in units of [0, 1] (published: 6/255 sqrt(3072) = 1.304).
+        class_sep: half the side of the hypercube, in standard deviations.
+        patches: patches along each side.
+
+    Raises:
+        InputError: where the images cannot be cut into that many patches.
+    """
+    channels, height, width = clean.shape
+    if height % patches or width % patches:
+        raise InputError(f"craft.lsp.patches: expected a divisor of {height} and {width}, got {patches}")
+    grid = _by_class(clean, channels * patches * patches, class_sep, seed).reshape(-1, channels, patches, patches)
+    values = grid.repeat(height // patches, axis=2).repeat(width // patches, axis=3)
+    norms = np.sqrt(np.square(values, dtype=np.float64).sum((1, 2, 3), keepdims=True))
+    return (values * (l2 / norms)).astype(np.float32)
+
+
+def _by_class(clean: LabelledImages, features: int, class_sep: float, seed: int) -> npt.NDArray[np.float32]:
+    """Draw points (N, features), each from the cluster of its image's class."""
+    largest = int(np.bincount(clean.labels).max())
+    points, classes = make_classification(
+        n_samples=largest * clean.num_classes,
+        n_features=features,
+        n_informative=features,
+        n_redundant=0,
+        n_classes=clean.num_classes,
+        n_clusters_per_class=1,
+        class_sep=class_sep,
+        flip_y=0,
+        random_state=derive(seed, "poison/lsp") % 2**32,
+    )
+    matched = np.empty((len(clean), features), dtype=np.float32)
+    for label in range(clean.num_classes):
+        members = np.flatnonzero(clean.labels == label)
+        matched[members] = points[classes == label][: len(members)]
+    return matched

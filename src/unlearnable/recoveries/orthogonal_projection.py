@@ -1,0 +1,93 @@
+"""Orthogonal Projection: Sandoval-Segura et al., "What Can We Learn from Unlearnable Datasets?" (NeurIPS 2023), Algorithm 1.
+
+Fit a linear softmax model on the poisoned images, take the QR decomposition of its weights, remove their span. The
+published fit is short on purpose or not: a better converged one removes less of a class-wise perturbation, so its
+recipe (twenty epochs of plain SGD on raw pixels, batches in the order of the set) is kept as the default.
+"""
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearnable.images import LabelledImages, Projection
+from unlearnable.metrics import accuracy
+from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
+from unlearnable.recoveries.base import RECOVERIES, LinearWeights
+from unlearnable.seeds import torch_generator
+from unlearnable.training.device import CHUNK, as_float, resident
+
+
+@RECOVERIES.add("orthogonal_projection")
+def orthogonal_projection(
+    poisoned: LabelledImages,
+    *,
+    seed: int,
+    device: torch.device,
+    centred: bool = False,
+    epochs: Annotated[int, AT_LEAST_ONE] = 20,
+    learning_rate: Annotated[float, POSITIVE] = 0.1,
+    batch_size: Annotated[int, AT_LEAST_ONE] = 1024,
+    milestones: list[int] | None = None,
+    shuffle: bool = False,
+) -> LinearWeights:
+    """Return the linear model fitted on ``poisoned`` and the projection that removes its span.
+
+    Args:
+        poisoned: images (N, C, H, W).
+        seed: decides the first weights and, where asked for, the order.
+        device: where the model is fitted.
+        centred: fit on the images less their mean, and keep that mean when projecting; the published fit is on raw
+            pixels, and then the mean brightness is among the directions removed.
+        epochs: passes over the set.
+        learning_rate: of plain SGD, divided by ten at each of ``milestones``.
+        batch_size: images a step.
+        milestones: epochs; the published 10 and 15 where None.
+        shuffle: a new random order each epoch; the published fit takes the set's own.
+    """
+    generator = torch_generator(seed, "recovery/orthogonal_projection")
+    pixels, labels = resident(poisoned, device).flatten(1), torch.from_numpy(poisoned.labels).to(device)
+    centre = _mean_image(pixels) if centred else torch.zeros(pixels.shape[1], device=device)
+    weights = _first_weights(poisoned.num_classes, pixels.shape[1], generator).to(device)
+    for epoch in range(epochs):
+        rate = learning_rate * 0.1 ** sum(epoch >= milestone for milestone in (milestones or (10, 15)))
+        order = torch.randperm(len(pixels), generator=generator) if shuffle else torch.arange(len(pixels))
+        for batch in order.to(device).split(batch_size):
+            _step(weights, as_float(pixels[batch]) - centre, labels[batch], rate)
+    logits = torch.cat([(as_float(chunk) - centre) @ weights.T for chunk in pixels.split(CHUNK)])
+    projection = Projection(basis=orthonormal_basis(weights).cpu().numpy(), centre=centre.cpu().numpy())
+    return LinearWeights(weights=weights.cpu().numpy(), train_accuracy=accuracy(logits, labels), projection=projection)
+
+
+def orthonormal_basis(weights: Tensor) -> Tensor:
+    """Return orthonormal columns (D, R) that span the rows of ``weights`` (K, D); R is their rank (Algorithm 1, line 5)."""
+    unit = F.normalize(weights.double(), dim=1)
+    basis, triangle = torch.linalg.qr(unit.T)
+    independent = triangle.diagonal().abs() > 1e-6  # rows of length one: below this a row adds no direction of its own
+    return basis[:, independent].float()
+
+
+def _mean_image(pixels: Tensor) -> Tensor:
+    total = torch.stack([as_float(chunk).sum(0, dtype=torch.float64) for chunk in pixels.split(CHUNK)]).sum(0)
+    return (total / len(pixels)).float()
+
+
+def _first_weights(classes: int, size: int, generator: torch.Generator) -> Tensor:
+    """Draw weights (classes, size) as torch.nn.Linear does: uniform within one over the square root of ``size``."""
+    return (torch.rand(classes, size, generator=generator) * 2 - 1) / size**0.5
+
+
+def _step(weights: Tensor, images: Tensor, labels: Tensor, rate: float) -> None:
+    """Take one step of gradient descent on the softmax cross-entropy, in place."""
+    error = F.softmax(images @ weights.T, dim=1)
+    error[torch.arange(len(labels), device=labels.device), labels] -= 1
+    weights.addmm_(error.T, images, alpha=-rate / len(labels))
+
+
+def explained_energy(projection: Projection, differences: npt.NDArray[np.float32]) -> float:
+    """Return the fraction of the squared norm of ``differences`` (N, D) that lies in the removed directions."""
+    inside = np.square(differences @ projection.basis, dtype=np.float64).sum()
+    return float(inside / max(float(np.square(differences, dtype=np.float64).sum()), np.finfo(np.float64).tiny))

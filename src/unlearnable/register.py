@@ -1,0 +1,52 @@
+"""Things known by name (poisons, recoveries, models); an unknown name lists the known ones."""
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Generic, TypeVar
+
+from unlearnable.errors import InputError
+
+T = TypeVar("T")
+
+
+def nearest(name: object, known: list[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or an empty string."""
+    close = get_close_matches(str(name), known, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+class Register(Mapping[str, T], Generic[T]):
+    """Names of one kind of thing, in the order of registration.
+
+    Looking up an unknown name raises InputError: ``unknown poison 'opps'; known: none, lsp, ops (did you mean 'ops'?)``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._known: dict[str, T] = {}
+
+    def add(self, name: str) -> Callable[[T], T]:
+        """Register the decorated thing under ``name``; raise ValueError where the name is taken."""
+
+        def keep(thing: T) -> T:
+            if name in self._known:
+                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            self._known[name] = thing
+            return thing
+
+        return keep
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._known:
+            known = list(self._known)
+            raise InputError(f"unknown {self.kind} '{name}'; known: {', '.join(known)}{nearest(name, known)}")
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)

@@ -1,0 +1,103 @@
+"""MLflow runs of a cell. Kedro knows nothing of this module but through the hooks."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from filelock import FileLock
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+
+SQLITE = "sqlite:///"
+LONGEST_TAG = 500
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+    return flat
+
+
+class Tracker:
+    """One MLflow run, with a child for each training.
+
+    Args:
+        settings: ``tracking_uri`` (a relative sqlite file lies in the project), ``experiment``, ``system_metrics``.
+        project: the project's folder.
+    """
+
+    def __init__(self, settings: dict[str, Any], project: Path) -> None:
+        self._settings = settings
+        self._project = project
+        self._children: dict[str, str] = {}
+        self._params: dict[str, Any] = {}
+
+    def start(self, parameters: dict[str, Any], run_params: dict[str, Any]) -> None:
+        """Create the database and the experiment where they are missing, and start the run."""
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+        mlflow.set_tracking_uri(self._tracking_uri())
+        with FileLock(self._project / ".mlflow.lock"):  # two first runs at once would both create the tables
+            experiment = self._experiment()
+        self._params = flatten({name: value for name, value in parameters.items() if name != "recipe"})
+        cell = "-".join(str(parameters.get(name)) for name in ("dataset", "poison", "recovery", "model"))
+        tags = {f"recipe.{stage}": value for stage, value in parameters["recipe"].items()}
+        tags |= {"pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]), "env": str(run_params["env"])}
+        name = f"{cell}-seed{parameters.get('seed')}"
+        run = mlflow.start_run(
+            experiment_id=experiment, run_name=name, tags=tags, log_system_metrics=self._settings["system_metrics"]
+        )
+        self._client, self._run_id, self._experiment_id = mlflow.MlflowClient(), run.info.run_id, experiment
+        self._log_params(self._run_id, self._params)
+
+    def start_training(self, label: str) -> None:
+        """Start the child run of a training."""
+        tags = {MLFLOW_PARENT_RUN_ID: self._run_id, MLFLOW_RUN_NAME: f"train-{label}"}
+        run_id = self._client.create_run(self._experiment_id, tags=tags).info.run_id
+        self._children[label] = run_id
+        self._log_params(run_id, self._params | {"training": label})
+
+    def log_epoch(self, label: str, checkpoint: Any) -> None:
+        """Log what was measured in the checkpoint's epoch; the last one ends the child run."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, checkpoint.epoch) for name, value in checkpoint.measured.items()]
+        self._client.log_batch(self._children[label], metrics=metrics)
+        if checkpoint.is_last:
+            self._client.set_terminated(self._children.pop(label), "FINISHED")
+
+    def log_scores(self, scores: dict[str, Any], figures: list[Path]) -> None:
+        """Log accuracies as metrics, scores and figures as artifacts."""
+        mlflow.log_metrics(flatten({"accuracy": scores["accuracy"], "seconds": scores["seconds"]}))
+        mlflow.log_dict(scores, "scores.json")
+        for figure in figures:
+            mlflow.log_artifact(str(figure))
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the run and whatever child is open: FINISHED, or FAILED with the error as a tag."""
+        if error is not None:
+            message = " ".join(str(error).split())[:LONGEST_TAG]
+            self._client.log_batch(self._run_id, tags=[RunTag("error", message)])
+        for run_id in self._children.values():
+            self._client.set_terminated(run_id, "FAILED")
+        self._children.clear()
+        mlflow.end_run("FINISHED" if error is None else "FAILED")
+
+    def _log_params(self, run_id: str, params: dict[str, Any]) -> None:
+        self._client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
+
+    def _tracking_uri(self) -> str:
+        uri = str(self._settings["tracking_uri"])
+        file = uri.removeprefix(SQLITE)
+        return f"{SQLITE}{self._project / file}" if uri.startswith(SQLITE) and not file.startswith("/") else uri
+
+    def _experiment(self) -> str:
+        name = self._settings["experiment"]
+        found = mlflow.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        local = self._tracking_uri().startswith(SQLITE)
+        return str(mlflow.create_experiment(name, (self._project / "mlartifacts").as_uri() if local else None))

@@ -1,0 +1,33 @@
+"""What a training hands on after every epoch."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A network after ``epoch`` of ``epochs`` epochs.
+
+    Args:
+        epoch: 1 to ``epochs``.
+        epochs: how many the whole training has.
+        state: the model's state dict, on the CPU.
+        history: what was measured in each epoch so far: loss, test_accuracy (fraction), learning_rate,
+            images_per_second and seconds.
+    """
+
+    epoch: int
+    epochs: int
+    state: dict[str, Tensor]
+    history: list[dict[str, float]]
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What was measured in this epoch."""
+        return self.history[-1]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the training ends here."""
+        return self.epoch == self.epochs

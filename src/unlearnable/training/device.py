@@ -1,0 +1,57 @@
+"""Devices, precision and images on the device."""
+
+import torch
+from torch import Tensor
+
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages, Projection
+
+CHUNK = 4096  # images projected at once
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu`` or ``cuda``; ``auto`` is the GPU where there is one.
+
+    Raises:
+        InputError: where the name is unknown, or a GPU is asked for and missing.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device: expected auto, cpu or cuda, got '{name}'")
+    present = torch.cuda.is_available()
+    if name == "cuda" and not present:
+        raise InputError("device: expected a CUDA GPU for 'cuda', got a machine without one (use auto or cpu)")
+    return torch.device("cuda" if present and name != "cpu" else "cpu")
+
+
+def computes_in_bfloat16(device: torch.device, precision: str) -> bool:
+    """Return whether a training of that precision autocasts to bfloat16 on ``device``."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def project_out_(flat: Tensor, projection: Projection) -> Tensor:
+    """Apply ``projection`` to float images ``flat`` (N, D) in place, chunk by chunk, and return them."""
+    basis = torch.from_numpy(projection.basis).to(flat)
+    centre = torch.from_numpy(projection.centre).to(flat)
+    back = centre @ basis
+    for chunk in flat.split(CHUNK):
+        chunk.addmm_(chunk @ basis - back, basis.T, alpha=-1)
+    return flat
+
+
+def resident(images: LabelledImages, device: torch.device) -> Tensor:
+    """Return all images (N, C, H, W) on ``device``: uint8, or float32 in units of [0, 1] where they are projected."""
+    pixels = torch.from_numpy(images.images).to(device)
+    if images.projection is None:
+        return pixels
+    pixels = pixels.float().div_(255)
+    project_out_(pixels.flatten(1), images.projection)
+    return pixels
+
+
+def as_float(pixels: Tensor) -> Tensor:
+    """Return pixels as float32 with uint8 scaled from 0..255 to [0, 1]."""
+    return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels

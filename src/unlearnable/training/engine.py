@@ -1,0 +1,202 @@
+"""One training loop for every network, image set and recipe."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages, channel_statistics
+from unlearnable.metrics import accuracy
+from unlearnable.models import ImageClassifier, build
+from unlearnable.seeds import torch_generator
+from unlearnable.training.augmentation import augment, cutmix
+from unlearnable.training.checkpoint import Checkpoint
+from unlearnable.training.device import as_float, choose_device, computes_in_bfloat16, resident
+from unlearnable.training.recipe import TrainingRecipe
+
+EVALUATION_BATCH = 1000
+Progress = Callable[[int, int], None]
+
+
+def ignore(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def fit(
+    model: ImageClassifier,
+    train: LabelledImages,
+    test: LabelledImages,
+    *,
+    recipe: TrainingRecipe,
+    normalisation: tuple[npt.ArrayLike, npt.ArrayLike],
+    seed: int,
+    device: torch.device,
+    progress: Progress = ignore,
+) -> Iterator[Checkpoint]:
+    """Train ``model`` and yield a checkpoint after every epoch.
+
+    The same seed draws the same order and the same augmentation whatever the images are, so that trainings on clean,
+    poisoned and recovered sets differ by their images alone.
+
+    Args:
+        model: trained in place, moved to ``device``.
+        train: what it is trained on, resident on the device.
+        test: what its accuracy is measured on after every epoch.
+        recipe: how.
+        normalisation: mean and standard deviation of each channel, in units of [0, 1].
+        seed: decides order and augmentation.
+        device: where.
+        progress: called with steps done and steps in all.
+
+    Raises:
+        InputError: where the set is smaller than two images (BatchNorm needs two).
+    """
+    if len(train) < 2:  # noqa: PLR2004
+        raise InputError(f"training set: expected at least 2 images, got {len(train)}")
+    run = _Run(model, recipe, normalisation, device)
+    pixels, labels = resident(train, device), torch.from_numpy(train.labels).to(device)
+    test_pixels, test_labels = resident(test, device), torch.from_numpy(test.labels).to(device)
+    generator = torch_generator(seed, "train")
+    steps = math.ceil(len(train) / recipe.batch_size)
+    history: list[dict[str, float]] = []
+    for epoch in range(1, recipe.epochs + 1):
+        start = time.perf_counter()
+        loss = run.epoch(pixels, labels, generator, lambda s: progress((epoch - 1) * steps + s, recipe.epochs * steps))
+        seconds = time.perf_counter() - start
+        measured: dict[str, float] = {
+            "loss": loss,
+            "test_accuracy": accuracy(run.logits(test_pixels), test_labels),
+            "learning_rate": run.learning_rate,
+            "images_per_second": len(train) / seconds,
+            "seconds": seconds,
+        }
+        history.append(measured)
+        yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=_copy(model), history=list(history))
+
+
+def fit_named(
+    name: str,
+    train: LabelledImages,
+    test: LabelledImages,
+    *,
+    like: LabelledImages,
+    recipe: TrainingRecipe,
+    seed: int,
+    device: str,
+    progress: Progress = ignore,
+) -> Iterator[Checkpoint]:
+    """Train a new model of that name, as ``fit`` does, normalising by the channels of ``like``.
+
+    Raises:
+        InputError: where the model is unknown or the device is missing.
+    """
+    model = build(name, channels=train.shape[0], num_classes=train.num_classes, seed=seed)
+    yield from fit(
+        model,
+        train,
+        test,
+        recipe=recipe,
+        normalisation=channel_statistics(like),
+        seed=seed,
+        device=choose_device(device),
+        progress=progress,
+    )
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+
+
+class _Run:
+    """A model with its optimiser and what is done to every batch."""
+
+    def __init__(
+        self,
+        model: ImageClassifier,
+        recipe: TrainingRecipe,
+        normalisation: tuple[npt.ArrayLike, npt.ArrayLike],
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.device = recipe, device
+        self.bfloat16 = computes_in_bfloat16(device, recipe.precision)
+        layout = torch.channels_last if self.bfloat16 else torch.contiguous_format
+        self.model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.layout = layout
+        mean, deviation = (torch.tensor(np.asarray(v), dtype=torch.float32, device=device).view(1, -1, 1, 1) for v in normalisation)
+        self.scale, self.shift = 1 / deviation, -mean / deviation
+        self.optimiser = torch.optim.SGD(
+            model.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+        )
+        self.steps_done = 0
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def epoch(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Callable[[int], None]) -> float:
+        """Train on every image once, in a random order; return the mean loss."""
+        self.model.train()
+        batches = _batches(torch.randperm(len(pixels), generator=generator), self.recipe.batch_size)
+        total = torch.zeros((), device=self.device, dtype=torch.float64)
+        for done, batch in enumerate(batches, start=1):
+            self._set_learning_rate(len(batches))
+            chosen = batch.to(self.device)
+            total += self._step(as_float(pixels[chosen]), labels[chosen], generator) * len(batch)
+            progress(done)
+        return float(total) / len(pixels)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return the model's logits (N, K) of resident images, in evaluation mode."""
+        self.model.eval()
+        with torch.inference_mode():
+            return torch.cat([self._forward(as_float(chunk)) for chunk in pixels.split(EVALUATION_BATCH)]).float()
+
+    def _forward(self, images: Tensor) -> Tensor:
+        images = torch.addcmul(self.shift, images, self.scale).contiguous(memory_format=self.layout)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+            logits: Tensor = self.model(images)
+        return logits
+
+    def _step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        images = augment(images, self.recipe.augmentation, generator)
+        loss = self._loss(images, labels, generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach()
+
+    def _loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        mixed = self.recipe.augmentation.cutmix and float(torch.rand(1, generator=generator)) < self.recipe.augmentation.cutmix
+        if not mixed:
+            return self._cross_entropy(self._forward(images), labels)
+        images, order, kept = cutmix(images, generator)
+        logits = self._forward(images)
+        return kept * self._cross_entropy(logits, labels) + (1 - kept) * self._cross_entropy(logits, labels[order])
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _set_learning_rate(self, steps_an_epoch: int) -> None:
+        factor = self.recipe.learning_rate_factor(self.steps_done / steps_an_epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.learning_rate * factor
+        self.steps_done += 1
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Split ``order``; a last batch of one image joins the one before it, since BatchNorm needs two."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches

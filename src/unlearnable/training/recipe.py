@@ -1,0 +1,78 @@
+"""Every setting that decides the weights of a training."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from unlearnable.errors import InputError
+from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is done to each training image anew in every epoch; zeros and false leave it out.
+
+    Args:
+        crop: pixels of zero padding before a random crop back to size.
+        flip: mirror half of the images.
+        rotation: degrees to either side.
+        shear: degrees to either side.
+        scale: side length is multiplied by a number in [1 - scale, 1 + scale].
+        brightness, contrast, saturation: factors in [1 - x, 1 + x].
+        clip_jitter: clip to [0, 1] after each of the three, as torchvision's ColorJitter does. On projected images this
+            puts part of the perturbation back (the published recipe does it all the same).
+        cutmix: the probability that a batch is mixed by CutMix with beta 1.
+    """
+
+    crop: Annotated[int, NON_NEGATIVE] = 0
+    flip: bool = False
+    rotation: Annotated[float, NON_NEGATIVE] = 0.0
+    shear: Annotated[float, NON_NEGATIVE] = 0.0
+    scale: Annotated[float, FRACTION] = 0.0
+    brightness: Annotated[float, FRACTION] = 0.0
+    contrast: Annotated[float, FRACTION] = 0.0
+    saturation: Annotated[float, FRACTION] = 0.0
+    clip_jitter: bool = False
+    cutmix: Annotated[float, FRACTION] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """Settings of stochastic gradient descent with momentum.
+
+    Args:
+        schedule: ``cosine`` to zero, per step, after a linear warm-up; ``multistep`` multiplies by ``gamma`` at ``milestones`` (epochs).
+        precision: ``bfloat16`` (autocast and channels_last), ``float32``, or ``auto``: bfloat16 where the device computes in it.
+    """
+
+    epochs: Annotated[int, AT_LEAST_ONE]
+    batch_size: Annotated[int, AT_LEAST_ONE]
+    learning_rate: Annotated[float, POSITIVE]
+    momentum: Annotated[float, FRACTION] = 0.9
+    weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
+    nesterov: bool = False
+    schedule: Literal["cosine", "multistep"] = "cosine"
+    warmup_epochs: Annotated[float, NON_NEGATIVE] = 0.0
+    milestones: list[int] = field(default_factory=list)
+    gamma: Annotated[float, POSITIVE] = 0.1
+    label_smoothing: Annotated[float, FRACTION] = 0.0
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(f"train.warmup_epochs: expected less than train.epochs ({self.epochs}), got {self.warmup_epochs}")
+
+    def learning_rate_factor(self, epochs_done: float) -> float:
+        """Return what the learning rate is multiplied with after ``epochs_done`` (fractional) epochs."""
+        if epochs_done < self.warmup_epochs:
+            return epochs_done / self.warmup_epochs
+        if self.schedule == "multistep":
+            return self.gamma ** sum(epochs_done >= milestone for milestone in self.milestones)
+        return (1 + math.cos(math.pi * (epochs_done - self.warmup_epochs) / (self.epochs - self.warmup_epochs))) / 2
+
+
+def recipe_from(settings: dict[str, Any]) -> TrainingRecipe:
+    """Return the recipe that nested ``settings`` describe; what is kept of its checkpoints is not the recipe's affair."""
+    own = {name: value for name, value in settings.items() if name != "keep_checkpoints"}
+    return TrainingRecipe(**{**own, "augmentation": Augmentation(**(own.get("augmentation") or {}))})
