@@ -3,16 +3,18 @@
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines as registered
 from kedro.io import DatasetError
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from unlearnable.errors import InputError
+from unlearnable.register import nearest
 
 WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError)
 
@@ -21,13 +23,23 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let ``command`` end with one line where its input was wrong; any other error keeps its traceback."""
 
     @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(*, pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
+        if pipeline and not pipelines:  # --pipeline is a name we promise; Kedro's own warns that it prefers --pipelines
+            pipelines, pipeline = [pipeline], None
         try:
-            return command(*args, **kwargs)
+            _require_pipelines(pipelines)
+            return command(pipeline=pipeline, pipelines=pipelines, **options)
         except WRONG_INPUT as error:
             raise click.ClickException(" ".join(str(_first(error)).split())) from error
 
     return run
+
+
+def _require_pipelines(names: list[str]) -> None:
+    known = list(registered)
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown pipeline '{name}'; known: {', '.join(known)}{nearest(name, known)}")
 
 
 def _first(error: BaseException) -> BaseException:
@@ -44,5 +56,5 @@ def cli() -> None:
 
 
 run = copy.copy(kedro_run)
-run.callback = _in_one_line(kedro_run.callback)
+run.callback = _in_one_line(cast("Callable[..., Any]", kedro_run.callback))
 cli.add_command(run)

@@ -29,7 +29,7 @@ class Projection:
     @property
     def removed_directions(self) -> int:
         """The number K of directions removed."""
-        return self.basis.shape[1]
+        return int(self.basis.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

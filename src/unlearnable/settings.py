@@ -1,7 +1,12 @@
 """Kedro's settings of this project."""
 
+import warnings
+
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.hooks import CheckHooks, SummaryHooks, TrackingHooks
+
+# Kedro calls an older name of OmegaConf's; not for our users to read at every run.
+warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
 
 CONFIG_LOADER_CLASS = RecipeConfigLoader
 CONFIG_LOADER_ARGS = {

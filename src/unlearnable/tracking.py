@@ -10,7 +10,6 @@ from filelock import FileLock
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-
 SQLITE = "sqlite:///"
 LONGEST_TAG = 500
 
@@ -48,9 +47,7 @@ class Tracker:
         tags = {f"recipe.{stage}": value for stage, value in parameters["recipe"].items()}
         tags |= {"pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]), "env": str(run_params["env"])}
         name = f"{cell}-seed{parameters.get('seed')}"
-        run = mlflow.start_run(
-            experiment_id=experiment, run_name=name, tags=tags, log_system_metrics=self._settings["system_metrics"]
-        )
+        run = mlflow.start_run(experiment_id=experiment, run_name=name, tags=tags, log_system_metrics=self._settings["system_metrics"])
         self._client, self._run_id, self._experiment_id = mlflow.MlflowClient(), run.info.run_id, experiment
         self._log_params(self._run_id, self._params)
 

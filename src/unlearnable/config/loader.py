@@ -4,6 +4,8 @@
 stage's bytes, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
 """
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
@@ -20,11 +22,19 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def __getitem__(self, key: str) -> Any:
         """Return the configuration of that kind, as Kedro does; parameters are completed by ``_completed``."""
         # Resolvers are global to OmegaConf: another session of this process may have put its own in their place.
-        for name, resolver in {"param": self._param, "recipe": self._recipe, "dataset": self._dataset}.items():
-            OmegaConf.register_new_resolver(name, resolver, replace=True)
+        resolvers: dict[str, Callable[..., Any]] = {"param": self._param, "recipe": self._recipe, "dataset": self._dataset}
+        for name, resolver in resolvers.items():
+            OmegaConf.register_resolver(name, resolver, replace=True)
+        if key == "parameters":
+            return self._parameters
         self._require_environment()
-        found = super().__getitem__(key)
-        return self._completed(found) if key == "parameters" else found
+        return super().__getitem__(key)
+
+    @cached_property
+    def _parameters(self) -> dict[str, Any]:
+        """The parameters, completed: every path of the catalog asks for them, and reading them takes a while."""
+        self._require_environment()
+        return self._completed(super().__getitem__("parameters"))
 
     def _require_environment(self) -> None:
         known = sorted(path.rsplit("/", 1)[-1] for path in self._fs.ls(self.conf_source, detail=False) if self._fs.isdir(path))
@@ -39,10 +49,10 @@ class RecipeConfigLoader(OmegaConfigLoader):
         of_model = by_model.get(str(parameters.get("model"))) or {}
         merged = OmegaConf.to_container(OmegaConf.merge(train, of_model, from_command_line))
         parameters = {**parameters, "train": merged}
-        raw_images = self._raw_images()
-        hashes = {stage: recipe_hash(stage, parameters, raw_images) for stage in STAGES}
+        hashes = {stage: recipe_hash(stage, parameters, self._raw_images) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
 
+    @cached_property
     def _raw_images(self) -> dict[str, Any]:
         """Return the catalog entry of the dataset, unresolved: reading the whole catalog would ask for this entry again."""
         base, environment, *_ = self._read_raw_config("catalog")
@@ -52,7 +62,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         raise MissingConfigException("catalog: expected an entry 'raw_images', the dataset; got none")
 
     def _param(self, name: str) -> Any:
-        value: Any = self["parameters"]
+        value: Any = self._parameters
         for part in name.split("."):
             value = value[part]
         return value
@@ -61,4 +71,4 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return str(self._param(f"recipe.{stage}"))
 
     def _dataset(self) -> str:
-        return str(self._raw_images()["name"]).lower()
+        return str(self._raw_images["name"]).lower()

@@ -15,7 +15,7 @@ from unlearnable.config.recipe import DERIVED
 from unlearnable.errors import InputError
 from unlearnable.models import MODELS
 from unlearnable.poisons import POISONS
-from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, Range
+from unlearnable.ranges import Range
 from unlearnable.recoveries import RECOVERIES
 from unlearnable.register import nearest
 from unlearnable.training import TrainingRecipe
@@ -49,32 +49,41 @@ def _pydantic_type(annotation: Any) -> Any:
     return Annotated[kind, *limits]
 
 
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Count = Annotated[int, Field(ge=1)]
+
+
 class _Ingest(_Strict):
-    train_size: Annotated[int, Field(ge=1)] | None
-    test_size: Annotated[int, Field(ge=1)] | None
-    subset_seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+    train_size: Count | None
+    test_size: Count | None
+    subset_seed: Seed
+
+
+class _Parameters(_Strict):
+    poison: str
+    recovery: str
+    model: str
+    seed: Seed
+    data_root: str
+    device: str
+    threads: Count | None
+    ingest: _Ingest
 
 
 def _all_parameters() -> type[BaseModel]:
-    blocks = {name: create_model(name, __base__=_Strict, **fields) for name, fields in {
-        "craft": {name: (settings_of(make), {}) for name, make in POISONS.items()},
-        "recover": {name: (settings_of(make), {}) for name, make in RECOVERIES.items()},
-    }.items()}
-    return create_model(
-        "parameters",
-        __base__=_Strict,
-        poison=(str, ...),
-        recovery=(str, ...),
-        model=(str, ...),
-        seed=(Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...),
-        data_root=(str, ...),
-        device=(str, ...),
-        threads=(Annotated[int, Field(**asdict(AT_LEAST_ONE))] | None, ...),
-        ingest=(_Ingest, ...),
-        craft=(blocks["craft"], ...),
-        recover=(blocks["recover"], ...),
-        train=(settings_of(TrainingRecipe, keep_checkpoints=(Annotated[int, Field(**asdict(NON_NEGATIVE))], ...)), ...),
-    )
+    keep = Annotated[int, Field(ge=0)]
+    fields: dict[str, Any] = {
+        "craft": (_block("craft", POISONS), ...),
+        "recover": (_block("recover", RECOVERIES), ...),
+        "train": (settings_of(TrainingRecipe, keep_checkpoints=(keep, ...)), ...),
+    }
+    return create_model("parameters", __base__=_Parameters, **fields)
+
+
+def _block(name: str, register: Mapping[str, Callable[..., Any]]) -> type[BaseModel]:
+    """Return the model of a block that may hold the settings of everything registered."""
+    fields: dict[str, Any] = {known: (settings_of(function), {}) for known, function in register.items()}
+    return create_model(name, __base__=_Strict, **fields)
 
 
 def check(parameters: Mapping[str, Any]) -> None:

@@ -83,9 +83,7 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         metadata: for kedro-viz.
     """
 
-    def __init__(
-        self, *, filepath: str, recipe: str, version: Version | None = None, metadata: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, *, filepath: str, recipe: str, version: Version | None = None, metadata: dict[str, Any] | None = None) -> None:
         super().__init__(PurePosixPath(filepath), version, exists_function=complete)
         self.recipe = recipe
         self.metadata = metadata

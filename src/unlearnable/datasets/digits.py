@@ -20,7 +20,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.seeds import derive, numpy_generator
 
 SIDE = 32
-SMALLEST = 18  # pixels, the smallest side of a digit
+SMALLEST, LARGEST = 12, 24  # pixels, the side of a digit
 CLASSES = 10
 SOURCES = ("data/digits.csv.gz", "images/china.jpg", "images/flower.jpg")  # inside sklearn.datasets
 
@@ -113,8 +113,8 @@ def _patch(photograph: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.N
 
 def _placed(digit: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int16]:
     """Return the digit (8, 8) at a random size and place on a black square."""
-    side = int(rng.integers(SMALLEST, SIDE + 1))
+    side = int(rng.integers(SMALLEST, LARGEST + 1))
     top, left = (int(v) for v in rng.integers(SIDE - side + 1, size=2))
     canvas = np.zeros((SIDE, SIDE), dtype=np.int16)
-    canvas[top : top + side, left : left + side] = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
+    canvas[top : top + side, left : left + side] = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC))
     return canvas

@@ -26,7 +26,7 @@ class RawImages:
 class ReadOnly(AbstractDataset[None, RawImages]):
     """The base of datasets that only load."""
 
-    def save(self, data: None) -> None:
+    def save(self, data: None) -> None:  # noqa: ARG002
         """Refuse."""
         raise InputError(f"raw_images: {type(self).__name__} only loads")
 

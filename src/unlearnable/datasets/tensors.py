@@ -87,9 +87,7 @@ class LinearWeightsDataset(Artifact[LinearWeights, LinearWeights]):
         """Return the linear model and its recipe."""
         tensors, about = safetensors.numpy.load(content), header(content)
         projection = Projection(basis=tensors["basis"], centre=tensors["centre"])
-        weights = LinearWeights(
-            weights=tensors["weights"], train_accuracy=float(about["train_accuracy"]), projection=projection
-        )
+        weights = LinearWeights(weights=tensors["weights"], train_accuracy=float(about["train_accuracy"]), projection=projection)
         return weights, about.get("recipe")
 
 
@@ -123,7 +121,7 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
 
     Example:
         ```yaml
-        clean.checkpoints:
+        clean_checkpoints:
           type: unlearnable.datasets.tensors.CheckpointsDataset
           filepath: data/06_models/${dataset:}/clean/${param:model}/${recipe:train_clean}/checkpoints
           recipe: ${recipe:train_clean}

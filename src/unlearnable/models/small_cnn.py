@@ -14,9 +14,12 @@ def _normalised_conv(channels: int, width: int, *, pool: bool) -> nn.Sequential:
 
 @MODELS.add("small_cnn")
 def small_cnn(channels: int) -> tuple[nn.Module, int]:
-    """Return three blocks of two 3x3 convolutions, the second of each block pooled by two, and their 128 features."""
+    """Return three blocks of two 3x3 convolutions, the second of each block pooled by two, and their 512 features.
+
+    The last pooling keeps 2x2 places: pooled over the whole image, a network cannot see where a patch lies.
+    """
     layers: list[nn.Module] = []
     for width in WIDTHS:
         layers += [_normalised_conv(channels, width, pool=False), _normalised_conv(width, width, pool=True)]
         channels = width
-    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()), channels
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(2), nn.Flatten()), 4 * channels

@@ -40,7 +40,8 @@ def lsp(
     grid = _by_class(clean, channels * patches * patches, class_sep, seed).reshape(-1, channels, patches, patches)
     values = grid.repeat(height // patches, axis=2).repeat(width // patches, axis=3)
     norms = np.sqrt(np.square(values, dtype=np.float64).sum((1, 2, 3), keepdims=True))
-    return (values * (l2 / norms)).astype(np.float32)
+    scaled: Perturbation = (values * (l2 / norms)).astype(np.float32)
+    return scaled
 
 
 def _by_class(clean: LabelledImages, features: int, class_sep: float, seed: int) -> npt.NDArray[np.float32]:

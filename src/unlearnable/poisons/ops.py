@@ -37,7 +37,7 @@ def ops(clean: LabelledImages, *, seed: int) -> Perturbation:  # noqa: ARG001
 
 def _best(images: npt.NDArray[np.uint8], free: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
     """Return the colour (C,) and the free place whose distance over ``images`` is largest and steadiest."""
-    pixels = images.astype(np.float32) / 255
+    pixels = images.astype(np.float32) / np.float32(255)
     colours = [np.array(corner, dtype=np.float32) for corner in product((0, 1), repeat=pixels.shape[1])]
     scores = np.stack([np.where(free, _score(pixels, colour), -np.inf) for colour in colours])
     best, y, x = np.unravel_index(int(scores.argmax()), scores.shape)
@@ -46,6 +46,6 @@ def _best(images: npt.NDArray[np.uint8], free: npt.NDArray[np.bool_]) -> tuple[n
 
 def _score(pixels: npt.NDArray[np.float32], colour: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return mean over deviation (H, W) of the distance, summed over channels, between ``pixels`` (N, C, H, W) and ``colour``."""
-    distance = np.abs(pixels - colour[:, None, None]).sum(1)
+    distance = np.abs(pixels - colour[:, None, None], dtype=np.float32).sum(1)
     score: npt.NDArray[np.float32] = distance.mean(0) / (distance.std(0) + np.float32(1e-6))
     return score

@@ -52,8 +52,9 @@ def orthogonal_projection(
     pixels, labels = resident(poisoned, device).flatten(1), torch.from_numpy(poisoned.labels).to(device)
     centre = _mean_image(pixels) if centred else torch.zeros(pixels.shape[1], device=device)
     weights = _first_weights(poisoned.num_classes, pixels.shape[1], generator).to(device)
+    drops = (10, 15) if milestones is None else milestones
     for epoch in range(epochs):
-        rate = learning_rate * 0.1 ** sum(epoch >= milestone for milestone in (milestones or (10, 15)))
+        rate = learning_rate * 0.1 ** sum(epoch >= drop for drop in drops)
         order = torch.randperm(len(pixels), generator=generator) if shuffle else torch.arange(len(pixels))
         for batch in order.to(device).split(batch_size):
             _step(weights, as_float(pixels[batch]) - centre, labels[batch], rate)
@@ -65,19 +66,21 @@ def orthogonal_projection(
 def orthonormal_basis(weights: Tensor) -> Tensor:
     """Return orthonormal columns (D, R) that span the rows of ``weights`` (K, D); R is their rank (Algorithm 1, line 5)."""
     unit = F.normalize(weights.double(), dim=1)
+    basis: Tensor
     basis, triangle = torch.linalg.qr(unit.T)
     independent = triangle.diagonal().abs() > 1e-6  # rows of length one: below this a row adds no direction of its own
     return basis[:, independent].float()
 
 
 def _mean_image(pixels: Tensor) -> Tensor:
-    total = torch.stack([as_float(chunk).sum(0, dtype=torch.float64) for chunk in pixels.split(CHUNK)]).sum(0)
+    total: Tensor = torch.stack([as_float(chunk).sum(0, dtype=torch.float64) for chunk in pixels.split(CHUNK)]).sum(0)
     return (total / len(pixels)).float()
 
 
 def _first_weights(classes: int, size: int, generator: torch.Generator) -> Tensor:
     """Draw weights (classes, size) as torch.nn.Linear does: uniform within one over the square root of ``size``."""
-    return (torch.rand(classes, size, generator=generator) * 2 - 1) / size**0.5
+    uniform = torch.rand(classes, size, generator=generator) * 2 - 1
+    return uniform.div(size**0.5)
 
 
 def _step(weights: Tensor, images: Tensor, labels: Tensor, rate: float) -> None:

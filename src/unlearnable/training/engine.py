@@ -1,9 +1,7 @@
 """One training loop for every network, image set and recipe."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
@@ -54,21 +51,15 @@ def fit(
         seed: decides order and augmentation.
         device: where.
         progress: called with steps done and steps in all.
-
-    Raises:
-        InputError: where the set is smaller than two images (BatchNorm needs two).
     """
-    if len(train) < 2:  # noqa: PLR2004
-        raise InputError(f"training set: expected at least 2 images, got {len(train)}")
     run = _Run(model, recipe, normalisation, device)
     pixels, labels = resident(train, device), torch.from_numpy(train.labels).to(device)
     test_pixels, test_labels = resident(test, device), torch.from_numpy(test.labels).to(device)
     generator = torch_generator(seed, "train")
-    steps = math.ceil(len(train) / recipe.batch_size)
     history: list[dict[str, float]] = []
     for epoch in range(1, recipe.epochs + 1):
         start = time.perf_counter()
-        loss = run.epoch(pixels, labels, generator, lambda s: progress((epoch - 1) * steps + s, recipe.epochs * steps))
+        loss = run.epoch(pixels, labels, generator, progress)
         seconds = time.perf_counter() - start
         measured: dict[str, float] = {
             "loss": loss,
@@ -144,16 +135,16 @@ class _Run:
     def learning_rate(self) -> float:
         return float(self.optimiser.param_groups[0]["lr"])
 
-    def epoch(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Callable[[int], None]) -> float:
+    def epoch(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
         """Train on every image once, in a random order; return the mean loss."""
         self.model.train()
-        batches = _batches(torch.randperm(len(pixels), generator=generator), self.recipe.batch_size)
+        batches = torch.randperm(len(pixels), generator=generator).split(self.recipe.batch_size)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
-        for done, batch in enumerate(batches, start=1):
+        for batch in batches:
             self._set_learning_rate(len(batches))
             chosen = batch.to(self.device)
             total += self._step(as_float(pixels[chosen]), labels[chosen], generator) * len(batch)
-            progress(done)
+            progress(self.steps_done, self.recipe.epochs * len(batches))
         return float(total) / len(pixels)
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -192,11 +183,3 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * factor
         self.steps_done += 1
-
-
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Split ``order``; a last batch of one image joins the one before it, since BatchNorm needs two."""
-    batches = list(order.split(size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches

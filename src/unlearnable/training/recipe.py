@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from unlearnable.errors import InputError
-from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE
+from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,8 @@ class TrainingRecipe:
     """Settings of stochastic gradient descent with momentum.
 
     Args:
-        schedule: ``cosine`` to zero, per step, after a linear warm-up; ``multistep`` multiplies by ``gamma`` at ``milestones`` (epochs).
+        warmup: the fraction of all epochs in which the learning rate rises linearly from zero.
+        schedule: ``cosine`` to zero, per step, after the warm-up; ``multistep`` multiplies by ``gamma`` at ``milestones`` (epochs).
         precision: ``bfloat16`` (autocast and channels_last), ``float32``, or ``auto``: bfloat16 where the device computes in it.
     """
 
@@ -52,24 +52,21 @@ class TrainingRecipe:
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     nesterov: bool = False
     schedule: Literal["cosine", "multistep"] = "cosine"
-    warmup_epochs: Annotated[float, NON_NEGATIVE] = 0.0
+    warmup: Annotated[float, Range(ge=0, lt=1)] = 0.0
     milestones: list[int] = field(default_factory=list)
     gamma: Annotated[float, POSITIVE] = 0.1
     label_smoothing: Annotated[float, FRACTION] = 0.0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def __post_init__(self) -> None:
-        if self.warmup_epochs >= self.epochs:
-            raise InputError(f"train.warmup_epochs: expected less than train.epochs ({self.epochs}), got {self.warmup_epochs}")
-
     def learning_rate_factor(self, epochs_done: float) -> float:
         """Return what the learning rate is multiplied with after ``epochs_done`` (fractional) epochs."""
-        if epochs_done < self.warmup_epochs:
-            return epochs_done / self.warmup_epochs
+        warm = self.warmup * self.epochs
+        if epochs_done < warm:
+            return epochs_done / warm
         if self.schedule == "multistep":
             return self.gamma ** sum(epochs_done >= milestone for milestone in self.milestones)
-        return (1 + math.cos(math.pi * (epochs_done - self.warmup_epochs) / (self.epochs - self.warmup_epochs))) / 2
+        return (1 + math.cos(math.pi * (epochs_done - warm) / (self.epochs - warm))) / 2
 
 
 def recipe_from(settings: dict[str, Any]) -> TrainingRecipe:

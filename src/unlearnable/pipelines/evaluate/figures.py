@@ -35,7 +35,9 @@ def accuracy_figure(scores: dict[str, Any], history: pd.DataFrame) -> Figure:
     curves.xaxis.get_major_locator().set_params(integer=True)
     curves.legend(title="trained on", frameon=False)
     bars.set_xlabel("trained on")
-    figure.suptitle(f"Accuracy on the clean test set: {scores['dataset']}, {scores['model']}, poison {scores['poison']}, seed {scores['seed']}")
+    figure.suptitle(
+        f"Accuracy on the clean test set: {scores['dataset']}, {scores['model']}, poison {scores['poison']}, seed {scores['seed']}"
+    )
     return figure
 
 
@@ -59,7 +61,9 @@ def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: L
     rows = {"mean\nperturbation": differences}
     if len(linear.weights):
         rows["linear\nweights"] = [linear.weights[c].reshape(clean.shape) for c in classes]
-    return _grid({title: [_signed(image) for image in row] for title, row in rows.items()}, "True perturbation and learned direction of each class")
+    return _grid(
+        {title: [_signed(image) for image in row] for title, row in rows.items()}, "True perturbation and learned direction of each class"
+    )
 
 
 def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: LabelledImages) -> Figure:
@@ -75,7 +79,7 @@ def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: 
     return _grid(rows, "One image of each class")
 
 
-def _pixels(images: LabelledImages) -> npt.NDArray[np.float32]:
+def _pixels(images: LabelledImages) -> npt.NDArray[Any]:
     """Return images (N, C, H, W) as float32, seen through their projection."""
     flat = images.images.reshape(len(images), -1).astype(np.float32) / 255
     if images.projection is not None:
@@ -83,7 +87,7 @@ def _pixels(images: LabelledImages) -> npt.NDArray[np.float32]:
     return flat.reshape(images.images.shape)
 
 
-def _signed(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _signed(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return an image scaled so that zero is grey and its largest magnitude is black or white."""
     largest = float(np.abs(image).max()) or 1.0
     return 0.5 + image.astype(np.float64) / largest / 2
@@ -93,13 +97,13 @@ def _grid(rows: dict[str, list[npt.NDArray[Any]]], title: str) -> Figure:
     columns = max(len(row) for row in rows.values())
     figure = Figure(figsize=(1.2 + 0.95 * columns, 0.5 + 1.05 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
+    for column, axes in enumerate(grid[0]):
+        axes.set_title(f"class {column}", fontsize=8)
     for axes_row, (name, images) in zip(grid, rows.items(), strict=True):
-        for column, (axes, image) in enumerate(zip(axes_row, images, strict=True)):
+        for axes, image in zip(axes_row, images, strict=True):
             axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            if axes_row is grid[0]:
-                axes.set_title(f"class {column}", fontsize=8)
         axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure

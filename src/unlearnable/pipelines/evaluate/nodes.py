@@ -19,9 +19,7 @@ def tabulate(**trainings: "Sequence[Checkpoint]") -> "pd.DataFrame":
     return history_table({name: checkpoints[-1].history for name, checkpoints in trainings.items()})
 
 
-def score(
-    history: "pd.DataFrame", linear_weights: "LinearWeights", parameters: dict[str, Any]
-) -> dict[str, Any]:
+def score(history: "pd.DataFrame", linear_weights: "LinearWeights", parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the scores of the cell."""
     from unlearnable.pipelines.evaluate.scores import scores
 

@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from unlearnable.pipelines.evaluate.nodes import draw_accuracy, draw_directions, draw_examples, score, tabulate
 
-TRAININGS = {name: f"{name}.checkpoints" for name in ("clean", "poisoned", "recovered")}
+TRAININGS = {name: f"{name}_checkpoints" for name in ("clean", "poisoned", "recovered")}
 
 
 def create_pipeline() -> Pipeline:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from unlearnable.training import Checkpoint
 
 
-def train(  # noqa: PLR0913
+def train(
     train_set: "LabelledImages",
     clean_train: "LabelledImages",
     clean_test: "LabelledImages",

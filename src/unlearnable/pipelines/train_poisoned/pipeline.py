@@ -1,6 +1,6 @@
 """Wiring of ``train_poisoned``: the same node in three namespaces."""
 
-from functools import partial
+from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
@@ -9,11 +9,15 @@ from unlearnable.pipelines.train_poisoned.nodes import train
 SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train"}
 
 
+PARAMETERS = ("params:model", "params:train", "params:seed", "params:device")
+
+
 def _training(label: str) -> Pipeline:
-    inputs = ["train_set", "clean_train", "clean_test", "params:model", "params:train", "params:seed", "params:device"]
-    node = Node(partial(train, label=label), inputs, "checkpoints", name="train", tags="training")
-    shared = {name: name for name in inputs[1:]}
-    return Pipeline([node], namespace=label, inputs={"train_set": SETS[label], **{k: v for k, v in shared.items() if ":" not in k}}, parameters=set(inputs[3:]))
+    function = update_wrapper(partial(train, label=label), train)
+    node = Node(function, ["train_set", "clean_train", "clean_test", *PARAMETERS], "checkpoints", name="train", tags="training")
+    sets = {"train_set": SETS[label], "clean_train": "clean_train", "clean_test": "clean_test"}
+    outputs = {"checkpoints": f"{label}_checkpoints"}
+    return Pipeline([node], namespace=label, inputs=sets, outputs=outputs, parameters=set(PARAMETERS))
 
 
 def create_pipeline() -> Pipeline:

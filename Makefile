@@ -1,0 +1,54 @@
+# Two commands do everything on a machine that has python3, make and git: make demo, make test.
+
+PYTHON ?= python3
+BIN := .venv/bin
+KEDRO := $(BIN)/python -m kedro
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: demo test check lint types laws mlflow viz lock bench clean
+
+demo: .venv/installed ## run the main job on the built-in dataset; what is there already is not made again
+	$(KEDRO) run --pipeline=orthoproj --only-missing-outputs
+
+test: .venv/installed ## run the tests
+	./tests/install_browser.sh
+	$(BIN)/python -m pytest
+
+check: lint types laws ## linters, types and import laws
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/installed
+	$(BIN)/python -m mypy
+
+laws: .venv/installed
+	PYTHONPATH=src $(BIN)/python -m importlinter.cli lint
+
+mlflow: .venv/installed ## open the tracked runs at http://127.0.0.1:5000
+	MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false $(BIN)/python -m mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+viz: .venv/installed ## open the graph of the pipelines at http://127.0.0.1:4141
+	$(KEDRO) viz run --host 127.0.0.1 --port 4141
+
+bench: .venv/installed ## measure projection, training and start-up (docs/results)
+	$(BIN)/python -m benchmarks.projection
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.startup
+
+# ---- setting up: the lock names every version and its hash
+.venv/installed: requirements.lock requirements-uv.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-uv.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+	touch $@
+
+lock: ## write the locks anew
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --group dev pyproject.toml --custom-compile-command "make lock" --output-file requirements.lock
+	grep "^uv==" requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links - --custom-compile-command "make lock" --output-file requirements-uv.lock
+
+clean: ## remove the environment and everything that runs wrote
+	rm -rf .venv mlflow.db mlartifacts .mlflow.lock
+	git clean -fdXq data

@@ -1,0 +1,143 @@
+import itertools
+
+import pytest
+
+from tests.conftest import ROOT
+from unlearnable.config.loader import RecipeConfigLoader
+from unlearnable.config.recipe import DERIVED, STAGES, recipe, recipe_hash
+from unlearnable.errors import InputError
+from unlearnable.settings import CONFIG_LOADER_ARGS
+
+RAW = {"type": "some.Dataset", "name": "digits", "path": "${param:data_root}", "metadata": {"kedro-viz": {}}}
+CHOSEN = {"poison": "lsp", "recovery": "orthogonal_projection", "model": "small_cnn"}
+
+
+def loader(env="base", **runtime_params):
+    return RecipeConfigLoader(str(ROOT / "conf"), env=env, runtime_params=runtime_params, **CONFIG_LOADER_ARGS)
+
+
+def leaves(settings, prefix=()):
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*prefix, name))
+        else:
+            yield (*prefix, name)
+
+
+def changed(settings, path, value="changed"):
+    name, *rest = path
+    return {**settings, name: changed(settings[name], rest, value) if rest else value}
+
+
+PARAMETERS = {name: value for name, value in loader()["parameters"].items() if name not in DERIVED}
+AFTER = {
+    "ingest": set(STAGES),
+    "craft": set(STAGES) - {"ingest", "train_clean"},
+    "recover": {"orthogonal_projection", "train_recovered", "evaluate"},
+    "train": {"train_clean", "train_poisoned", "train_recovered", "evaluate"},
+}
+EXPECTED = {
+    "poison": AFTER["craft"],
+    "recovery": AFTER["recover"],
+    "model": AFTER["train"],
+    "seed": set(STAGES) - {"ingest"},
+    "data_root": set(),
+    "device": set(),
+    "threads": set(),
+}
+
+
+def expected_stages(path):
+    """The stages whose bytes a parameter decides."""
+    if path[0] in EXPECTED:
+        return EXPECTED[path[0]]
+    if path[0] in ("craft", "recover") and path[1] not in CHOSEN.values():
+        return set()  # settings of what was not chosen
+    return AFTER[path[0]]
+
+
+@pytest.mark.parametrize("path", list(leaves(PARAMETERS)), ids=".".join)
+def test_every_parameter_lies_on_its_side(path):
+    """Walks every parameter: a new one must be placed in AFTER or EXPECTED."""
+    before = {stage: recipe_hash(stage, PARAMETERS, RAW) for stage in STAGES}
+    after = {stage: recipe_hash(stage, changed(PARAMETERS, path), RAW) for stage in STAGES}
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == expected_stages(path)
+
+
+@pytest.mark.parametrize(("path", "moves"), [("type", True), ("name", True), ("path", False), ("metadata", False)])
+def test_the_dataset_is_part_of_every_recipe_but_where_it_lies_is_not(path, moves):
+    for stage in STAGES:
+        assert (recipe_hash(stage, PARAMETERS, RAW) != recipe_hash(stage, PARAMETERS, changed(RAW, (path,)))) == moves
+
+
+def test_two_stages_never_share_a_hash():
+    hashes = [recipe_hash(stage, PARAMETERS, RAW) for stage in STAGES]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_a_recipe_says_in_full_what_its_hash_stands_for():
+    assert set(recipe("craft_poison", PARAMETERS, RAW)) == {"raw_images", "ingest", "seed", "poison", "craft"}
+    assert recipe("craft_poison", PARAMETERS, RAW)["craft"] == PARAMETERS["craft"]["lsp"]
+
+
+def test_command_line_parameters_are_in_the_hash():
+    assert loader()["parameters"]["recipe"] != loader(seed=1)["parameters"]["recipe"]
+
+
+def test_catalog_paths_name_parameters_and_recipes():
+    configuration = loader(poison="ops")
+    catalog, hashes = configuration["catalog"], configuration["parameters"]["recipe"]
+    assert catalog["poisoned_train"]["filepath"] == f"data/05_model_input/digits/ops/{hashes['craft_poison']}/poisoned_train.safetensors"
+    assert catalog["poisoned_train"]["recipe"] == hashes["craft_poison"]
+
+
+def test_no_two_artifacts_of_a_catalog_share_a_path():
+    paths = [entry["filepath"] for entry in loader()["catalog"].values() if "filepath" in entry]
+    assert len(set(paths)) == len(paths)
+
+
+def test_loaders_do_not_mix_each_other_up():
+    first, second = loader(poison="ops"), loader(poison="lsp")
+    second["catalog"]
+    assert "/ops/" in first["catalog"]["poisoned_train"]["filepath"]
+
+
+def test_the_environment_swaps_the_dataset_by_one_entry():
+    base, cifar10 = loader()["catalog"], loader("cifar10")["catalog"]
+    assert cifar10["raw_images"]["name"] == "CIFAR10"
+    assert base["raw_images"]["name"] == "digits"
+    assert set(base) == set(cifar10)
+    assert cifar10["clean_train"]["filepath"].startswith("data/03_primary/cifar10/")
+
+
+def test_a_model_brings_its_recipe_and_the_command_line_wins():
+    assert loader("cifar10")["parameters"]["train"]["epochs"] == 10
+    published = loader("cifar10", model="resnet18")["parameters"]["train"]
+    assert (published["epochs"], published["batch_size"], published["milestones"]) == (50, 128, [25, 37])
+    assert published["augmentation"]["cutmix"] == 0.5
+    assert published["augmentation"]["crop"] == 4
+    assert "by_model" not in published
+    assert loader("cifar10", model="resnet18", train={"epochs": 3})["parameters"]["train"]["epochs"] == 3
+    other = loader("cifar10", model="resnet18", train={"by_model": {"resnet18": {"epochs": 4}}})["parameters"]["train"]
+    assert other["epochs"] == 4
+
+
+def test_an_unknown_environment_names_the_known():
+    with pytest.raises(InputError, match=r"unknown environment 'cifar11'; known: base, cifar10, local, test \(did you mean 'cifar10'\?\)"):
+        loader("cifar11")
+
+
+def test_runs_of_two_seeds_share_their_images():
+    hashes = [loader(seed=seed)["parameters"]["recipe"] for seed in (0, 1)]
+    shared = [stage for stage, *_ in zip(STAGES) if hashes[0][stage] == hashes[1][stage]]
+    assert shared == ["ingest"]
+
+
+def test_hashes_are_stable():
+    """The names of artifacts on users' disks: raise FORMAT where this must change, and say so in the change log."""
+    assert recipe_hash("ingest", {"ingest": {"train_size": 10}}, {"name": "x"}) == "e5d3cb9e36c2"
+
+
+def test_order_of_keys_does_not_matter():
+    for order in itertools.permutations({"a": 1, "b": 2}.items()):
+        assert recipe_hash("ingest", {"ingest": dict(order)}, RAW) == recipe_hash("ingest", {"ingest": {"a": 1, "b": 2}}, RAW)

@@ -1,0 +1,110 @@
+"""Wrong parameters: each is one line that names it, what was expected and what came."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+import yaml
+
+from tests.config.test_recipe import PARAMETERS, changed, leaves, loader
+from tests.conftest import ROOT
+from unlearnable.config.validation import check, settings_of
+from unlearnable.errors import InputError
+from unlearnable.poisons import POISONS
+from unlearnable.recoveries import RECOVERIES
+
+WRONG = [
+    ("poison", "opps", "unknown poison 'opps'; known: classwise_random, none, lsp, ops (did you mean 'ops'?)"),
+    ("recovery", "projection", "unknown recovery 'projection'; known: none, orthogonal_projection"),
+    ("model", "resnet81", "unknown model 'resnet81'; known: resnet18, small_cnn (did you mean 'resnet18'?)"),
+    ("poison", None, "parameter 'poison': expected a valid string, got None"),
+    ("seed", None, "parameter 'seed': expected a valid integer, got None"),
+    ("seed", -1, "parameter 'seed': expected greater than or equal to 0, got -1"),
+    ("seed", 2**40, "parameter 'seed': expected less than or equal to 4294967295, got 1099511627776"),
+    ("seed", "zero", "parameter 'seed': expected a valid integer, got 'zero'"),
+    ("threads", 0, "parameter 'threads': expected greater than or equal to 1, got 0"),
+    ("device", "gpu", "device: expected auto, cpu or cuda, got 'gpu'"),
+    ("craft.lsp.l2", -1.0, "parameter 'craft.lsp.l2': expected greater than 0, got -1.0"),
+    ("craft.lsp.l2", float("nan"), "parameter 'craft.lsp.l2': expected a finite number, got nan"),
+    ("craft.classwise_random.linf", 8, "parameter 'craft.classwise_random.linf': expected less than or equal to 1, got 8"),
+    ("craft.classwise_random.linf", -0.1, "parameter 'craft.classwise_random.linf': expected greater than 0, got -0.1"),
+    ("train.epochs", 0, "parameter 'train.epochs': expected greater than or equal to 1, got 0"),
+    ("train.epochs", "ten", "parameter 'train.epochs': expected a valid integer, got 'ten'"),
+    ("train.epochs", 1.5, "parameter 'train.epochs': expected a valid integer, got 1.5"),
+    ("train.batch_size", 0, "parameter 'train.batch_size': expected greater than or equal to 1, got 0"),
+    ("train.learning_rate", 0, "parameter 'train.learning_rate': expected greater than 0, got 0"),
+    ("train.schedule", "cosin", "parameter 'train.schedule': expected 'cosine' or 'multistep', got 'cosin'"),
+    ("train.augmentation.cutmix", 1.5, "parameter 'train.augmentation.cutmix': expected less than or equal to 1, got 1.5"),
+    ("train.warmup", 1.0, "parameter 'train.warmup': expected less than 1, got 1.0"),
+    ("ingest.train_size", 0, "parameter 'ingest.train_size': expected greater than or equal to 1, got 0"),
+    ("recover.orthogonal_projection.epochs", 0, "expected greater than or equal to 1, got 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=[f"{name}={value}" for name, value, _ in WRONG])
+def test_a_wrong_parameter_is_one_line(name, value, message):
+    check(PARAMETERS)
+    with pytest.raises(InputError) as error:
+        check(changed(PARAMETERS, name.split("."), value))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "block", [(), ("train",), ("train", "augmentation"), ("craft", "lsp"), ("ingest",), ("recover", "orthogonal_projection")]
+)
+def test_an_unknown_parameter_names_the_known_ones(block):
+    parameters = copy.deepcopy(PARAMETERS)
+    place = parameters
+    for name in block:
+        place = place[name]
+    nearly = f"{next(iter(place))}s"
+    place[nearly] = 1
+    dotted = ".".join((*block, nearly))
+    with pytest.raises(InputError, match=f"unknown parameter '{dotted}'; known: .*did you mean '{nearly[:-1]}'"):
+        check(parameters)
+
+
+def test_a_missing_parameter_is_named():
+    with pytest.raises(InputError, match="parameter 'seed': expected a value, got none"):
+        check({name: value for name, value in PARAMETERS.items() if name != "seed"})
+
+
+def test_several_wrong_parameters_are_all_named():
+    wrong = changed(changed(PARAMETERS, ["seed"], -1), ["train", "epochs"], 0)
+    with pytest.raises(InputError, match=r"'seed'.*; .*'train\.epochs'"):
+        check(wrong)
+
+
+def test_a_gpu_asked_for_and_missing_is_said_before_anything_runs(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device: expected a CUDA GPU for 'cuda'"):
+        check(changed(PARAMETERS, ["device"], "cuda"))
+
+
+@pytest.mark.parametrize("env", ["base", "cifar10", "test"])
+@pytest.mark.parametrize("model", ["small_cnn", "resnet18"])
+def test_every_environment_passes(env, model):
+    check(loader(env, model=model)["parameters"])
+
+
+@pytest.mark.parametrize(("register", "block"), [(POISONS, "craft"), (RECOVERIES, "recover")])
+def test_every_setting_of_a_recipe_stands_in_its_block(register, block):
+    """Everything that a recipe asks for is given in the configuration, and nothing else is."""
+    for name, function in register.items():
+        assert set(PARAMETERS[block].get(name, {})) == set(settings_of(function).model_fields)
+
+
+def test_every_parameter_is_explained_or_evident():
+    for file in (ROOT / "conf").glob("*/parameters*.yml"):
+        assert isinstance(yaml.safe_load(file.read_text()), dict)
+    assert len(list(leaves(PARAMETERS))) > 30
+
+
+def test_settings_are_read_from_signatures():
+    def recipe(images, *, seed: int, strength: float = 0.5) -> None:
+        """Take settings."""
+
+    assert list(inspect.signature(recipe).parameters) == ["images", "seed", "strength"]
+    assert set(settings_of(recipe).model_fields) == {"strength"}

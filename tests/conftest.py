@@ -1,0 +1,53 @@
+"""Small images, and a copy of the project that a test may run and write in."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unlearnable.images import LabelledImages
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Results differ between thread counts from the second step on."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def clean() -> LabelledImages:
+    """60 smooth images of 3 classes, 16x16 RGB."""
+    return make_images(60, classes=3)
+
+
+def make_images(size: int, *, classes: int, side: int = 16, seed: int = 0) -> LabelledImages:
+    """Images whose brightest quarter tells the class, with noise, so that a network learns them in a few epochs."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(size, dtype=np.int64) % classes
+    images = rng.integers(40, 120, size=(size, 3, side, side))
+    for image, label in zip(images, labels, strict=True):
+        image[:, (label % 4 // 2) * side // 2 :, (label % 2) * side // 2 :][:, : side // 2, : side // 2] += 30 + 15 * (label // 4)
+    return LabelledImages(images=images.astype(np.uint8), labels=labels, num_classes=classes)
+
+
+@pytest.fixture
+def global_generators_untouched():
+    """Fail a test that reads or seeds a global generator."""
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    yield
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def copy_project(folder: Path) -> Path:
+    """Return a project with this one's code and configuration and empty data folders."""
+    folder.mkdir(parents=True)
+    for name in ("conf", "src", "pyproject.toml", ".telemetry"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    (folder / "data" / "01_raw").mkdir(parents=True)
+    return folder

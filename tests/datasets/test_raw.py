@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from kedro.io import DatasetError
+
+from tests.datasets.cifar import write_cifar10
+from unlearnable.datasets.digits import DigitsOnPhotographs, _blend
+from unlearnable.datasets.raw import TorchvisionImages
+from unlearnable.errors import InputError
+
+
+def built_in(**change):
+    return DigitsOnPhotographs(**{"name": "digits", "train_size": 60, "test_size": 20, "seed": 0} | change)
+
+
+def test_the_built_in_dataset_is_made_from_its_seed(global_generators_untouched):
+    first, again, other = built_in().load(), built_in().load(), built_in(seed=1).load()
+    assert first.train.images.shape == (60, 3, 32, 32)
+    assert first.test.images.shape == (20, 3, 32, 32)
+    assert np.array_equal(first.train.images, again.train.images)
+    assert not np.array_equal(first.train.images, other.train.images)
+    assert set(np.bincount(first.train.labels)) == {6}
+
+
+def test_no_digit_is_in_both_sets(monkeypatch):
+    used = []
+    monkeypatch.setattr("unlearnable.datasets.digits._blend", lambda digits, *rest: used.append(digits) or _blend(digits, *rest))
+    built_in().load()
+    train, test = ({digit.tobytes() for digit in digits} for digits in used)
+    assert len(train) > 1000
+    assert not train & test
+
+
+def test_changed_sources_are_noticed():
+    with pytest.raises(DatasetError, match="expected scikit-learn's digits and photographs with SHA-256 0000"):
+        built_in(sha256="0000").load()
+
+
+def test_a_dataset_only_loads():
+    with pytest.raises(DatasetError, match="only loads"):
+        built_in().save(1)
+
+
+def test_cifar10_is_read_from_a_folder_in_its_own_format(tmp_path):
+    images, md5 = write_cifar10(tmp_path)
+    raw = TorchvisionImages(name="CIFAR10", path=str(tmp_path), md5=md5).load()
+    assert len(raw.train) == 50
+    assert len(raw.test) == 10
+    assert np.array_equal(np.concatenate([raw.train.images, raw.test.images]), images)
+
+
+def test_files_that_are_not_the_published_ones_are_never_unpickled(tmp_path, monkeypatch):
+    write_cifar10(tmp_path)
+    monkeypatch.setattr("pickle.load", lambda *args, **kwargs: pytest.fail("unpickled before its MD5 was checked"))
+    with pytest.raises(DatasetError, match=r"data_batch_1 is damaged: expected MD5 c99cafc152244af753f735de768cd75f"):
+        TorchvisionImages(name="CIFAR10", path=str(tmp_path)).load()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    _, md5 = write_cifar10(tmp_path)
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").unlink()
+    with pytest.raises(DatasetError, match=r"expected the file .*data_batch_3, which is missing"):
+        TorchvisionImages(name="CIFAR10", path=str(tmp_path), md5=md5).load()
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    _, md5 = write_cifar10(tmp_path)
+    file = tmp_path / "cifar-10-batches-py" / "test_batch"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DatasetError, match=r"test_batch is damaged: expected MD5"):
+        TorchvisionImages(name="CIFAR10", path=str(tmp_path), md5=md5).load()
+
+
+def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", refuse)
+    with pytest.raises(DatasetError, match=r"holds no cifar-10-batches-py, and the download failed \(no network\); set data_root"):
+        TorchvisionImages(name="CIFAR10", path=str(tmp_path / "empty")).load()
+
+
+def test_an_unknown_torchvision_dataset_is_refused():
+    with pytest.raises(InputError, match="expected name CIFAR10 or CIFAR100, got 'MNIST'"):
+        TorchvisionImages(name="MNIST", path=".")

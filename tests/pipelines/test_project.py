@@ -1,0 +1,248 @@
+"""The whole project in `--env=test`: what a run makes, what a second run makes, and what a wrong input leaves."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from tests.conftest import ROOT, copy_project
+from tests.datasets.cifar import write_cifar10
+from unlearnable.cli import run as run_command
+
+MADE_BY = {
+    "ingest": {"clean_train", "clean_test"},
+    "craft": {"poisoned_train"},
+    "project": {"linear_weights", "recovered_train"},
+    "train": {"clean_checkpoints", "poisoned_checkpoints", "recovered_checkpoints"},
+    "evaluate": {"scores", "history", "accuracy_figure", "directions_figure", "examples_figure"},
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project in which the main job has run once."""
+    folder = copy_project(tmp_path_factory.mktemp("with a blank") / "project")
+    run(folder)
+    return folder
+
+
+def run(project: Path, *, pipeline="orthoproj", env="test", **parameters) -> set[str]:
+    """Run a pipeline where outputs are missing; return the names of the datasets that were saved."""
+    bootstrap_project(project)
+    saved: set[str] = set()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg.startswith("Saving data to"):
+                saved.add(str(record.args[0]).removeprefix("[dark_orange]").removesuffix("[/dark_orange]"))
+
+    logger = logging.getLogger("kedro.io.data_catalog")
+    listener, level = Listener(), logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        with KedroSession.create(project, env=env, runtime_params=parameters) as session:
+            session.run(pipeline_names=[pipeline], only_missing_outputs=True)
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+    return saved
+
+
+def runs(project: Path) -> pd.DataFrame:
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    return mlflow.search_runs(experiment_names=["unlearnable"], order_by=["attributes.start_time DESC"])
+
+
+def files(project: Path) -> set[Path]:
+    return {path for path in (project / "data").rglob("*") if path.is_file()}
+
+
+def newest_scores(project: Path) -> dict:
+    path = max((project / "data" / "08_reporting").rglob("scores.json/*/scores.json"), key=lambda p: p.stat().st_mtime_ns)
+    return json.loads(path.read_text())
+
+
+def test_the_main_job_writes_scores(project):
+    scores = newest_scores(project)
+    cell = {"dataset": "digits", "poison": "lsp", "recovery": "orthogonal_projection", "model": "small_cnn", "seed": 0}
+    assert {name: scores[name] for name in cell} == cell
+    assert set(scores["accuracy"]) == {"clean", "poisoned", "recovered"}
+    for accuracy in scores["accuracy"].values():
+        assert 0 <= accuracy["last"] <= accuracy["peak"] <= 1
+    assert scores["orthogonal_projection"]["removed_directions"] == 10
+    assert set(scores["seconds"]) == set(scores["accuracy"])
+    assert {"python", "torch", "kedro"} <= set(scores["versions"])
+    assert len(scores["recipe_hash"]) == 12
+    assert "dfr" not in scores
+
+
+def test_no_pickle_is_written(project):
+    assert {path.suffix for path in files(project)} == {".safetensors", ".json", ".parquet", ".png", ".sha256"}
+
+
+def test_a_second_run_makes_nothing_and_shows_the_table(project, capsys):
+    before = files(project)
+    assert run(project) == set()
+    assert files(project) == before
+    assert "Accuracy on the clean test set" in capsys.readouterr().out
+
+
+def test_a_changed_parameter_makes_what_it_decides_and_keeps_the_rest(project):
+    before = files(project)
+    assert run(project, train={"epochs": 1}) == MADE_BY["train"] | MADE_BY["evaluate"]
+    assert run(project, train={"epochs": 1}, craft={"lsp": {"l2": 2.5}}) == (
+        MADE_BY["craft"] | MADE_BY["project"] | MADE_BY["train"] - {"clean_checkpoints"} | MADE_BY["evaluate"]
+    )
+    assert run(project, train={"epochs": 1}, recover={"orthogonal_projection": {"centred": True}}) == (
+        MADE_BY["project"] | {"recovered_checkpoints"} | MADE_BY["evaluate"]
+    )
+    assert run(project, device="cpu", threads=1) == set()
+    assert before < files(project)
+
+
+def test_controls_are_rows(project):
+    run(project, poison="none", recovery="none", train={"epochs": 1})
+    scores = newest_scores(project)
+    assert scores["accuracy"]["clean"] == scores["accuracy"]["poisoned"] == scores["accuracy"]["recovered"]
+    assert scores["orthogonal_projection"] == {"removed_directions": 0}
+
+
+@pytest.mark.parametrize("poison", ["ops", "classwise_random"])
+def test_every_poison_runs_to_the_table(project, poison):
+    run(project, poison=poison, train={"epochs": 1})
+    assert newest_scores(project)["poison"] == poison
+
+
+def test_a_cell_is_one_run_with_a_child_for_each_training(project):
+    found = runs(project)
+    first = found[found["tags.mlflow.parentRunId"].isna()].iloc[-1]
+    children = found[found["tags.mlflow.parentRunId"] == first["run_id"]]
+    assert first["tags.mlflow.runName"] == "digits-lsp-orthogonal_projection-small_cnn-seed0"
+    assert set(children["params.training"]) == {"clean", "poisoned", "recovered"}
+    assert {first["status"], *children["status"]} == {"FINISHED"}
+    assert first["params.train.augmentation.crop"] == "4"
+    assert set(children["params.train.epochs"]) == {"2"}
+    client = mlflow.MlflowClient()
+    for run_id in children["run_id"]:
+        for metric in ("loss", "test_accuracy", "learning_rate", "images_per_second"):
+            assert [m.step for m in client.get_metric_history(run_id, metric)] == [1, 2]
+    assert {f.path for f in client.list_artifacts(first["run_id"])} == {"scores.json", "accuracy.png", "directions.png", "examples.png"}
+
+
+def test_two_runs_that_differ_in_one_parameter_show_just_that(project):
+    found = runs(project)
+    cells = found[found["tags.mlflow.parentRunId"].isna()]
+    params = cells[[name for name in cells.columns if name.startswith("params.")]].dropna(axis="columns", how="all")
+    first, other = params.iloc[-1], params[params["params.train.epochs"] == "1"].iloc[-1]
+    assert list(params.columns[first != other]) == ["params.train.epochs"]
+
+
+def test_cifar10_is_the_same_job_on_another_entry(project, tmp_path):
+    root = tmp_path / "downloads"
+    _, md5 = write_cifar10(root, per_batch=20)
+    conf = shutil.copytree(project / "conf", tmp_path / "conf")
+    entry = yaml.safe_load((conf / "cifar10" / "catalog.yml").read_text())
+    entry["raw_images"]["md5"] = md5
+    (conf / "cifar10" / "catalog.yml").write_text(yaml.safe_dump(entry))
+    bootstrap_project(project)
+    parameters = {"data_root": str(root), "threads": 1, "ingest": {"train_size": 60, "test_size": 20}, "train": {"epochs": 2}}
+    with KedroSession.create(project, env="cifar10", conf_source=str(conf), runtime_params=parameters) as session:
+        session.run(pipeline_names=["orthoproj"])
+    scores = newest_scores(project)
+    assert scores["dataset"] == "cifar10"
+    assert set(scores["accuracy"]) == {"clean", "poisoned", "recovered"}
+
+
+BAD_INPUT = {
+    "poison": (["--params=poison=opps"], "unknown poison 'opps'"),
+    "model": (["--params=model=resnet81"], "unknown model 'resnet81'"),
+    "parameter": (["--params=train.epoch=3"], "unknown parameter 'train.epoch'"),
+    "budget": (["--params=craft.lsp.l2=-1"], "parameter 'craft.lsp.l2': expected greater than 0, got -1"),
+    "epochs": (["--params=train.epochs=0"], "parameter 'train.epochs': expected greater than or equal to 1, got 0"),
+    "gpu": (["--params=device=cuda"], "device: expected a CUDA GPU"),
+    "missing folder": (["--env=cifar10", "--params=data_root=DOWNLOADS,ingest.train_size=10"], "expected the file"),
+    "too many images": (["--params=ingest.train_size=301"], "subset: expected at most 300 images, got size 301"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_a_failed_run_and_no_version(case, project, tmp_path, monkeypatch):
+    arguments, message = BAD_INPUT[case]
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.chdir(project)
+    bootstrap_project(project)
+    before, runs_before = files(project), len(runs(project))
+    arguments = [argument.replace("DOWNLOADS", str(tmp_path)) for argument in arguments]
+    if not any(argument.startswith("--env") for argument in arguments):
+        arguments.append("--env=test")
+    result = CliRunner().invoke(run_command, ["--pipeline=orthoproj", *arguments])
+    assert result.exit_code == 1
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert message in line
+    assert "Traceback" not in result.output
+    assert files(project) == before
+    found = runs(project)
+    assert len(found) == runs_before + 1
+    assert found.iloc[0]["status"] == "FAILED"
+    assert message in found.iloc[0]["tags.error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--pipeline=orthoproj", "--env=tset"],
+            "Error: unknown environment 'tset'; known: base, cifar10, local, test (did you mean 'test'?)",
+        ),
+        (["--pipeline=orthopro", "--env=test"], "Error: unknown pipeline 'orthopro'; known: "),
+    ],
+)
+def test_an_unknown_environment_or_pipeline_is_one_line(arguments, message, project, monkeypatch):
+    monkeypatch.chdir(project)
+    bootstrap_project(project)
+    before = files(project)
+    result = CliRunner().invoke(run_command, arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert files(project) == before
+
+
+def test_a_training_that_breaks_is_a_failed_run(project, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("the network fell over")
+
+    monkeypatch.setattr("unlearnable.training.engine._Run.logits", broken)
+    with pytest.raises(RuntimeError, match="fell over"):
+        run(project, train={"epochs": 3})
+    found = runs(project)
+    assert list(found.iloc[:2]["status"]) == ["FAILED", "FAILED"]  # the cell and the training
+
+
+def test_the_figures_have_a_picture_in_them(project):
+    from PIL import Image
+
+    figures = list((project / "data" / "08_reporting").rglob("*.png/*/*.png"))
+    assert figures
+    for path in figures:
+        extrema = Image.open(path).convert("L").getextrema()
+        assert extrema[1] - extrema[0] > 200
+
+
+def test_every_dataset_of_the_pipelines_is_in_the_catalog_with_a_layer():
+    from unlearnable.pipeline_registry import register_pipelines
+
+    catalog = yaml.safe_load((ROOT / "conf" / "base" / "catalog.yml").read_text())
+    for name in register_pipelines()["__default__"].datasets():
+        if name != "parameters" and not name.startswith("params:"):
+            assert catalog[name]["metadata"]["kedro-viz"]["layer"]

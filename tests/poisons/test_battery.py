@@ -1,0 +1,86 @@
+"""One battery over everything registered: a new poison adds a row to BUDGETS."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from unlearnable.config.validation import settings_of
+from unlearnable.errors import InputError
+from unlearnable.poisons import POISONS, apply, craft
+
+LEVEL = 1 / 255
+# name -> settings, norm and budget of the perturbation after rounding (half a level a pixel for L2)
+BUDGETS = {
+    "none": ({}, "linf", 0.0),
+    "classwise_random": ({"linf": 8 / 255}, "linf", 8 / 255),
+    "lsp": ({"l2": 1.0}, "l2", 1.0 + 0.5 * LEVEL * np.sqrt(3 * 16 * 16)),
+    "ops": ({}, "l0", 1),
+}
+
+
+def norms(difference, kind):
+    flat = difference.reshape(len(difference), -1)
+    if kind == "linf":
+        return np.abs(flat).max(1)
+    if kind == "l2":
+        return np.sqrt(np.square(flat).sum(1))
+    return (difference != 0).any(1).reshape(len(difference), -1).sum(1)
+
+
+def test_every_poison_has_a_row():
+    assert set(BUDGETS) == set(POISONS)
+
+
+@pytest.mark.parametrize("name", POISONS)
+def test_it_is_reproducible_and_leaves_everything_else_alone(name, clean, global_generators_untouched):
+    settings, _, _ = BUDGETS[name]
+    before = hashlib.sha256(clean.images.tobytes()).hexdigest()
+    poisoned, again = (craft(name, clean, seed=3, settings=settings) for _ in range(2))
+    assert np.array_equal(poisoned.images, again.images)
+    assert hashlib.sha256(clean.images.tobytes()).hexdigest() == before
+    assert np.array_equal(poisoned.labels, clean.labels)
+    assert poisoned.num_classes == clean.num_classes
+
+
+@pytest.mark.parametrize("name", POISONS)
+def test_it_stays_in_its_budget_after_rounding(name, clean):
+    settings, kind, budget = BUDGETS[name]
+    poisoned = craft(name, clean, seed=3, settings=settings)
+    difference = (poisoned.images.astype(float) - clean.images) / 255
+    assert norms(difference, kind).max() <= budget + 1e-9
+    if name != "none":
+        assert norms(difference, kind).max() > 0
+
+
+@pytest.mark.parametrize("name", sorted(set(POISONS) - {"none", "ops"}))
+def test_another_seed_is_another_poison(name, clean):
+    settings, _, _ = BUDGETS[name]
+    first, second = (craft(name, clean, seed=seed, settings=settings) for seed in (0, 1))
+    assert not np.array_equal(first.images, second.images)
+
+
+@pytest.mark.parametrize("name", POISONS)
+def test_it_is_described(name):
+    assert (POISONS[name].__doc__ or "").strip()
+    assert f"`{name}`" in (ROOT / "README.md").read_text()
+    assert not {"self", "args", "kwargs"} & set(settings_of(POISONS[name]).model_fields)
+
+
+def test_a_perturbation_of_another_shape_is_refused(clean):
+    with pytest.raises(InputError, match=r"perturbation \(3, 16, 16\) does not match images \(60, 3, 16, 16\)"):
+        apply(clean, np.zeros((3, 16, 16), np.float32))
+
+
+def test_a_perturbation_that_is_not_finite_is_refused(clean):
+    with pytest.raises(InputError, match="finite"):
+        apply(clean, np.full(clean.images.shape, np.nan, np.float32))
+
+
+def test_apply_rounds_to_nearest_and_clips(clean):
+    step = np.float32(0.6 / 255)
+    raised = apply(clean, np.full(clean.images.shape, step))
+    assert np.array_equal(raised.images, clean.images + 1)
+    assert (apply(clean, np.full(clean.images.shape, np.float32(2))).images == 255).all()
+    assert (apply(clean, np.full(clean.images.shape, np.float32(-2))).images == 0).all()

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from tests.conftest import make_images
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages, Projection, balanced_subset, channel_statistics
+
+GOOD = {"images": np.zeros((2, 3, 4, 4), np.uint8), "labels": np.array([0, 1]), "num_classes": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": np.zeros((2, 3, 4, 4), np.float32)}, "images: expected uint8"),
+        ({"images": np.zeros((2, 3, 4), np.uint8)}, "images: expected uint8"),
+        ({"labels": np.array([0, 1, 0])}, r"labels: expected int64 \(2,\)"),
+        ({"labels": np.array([0.0, 1.0])}, "labels: expected int64"),
+        ({"labels": np.array([0, 2])}, "labels: expected 0 to 1, got 0 to 2"),
+        ({"labels": np.array([-1, 1])}, "labels: expected 0 to 1, got -1 to 1"),
+        ({"images": np.zeros((0, 3, 4, 4), np.uint8), "labels": np.zeros(0, np.int64)}, "at least one image"),
+        ({"projection": Projection(basis=np.zeros((5, 1), np.float32), centre=np.zeros(5, np.float32))}, "projection of 5 pixels"),
+    ],
+)
+def test_a_wrong_set_is_refused_in_one_line(change, message):
+    LabelledImages(**GOOD)
+    with pytest.raises(InputError, match=message) as error:
+        LabelledImages(**GOOD | change)
+    assert "\n" not in str(error.value)
+
+
+def test_a_projection_needs_a_centre_of_its_size():
+    with pytest.raises(InputError, match="projection: expected basis"):
+        Projection(basis=np.zeros((5, 1), np.float32), centre=np.zeros(4, np.float32))
+
+
+def test_a_subset_is_balanced_seeded_and_in_order(clean):
+    subset = balanced_subset(clean, 20, np.random.default_rng(1))
+    counts = np.bincount(subset.labels)
+    assert counts.sum() == 20
+    assert counts.max() - counts.min() <= 1
+    again = balanced_subset(clean, 20, np.random.default_rng(1))
+    assert np.array_equal(subset.images, again.images)
+    assert not np.array_equal(subset.images, balanced_subset(clean, 20, np.random.default_rng(2)).images)
+    places = [np.flatnonzero((clean.images == image).all((1, 2, 3)))[0] for image in subset.images]
+    assert places == sorted(places)
+
+
+def test_no_size_takes_everything(clean):
+    assert balanced_subset(clean, None, np.random.default_rng(0)) is clean
+
+
+def test_too_large_a_subset_names_what_is_missing(clean):
+    with pytest.raises(InputError, match="subset: expected at most 60 images, got size 61"):
+        balanced_subset(clean, 61, np.random.default_rng(0))
+    few_of_2 = clean.subset(np.flatnonzero((clean.labels != 2) | (np.arange(60) < 15)))
+    with pytest.raises(InputError, match=r"subset: expected at least 1\d images of class 2, got 5"):
+        balanced_subset(few_of_2, 40, np.random.default_rng(0))
+
+
+def test_channel_statistics_are_those_of_the_pixels():
+    images = make_images(40, classes=3)
+    mean, deviation = channel_statistics(images)
+    pixels = images.images / 255
+    assert np.allclose(mean, pixels.mean((0, 2, 3)))
+    assert np.allclose(deviation, pixels.std((0, 2, 3)))
+
+
+def test_a_constant_channel_does_not_divide_by_zero():
+    _, deviation = channel_statistics(LabelledImages(**GOOD))
+    assert np.array_equal(deviation, np.ones(3))

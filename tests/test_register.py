@@ -1,0 +1,28 @@
+import pytest
+
+from unlearnable.errors import InputError
+from unlearnable.register import Register
+
+
+@pytest.fixture
+def poisons() -> Register[str]:
+    register: Register[str] = Register("poison")
+    for name in ("none", "lsp", "ops"):
+        register.add(name)(name.upper())
+    return register
+
+
+def test_known_names_come_in_the_order_of_registration(poisons):
+    assert list(poisons) == ["none", "lsp", "ops"]
+    assert poisons["ops"] == "OPS"
+
+
+def test_an_unknown_name_lists_the_known_and_the_nearest(poisons):
+    with pytest.raises(InputError) as error:
+        poisons["opps"]
+    assert str(error.value) == "unknown poison 'opps'; known: none, lsp, ops (did you mean 'ops'?)"
+
+
+def test_a_name_is_registered_once(poisons):
+    with pytest.raises(ValueError, match="'ops' is registered twice"):
+        poisons.add("ops")("again")

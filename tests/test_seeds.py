@@ -1,0 +1,20 @@
+import torch
+
+from unlearnable.seeds import borrowed_global_torch, derive, numpy_generator, torch_generator
+
+
+def test_every_purpose_has_numbers_of_its_own():
+    assert len({derive(seed, purpose) for seed in range(20) for purpose in ("train", "model/small_cnn")}) == 40
+
+
+def test_the_same_seed_and_purpose_draw_the_same():
+    assert torch.equal(torch.rand(5, generator=torch_generator(1, "a")), torch.rand(5, generator=torch_generator(1, "a")))
+    assert numpy_generator(1, "a").random() == numpy_generator(1, "a").random()
+    assert numpy_generator(1, "a").random() != numpy_generator(2, "a").random()
+
+
+def test_the_global_generator_is_put_back(global_generators_untouched):
+    with borrowed_global_torch(0, "x"):
+        first = torch.rand(3)
+    with borrowed_global_torch(0, "x"):
+        assert torch.equal(torch.rand(3), first)

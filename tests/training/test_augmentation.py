@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from unlearnable.training.augmentation import augment, cutmix, jitter, random_affine, random_crop, random_flip
+from unlearnable.training.recipe import Augmentation
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(64, 3, 16, 16, generator=generator())
+
+
+def test_nothing_asked_for_is_nothing_done(images):
+    assert torch.equal(augment(images, Augmentation(), generator()), images)
+
+
+def test_a_crop_is_a_window_of_the_padded_image(images):
+    cropped = random_crop(images, 2, generator())
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    found = set()
+    for image, whole in zip(cropped, padded, strict=True):
+        places = [(y, x) for y in range(5) for x in range(5) if torch.equal(whole[:, y : y + 16, x : x + 16], image)]
+        assert len(places) == 1
+        found.add(places[0])
+    assert len(found) > 15  # of 25 places: every image has a draw of its own
+
+
+def test_half_of_the_images_are_mirrored(images):
+    flipped = random_flip(images, generator())
+    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, images, strict=True)]
+    kept = [torch.equal(a, b) for a, b in zip(flipped, images, strict=True)]
+    assert all(m != k for m, k in zip(mirrored, kept, strict=True))
+    assert 16 < sum(mirrored) < 48
+
+
+def test_every_image_is_rotated_sheared_and_scaled_by_itself():
+    dot = torch.zeros(200, 1, 33, 33)
+    dot[:, :, 16, 28] = 1
+    dot = torch.nn.functional.max_pool2d(dot, 5, 1, 2)
+    moved = random_affine(dot, Augmentation(rotation=10, scale=0.2), generator())
+    centres = [torch.nonzero(image[0]).float().mean(0) for image in moved]
+    radii = torch.stack([(centre - 16).norm() for centre in centres])
+    angles = torch.stack([torch.atan2(centre[0] - 16, centre[1] - 16) for centre in centres]).rad2deg()
+    assert 12 * 0.75 < radii.min() < 12 * 0.87
+    assert radii.max() > 12 * 1.1
+    assert 8 < angles.abs().max() < 12
+    assert angles.min() < 0 < angles.max()
+
+
+def test_jitter_is_torchvisions_arithmetic(images):
+    """With a factor for the whole batch, against torchvision's functions in the same order, clipping as they do."""
+    from torchvision.transforms.v2 import functional as F
+
+    draws = torch.rand(3, 1, generator=generator(5)).mul(2).sub(1) * torch.tensor([[0.2], [0.3], [0.4]])
+    recipe = Augmentation(brightness=0.2, contrast=0.3, saturation=0.4, clip_jitter=True)
+    expected = images[:1]
+    for function, draw in zip((F.adjust_brightness, F.adjust_contrast, F.adjust_saturation), draws[:, 0], strict=True):
+        expected = function(expected, float(1 + draw))
+    assert torch.allclose(jitter(images[:1], recipe, generator(5)), expected, atol=2e-4)
+
+
+def test_jitter_clips_only_where_asked_for(images):
+    outside = images * 2 - 0.5
+    strengths = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
+    free = jitter(outside, Augmentation(**strengths), generator())
+    clipped = jitter(outside, Augmentation(**strengths, clip_jitter=True), generator())
+    assert free.min() < 0
+    assert free.max() > 1
+    assert clipped.min() >= 0
+    assert clipped.max() <= 1
+
+
+def test_grey_images_are_jittered_too():
+    grey = torch.rand(4, 1, 8, 8, generator=generator())
+    assert jitter(grey, Augmentation(brightness=0.2, contrast=0.2, saturation=0.2), generator()).shape == grey.shape
+
+
+def test_cutmix_keeps_what_it_says(images):
+    kept_sum = 0.0
+    for seed in range(50):
+        mixed, order, kept = cutmix(images, generator(seed))
+        same = (mixed == images).all(1).double().mean((1, 2))
+        pasted = (mixed == images[order]).all(1).double().mean((1, 2))
+        others = order != torch.arange(len(images))
+        assert torch.allclose(same[others], torch.full_like(same[others], kept))
+        assert torch.allclose(pasted[others], torch.full_like(same[others], 1 - kept))
+        kept_sum += kept
+    assert 0.4 < kept_sum / 50 < 0.75  # beta 1, less what the border cuts off: torchvision's own box gives 0.6
+
+
+def test_cutmix_cuts_as_much_as_torchvisions(images):
+    torch_kept = []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for _ in range(300):
+            _, labels = v2.CutMix(num_classes=64)(images, torch.arange(64))
+            torch_kept.append(float(labels.max()))
+    ours = [max(kept, 1 - kept) for kept in (cutmix(images, generator(seed))[2] for seed in range(300))]
+    assert np.mean(ours) == pytest.approx(np.mean(torch_kept), abs=0.03)
+
+
+def test_the_draws_are_the_generators_own(images, global_generators_untouched):
+    recipe = Augmentation(crop=2, flip=True, rotation=5, shear=5, scale=0.1, brightness=0.1, contrast=0.1, saturation=0.1)
+    assert torch.equal(augment(images, recipe, generator(1)), augment(images, recipe, generator(1)))
+    assert not torch.equal(augment(images, recipe, generator(1)), augment(images, recipe, generator(2)))

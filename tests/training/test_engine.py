@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import make_images
+from unlearnable.errors import InputError
+from unlearnable.images import channel_statistics
+from unlearnable.models import build
+from unlearnable.poisons import craft
+from unlearnable.recoveries import recover
+from unlearnable.training import Augmentation, TrainingRecipe, fit, fit_named, recipe_from
+from unlearnable.training.device import choose_device, computes_in_bfloat16
+
+CPU = torch.device("cpu")
+
+
+def train(images, *, seed=0, recipe=None, model="small_cnn", test=None, progress=lambda done, total: None):
+    recipe = recipe or TrainingRecipe(epochs=2, batch_size=32, learning_rate=0.05, precision="float32")
+    test = test or make_images(60, classes=images.num_classes, seed=9)
+    return list(fit_named(model, images, test, like=images, recipe=recipe, seed=seed, device="cpu", progress=progress))
+
+
+def curve(checkpoints):
+    return [(c.measured["loss"], c.measured["test_accuracy"]) for c in checkpoints]
+
+
+def test_it_learns():
+    checkpoints = train(
+        make_images(240, classes=4), recipe=TrainingRecipe(epochs=6, batch_size=16, learning_rate=0.05, precision="float32")
+    )
+    assert checkpoints[-1].measured["test_accuracy"] > 0.9
+    assert [c.epoch for c in checkpoints] == [1, 2, 3, 4, 5, 6]
+    assert [c.is_last for c in checkpoints] == [False] * 5 + [True]
+    assert len(checkpoints[-1].history) == 6
+
+
+def test_shuffled_labels_are_not_learned():
+    """The twin of the test above: its accuracy is not for free."""
+    images = make_images(240, classes=4)
+    shuffled = images.subset(np.arange(240))
+    labels = np.random.default_rng(0).permutation(images.labels)
+    shuffled = type(images)(images=images.images, labels=labels, num_classes=4)
+    checkpoints = train(shuffled, recipe=TrainingRecipe(epochs=6, batch_size=16, learning_rate=0.05, precision="float32"))
+    assert checkpoints[-1].measured["test_accuracy"] < 0.6
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_curve_and_weights(precision, clean, global_generators_untouched):
+    recipe = TrainingRecipe(
+        epochs=2,
+        batch_size=16,
+        learning_rate=0.05,
+        precision=precision,
+        augmentation=Augmentation(crop=2, flip=True, brightness=0.2, cutmix=0.5),
+    )
+    first, second, other = train(clean, recipe=recipe), train(clean, recipe=recipe), train(clean, recipe=recipe, seed=1)
+    assert curve(first) == curve(second)
+    assert curve(first) != curve(other)
+    for name, value in first[-1].state.items():
+        assert torch.equal(value, second[-1].state[name])
+
+
+def test_no_poison_is_exactly_the_clean_training(clean):
+    assert curve(train(craft("none", clean, seed=0, settings={}))) == curve(train(clean))
+
+
+def test_a_projection_of_nothing_is_exactly_the_poisoned_training(clean):
+    _, recovered = recover("none", clean, seed=0, device=CPU, settings={})
+    assert curve(train(recovered)) == curve(train(clean))
+
+
+def test_yielded_checkpoints_are_not_changed_by_later_epochs(clean):
+    recipe = TrainingRecipe(epochs=2, batch_size=32, learning_rate=0.05, precision="float32")
+    model = build("small_cnn", channels=3, num_classes=3, seed=0)
+    run = fit(model, clean, clean, recipe=recipe, normalisation=channel_statistics(clean), seed=0, device=CPU)
+    first = next(run)
+    kept = {name: value.clone() for name, value in first.state.items()}
+    next(run)
+    assert all(torch.equal(kept[name], first.state[name]) for name in kept)
+    assert not torch.equal(kept["head.weight"], model.head.weight)
+
+
+def test_progress_counts_every_step(clean):
+    seen = []
+    train(clean, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(step, 4) for step in range(1, 5)]
+
+
+def test_cosine_with_warm_up_and_multistep_are_torchs_schedules():
+    weight = [torch.zeros(1, requires_grad=True)]
+    optimiser = torch.optim.SGD(weight, lr=0.1)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 60)
+    recipe = TrainingRecipe(epochs=60, batch_size=1, learning_rate=0.1)
+    multistep_optimiser = torch.optim.SGD(weight, lr=0.1)
+    multistep = torch.optim.lr_scheduler.MultiStepLR(multistep_optimiser, [25, 37], gamma=0.1)
+    steps = TrainingRecipe(epochs=50, batch_size=1, learning_rate=0.1, schedule="multistep", milestones=[25, 37])
+    for epoch in range(50):
+        assert 0.1 * recipe.learning_rate_factor(epoch) == pytest.approx(cosine.get_last_lr()[0])
+        assert 0.1 * steps.learning_rate_factor(epoch) == pytest.approx(multistep.get_last_lr()[0])
+        for stepped in (optimiser, multistep_optimiser, cosine, multistep):
+            stepped.step()
+    warm = TrainingRecipe(epochs=10, batch_size=1, learning_rate=0.1, warmup=0.2)
+    assert [warm.learning_rate_factor(e) for e in (0, 1, 2, 10)] == pytest.approx([0, 0.5, 1, 0])
+
+
+def test_a_gpu_asked_for_and_missing_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == CPU
+    with pytest.raises(InputError, match="device: expected a CUDA GPU for 'cuda', got a machine without one"):
+        choose_device("cuda")
+    with pytest.raises(InputError, match="device: expected auto, cpu or cuda, got 'gpu'"):
+        choose_device("gpu")
+
+
+def test_precision_can_be_fixed():
+    assert not computes_in_bfloat16(CPU, "float32")
+    assert computes_in_bfloat16(CPU, "bfloat16")
+
+
+def test_bfloat16_follows_float32(clean):
+    curves = {}
+    for precision in ("float32", "bfloat16"):
+        recipe = TrainingRecipe(epochs=3, batch_size=20, learning_rate=0.02, precision=precision)
+        curves[precision] = [c.measured["loss"] for c in train(clean, recipe=recipe)]
+    assert curves["bfloat16"] == pytest.approx(curves["float32"], abs=0.1)
+    assert curves["bfloat16"] != curves["float32"]
+
+
+def test_a_recipe_comes_from_nested_settings():
+    settings = {"epochs": 3, "batch_size": 2, "learning_rate": 0.1, "keep_checkpoints": 1, "augmentation": {"crop": 4}}
+    recipe = recipe_from(settings)
+    assert recipe.epochs == 3
+    assert recipe.augmentation == Augmentation(crop=4)
