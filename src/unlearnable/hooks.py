@@ -3,6 +3,7 @@
 Libraries that take seconds to import (torch, mlflow) are imported when a run needs them, not when Kedro lists commands.
 """
 
+import logging
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
+logger = logging.getLogger(__name__)
 FIGURES = ("accuracy_figure", "directions_figure", "examples_figure")
 
 
@@ -30,7 +32,18 @@ class CheckHooks:
 
 
 class SummaryHooks:
-    """End a run that has scores with a table and the paths of its figures."""
+    """Log each epoch of a training; end a run that has scores with a table and the paths of its figures."""
+
+    @hook_impl
+    def after_dataset_saved(self, node: Any, data: Any) -> None:
+        """Log what was measured with each checkpoint: where no terminal shows the bar, this is the progress."""
+        if "training" in node.tags:
+            measured = data.measured
+            logger.info(
+                "%s: epoch %d of %d, loss %.3f, test accuracy %.1f%%, %.0f images/s",
+                *(node.namespace, data.epoch, data.epochs, measured["loss"]),
+                *(100 * measured["test_accuracy"], measured["images_per_second"]),
+            )
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
@@ -62,11 +75,8 @@ class TrackingHooks:
 
         self._tracker = Tracker(self._settings, self._project)
         self._tracker.start(catalog.load("parameters"), run_params)
-        try:
+        with self._tracker.ended_by_errors():
             return (yield)
-        except BaseException as error:
-            self._tracker.end(error)
-            raise
 
     @hook_impl
     def before_node_run(self, node: Any) -> None:
@@ -83,8 +93,9 @@ class TrackingHooks:
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Log scores and figures, and end the run."""
-        if "scores" in pipeline.datasets():
-            self._tracker.log_scores(catalog.load("scores"), [catalog.load(name) for name in FIGURES])
+        with self._tracker.ended_by_errors():
+            if "scores" in pipeline.datasets():
+                self._tracker.log_scores(catalog.load("scores"), [catalog.load(name) for name in FIGURES])
         self._tracker.end()
 
     @hook_impl

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,15 @@ class Tracker:
         mlflow.log_dict(scores, "scores.json")
         for figure in figures:
             mlflow.log_artifact(str(figure))
+
+    @contextmanager
+    def ended_by_errors(self) -> Iterator[None]:
+        """End the run as FAILED where the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            self.end(error)
+            raise
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run and whatever child is open: FINISHED, or FAILED with the error as a tag."""

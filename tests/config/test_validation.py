@@ -29,6 +29,9 @@ WRONG = [
     ("craft.lsp.l2", float("nan"), "parameter 'craft.lsp.l2': expected a finite number, got nan"),
     ("craft.classwise_random.linf", 8, "parameter 'craft.classwise_random.linf': expected less than or equal to 1, got 8"),
     ("craft.classwise_random.linf", -0.1, "parameter 'craft.classwise_random.linf': expected greater than 0, got -0.1"),
+    ("train", 3, "parameter 'train': expected a valid dictionary"),
+    ("craft", 3, "parameter 'craft': expected a valid dictionary"),
+    ("train.augmentation", None, "parameter 'train.augmentation': expected a valid dictionary"),
     ("train.epochs", 0, "parameter 'train.epochs': expected greater than or equal to 1, got 0"),
     ("train.epochs", "ten", "parameter 'train.epochs': expected a valid integer, got 'ten'"),
     ("train.epochs", 1.5, "parameter 'train.epochs': expected a valid integer, got 1.5"),
@@ -108,3 +111,17 @@ def test_settings_are_read_from_signatures():
 
     assert list(inspect.signature(recipe).parameters) == ["images", "seed", "strength"]
     assert set(settings_of(recipe).model_fields) == {"strength"}
+
+
+@pytest.mark.parametrize("name", ["dataset", "recipe"])
+def test_what_follows_from_other_parameters_cannot_be_given(name):
+    with pytest.raises(InputError, match=f"parameter '{name}': expected none"):
+        loader(**{name: "mine"})["parameters"]
+
+
+@pytest.mark.parametrize("block", ["train", "craft", "recover"])
+def test_a_number_where_a_block_belongs_reaches_the_check(block):
+    configuration = loader(**{block: 3})
+    configuration["catalog"]
+    with pytest.raises(InputError, match=f"parameter '{block}': expected a valid dictionary"):
+        check(configuration["parameters"])

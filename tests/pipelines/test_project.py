@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.runner import ThreadRunner
 
 from tests.conftest import ROOT, copy_project
 from tests.datasets.cifar import write_cifar10
@@ -66,9 +67,13 @@ def files(project: Path) -> set[Path]:
     return {path for path in (project / "data").rglob("*") if path.is_file()}
 
 
+def all_scores(project: Path) -> list[dict]:
+    paths = (project / "data" / "08_reporting").rglob("scores.json/*/scores.json")
+    return [json.loads(path.read_text()) for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns)]
+
+
 def newest_scores(project: Path) -> dict:
-    path = max((project / "data" / "08_reporting").rglob("scores.json/*/scores.json"), key=lambda p: p.stat().st_mtime_ns)
-    return json.loads(path.read_text())
+    return all_scores(project)[-1]
 
 
 def test_the_main_job_writes_scores(project):
@@ -246,3 +251,32 @@ def test_every_dataset_of_the_pipelines_is_in_the_catalog_with_a_layer():
     for name in register_pipelines()["__default__"].datasets():
         if name != "parameters" and not name.startswith("params:"):
             assert catalog[name]["metadata"]["kedro-viz"]["layer"]
+
+
+def test_the_lines_for_notebooks_load_what_a_run_made(project, monkeypatch):
+    text = (ROOT / "notebooks" / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0].replace("env=None", 'env="test"')
+    monkeypatch.chdir(project)
+    found: dict = {}
+    exec(code, found)  # noqa: S102
+    assert found["scores"]["dataset"] == "digits"
+    assert list(found["history"]["epoch"]) == [1, 2] * 3
+    assert len(found["poisoned"]) == 300
+    assert found["last"].is_last
+
+
+def test_trainings_may_run_as_threads_with_the_same_result(project):
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test") as session:
+        session.run(pipeline_names=["orthoproj"], runner=ThreadRunner(max_workers=3))
+    one, other = (all_scores(project)[place]["accuracy"] for place in (0, -1))
+    assert one == other
+
+
+def test_every_epoch_is_logged(project, caplog):
+    caplog.set_level(logging.INFO, logger="unlearnable")
+    run(project, seed=5)
+    lines = [record.getMessage() for record in caplog.records if record.name == "unlearnable.hooks"]
+    assert [line.split(", loss")[0] for line in lines] == [
+        f"{t}: epoch {e} of 2" for t in ("clean", "poisoned", "recovered") for e in (1, 2)
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from unlearnable.config.recipe import STAGES, recipe_hash
+from unlearnable.config.recipe import DERIVED, STAGES, recipe_hash
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
@@ -43,14 +43,21 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _completed(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return parameters with the training recipe of the chosen model, and with what DERIVED names."""
-        train = dict(parameters.get("train") or {})
-        by_model = train.pop("by_model", None) or {}
-        from_command_line = {k: v for k, v in ((self.runtime_params or {}).get("train") or {}).items() if k != "by_model"}
-        of_model = by_model.get(str(parameters.get("model"))) or {}
-        merged = OmegaConf.to_container(OmegaConf.merge(train, of_model, from_command_line))
-        parameters = {**parameters, "train": merged}
+        for name in DERIVED:
+            if name in parameters:
+                raise InputError(f"parameter '{name}': expected none, it follows from the others; got {parameters[name]!r}")
+        if isinstance(parameters.get("train"), dict):
+            parameters = {**parameters, "train": self._training_recipe(parameters)}
         hashes = {stage: recipe_hash(stage, parameters, self._raw_images) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
+
+    def _training_recipe(self, parameters: dict[str, Any]) -> Any:
+        """Return ``train`` with ``by_model`` of the chosen model over it, and the command line over both."""
+        from_command_line = (self.runtime_params or {}).get("train") or {}
+        of_model = (parameters["train"].get("by_model") or {}).get(str(parameters.get("model"))) or {}
+        layers = (parameters["train"], of_model, from_command_line)
+        merged = OmegaConf.merge(*({k: v for k, v in layer.items() if k != "by_model"} for layer in layers))
+        return OmegaConf.to_container(merged)
 
     @cached_property
     def _raw_images(self) -> dict[str, Any]:
@@ -62,9 +69,10 @@ class RecipeConfigLoader(OmegaConfigLoader):
         raise MissingConfigException("catalog: expected an entry 'raw_images', the dataset; got none")
 
     def _param(self, name: str) -> Any:
+        """Return a parameter by its dotted name; None where there is none, which the parameter check names later."""
         value: Any = self._parameters
         for part in name.split("."):
-            value = value[part]
+            value = value.get(part) if isinstance(value, dict) else None
         return value
 
     def _recipe(self, stage: str) -> str:

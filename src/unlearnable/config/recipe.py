@@ -47,8 +47,12 @@ def recipe(stage: str, parameters: Parameters, raw_images: Parameters) -> dict[s
 
 def _chosen(parameters: Parameters) -> dict[str, Any]:
     """Return the settings of the poison and of the recovery that were chosen: those of the others decide nothing."""
-    poison, recovery = str(parameters.get("poison")), str(parameters.get("recovery"))
-    return {"craft": (parameters.get("craft") or {}).get(poison), "recover": (parameters.get("recover") or {}).get(recovery)}
+
+    def chosen(block: str, name: str) -> Any:
+        settings = parameters.get(block)
+        return settings.get(str(parameters.get(name))) if isinstance(settings, dict) else settings
+
+    return {"craft": chosen("craft", "poison"), "recover": chosen("recover", "recovery")}
 
 
 def recipe_hash(stage: str, parameters: Parameters, raw_images: Parameters) -> str:

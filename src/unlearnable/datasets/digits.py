@@ -20,7 +20,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.seeds import derive, numpy_generator
 
 SIDE = 32
-SMALLEST, LARGEST = 12, 24  # pixels, the side of a digit
+SMALLEST, LARGEST = 14, 26  # pixels, the side of a digit
 CLASSES = 10
 SOURCES = ("data/digits.csv.gz", "images/china.jpg", "images/flower.jpg")  # inside sklearn.datasets
 
