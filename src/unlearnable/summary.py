@@ -17,10 +17,17 @@ def show(scores: dict[str, Any], figures: dict[str, Path]) -> None:
         table.add_row(name, f"{accuracy['last']:.1%}", f"{accuracy['peak']:.1%}", f"{scores['seconds'][name]:.1f}")
     console = rich.get_console()
     console.print(table)
-    console.print(f"directions removed: {scores['orthogonal_projection']['removed_directions']}", highlight=False)
+    console.print(_removed(scores["orthogonal_projection"]), highlight=False)
     for name, path in figures.items():
         print(f"{name.removesuffix('_figure')}: {_shown(path)}")  # plain: a wrapped path cannot be copied  # noqa: T201
     console.print("runs in MLflow: make mlflow; the graph in kedro-viz: make viz", highlight=False)
+
+
+def _removed(projection: dict[str, float]) -> str:
+    removed = f"directions removed: {projection['removed_directions']}"
+    if "captured_energy" not in projection:
+        return removed
+    return f"{removed}, which hold {projection['captured_energy']:.0%} of the classes' mean perturbations"
 
 
 def _shown(path: Path) -> Path:

@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 SQLITE = "sqlite:///"
 LONGEST_TAG = 500
+OPENS_AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens in its view for language models
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -108,4 +109,5 @@ class Tracker:
         if found is not None:
             return str(found.experiment_id)
         local = self._tracking_uri().startswith(SQLITE)
-        return str(mlflow.create_experiment(name, (self._project / "mlartifacts").as_uri() if local else None))
+        artifacts = (self._project / "mlartifacts").as_uri() if local else None
+        return str(mlflow.create_experiment(name, artifacts, tags=OPENS_AS_TRAINING))

@@ -2,7 +2,7 @@
 
 A recipe is every setting that decides a result, seeds included. Its hash stands in the path of the result, so a changed
 parameter is never answered with an old result, and settings that cannot change the bytes (device, threads, paths) are
-left out. The precision ``auto`` follows the device; what it came to is measured and recorded with the result.
+left out. The precision ``auto`` is kept as the word: who compares devices sets one of the others.
 """
 
 import hashlib

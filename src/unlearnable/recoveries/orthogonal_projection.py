@@ -7,8 +7,6 @@ recipe (twenty epochs of plain SGD on raw pixels, batches in the order of the se
 
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -88,9 +86,3 @@ def _step(weights: Tensor, images: Tensor, labels: Tensor, rate: float) -> None:
     error = F.softmax(images @ weights.T, dim=1)
     error[torch.arange(len(labels), device=labels.device), labels] -= 1
     weights.addmm_(error.T, images, alpha=-rate / len(labels))
-
-
-def explained_energy(projection: Projection, differences: npt.NDArray[np.float32]) -> float:
-    """Return the fraction of the squared norm of ``differences`` (N, D) that lies in the removed directions."""
-    inside = np.square(differences @ projection.basis, dtype=np.float64).sum()
-    return float(inside / max(float(np.square(differences, dtype=np.float64).sum()), np.finfo(np.float64).tiny))

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unlearnable.images import LabelledImages
+from unlearnable.metrics import mean_perturbations
 from unlearnable.recoveries import LinearWeights
 from unlearnable.training.device import project_out_
 
@@ -57,8 +58,7 @@ def _percent(axes: Axes, title: str) -> None:
 def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: LinearWeights) -> Figure:
     """Return, for each class, its mean perturbation and, below, the weights that the linear model learned for it."""
     classes = range(min(clean.num_classes, MOST_CLASSES))
-    differences = [poisoned.images[clean.labels == c].mean(0) - clean.images[clean.labels == c].mean(0) for c in classes]
-    rows = {"mean\nperturbation": differences}
+    rows = {"mean\nperturbation": list(mean_perturbations(clean, poisoned)[: len(classes)])}
     if len(linear.weights):
         rows["linear\nweights"] = [linear.weights[c].reshape(clean.shape) for c in classes]
     return _grid(

@@ -19,11 +19,17 @@ def tabulate(**trainings: "Sequence[Checkpoint]") -> "pd.DataFrame":
     return history_table({name: checkpoints[-1].history for name, checkpoints in trainings.items()})
 
 
-def score(history: "pd.DataFrame", linear_weights: "LinearWeights", parameters: dict[str, Any]) -> dict[str, Any]:
+def score(
+    history: "pd.DataFrame",
+    linear_weights: "LinearWeights",
+    clean: "LabelledImages",
+    poisoned: "LabelledImages",
+    parameters: dict[str, Any],
+) -> dict[str, Any]:
     """Return the scores of the cell."""
     from unlearnable.pipelines.evaluate.scores import scores
 
-    return scores(history, linear_weights, parameters)
+    return scores(history, linear_weights, clean, poisoned, parameters)
 
 
 def draw_accuracy(scores: dict[str, Any], history: "pd.DataFrame") -> "Figure":

@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(tabulate, TRAININGS, "history", name="tabulate_history"),
-            Node(score, ["history", "linear_weights", "parameters"], "scores", name="gather_scores"),
+            Node(score, ["history", "linear_weights", "clean_train", "poisoned_train", "parameters"], "scores", name="gather_scores"),
             Node(draw_accuracy, ["scores", "history"], "accuracy_figure", name="draw_accuracy"),
             Node(draw_directions, ["clean_train", "poisoned_train", "linear_weights"], "directions_figure", name="draw_directions"),
             Node(draw_examples, ["clean_train", "poisoned_train", "recovered_train"], "examples_figure", name="draw_examples"),

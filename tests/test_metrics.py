@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import make_images
+from unlearnable.metrics import accuracy, captured_energy, mean_perturbations
+from unlearnable.poisons import apply
+
+
+def test_accuracy_is_a_fraction():
+    logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 3.0], [0.0, 9.0]])
+    assert accuracy(logits, torch.tensor([1, 0, 0, 0])) == 0.5
+
+
+def test_mean_perturbations_are_those_of_each_class():
+    clean = make_images(60, classes=3)
+    steps = np.array([0, 2, 10], dtype=np.float32)[clean.labels] / 255
+    poisoned = apply(clean, np.broadcast_to(steps[:, None, None, None], clean.images.shape))
+    means = mean_perturbations(clean, poisoned)
+    assert means.shape == (3, 3, 16, 16)
+    assert means.mean((1, 2, 3)) * 255 == pytest.approx([0, 2, 10])
+
+
+def test_energy_is_split_between_a_space_and_its_complement():
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0].astype(np.float32)
+    vectors = np.random.default_rng(1).normal(size=(4, 6))
+    assert captured_energy(basis, vectors) == pytest.approx(1)
+    assert captured_energy(basis[:, :2], vectors) + captured_energy(basis[:, 2:], vectors) == pytest.approx(1)
+    assert captured_energy(basis[:, :0], vectors) == 0
+    assert captured_energy(basis, np.zeros((4, 6))) == 0
