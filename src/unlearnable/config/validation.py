@@ -110,7 +110,7 @@ def _line(model: type[BaseModel], problem: Any) -> str:
         return f"unknown parameter '{name}'; known: {', '.join(known)}{nearest(problem['loc'][-1], known)}"
     if problem["type"] == "missing":
         return f"parameter '{name}': expected a value, got none"
-    expected = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    expected = problem["msg"].removeprefix("Input should be ").split(" or instance of")[0]
     return f"parameter '{name}': expected {expected}, got {problem['input']!r}"
 
 
