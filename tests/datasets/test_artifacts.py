@@ -156,6 +156,14 @@ def test_a_name_that_is_taken_is_not_overwritten(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.sha256"]
 
 
+def test_a_file_that_lost_its_sidecar_is_not_overwritten_either(tmp_path):
+    (tmp_path / "x").write_bytes(b"first")
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "x", b"second")
+    assert (tmp_path / "x").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_the_sidecar_is_what_sha256sum_checks(tmp_path):
     write_new(tmp_path / "x", b"content")
     subprocess.run(["sha256sum", "--check", "--quiet", "x.sha256"], cwd=tmp_path, check=True)

@@ -17,6 +17,7 @@ from kedro.runner import ThreadRunner
 from tests.conftest import ROOT, copy_project
 from tests.datasets.cifar import write_cifar10
 from unlearnable.cli import run as run_command
+from unlearnable.pipeline_registry import register_pipelines
 
 MADE_BY = {
     "ingest": {"clean_train", "clean_test"},
@@ -89,6 +90,16 @@ def test_the_main_job_writes_scores(project):
     assert {"python", "torch", "kedro"} <= set(scores["versions"])
     assert len(scores["recipe_hash"]) == 12
     assert "dfr" not in scores
+
+
+def test_each_training_is_of_its_own_set(project):
+    [path] = (project / "data" / "08_reporting").rglob("history.parquet/*/history.parquet")
+    losses = pd.read_parquet(path).groupby("training")["loss"].first()
+    assert losses.nunique() == 3
+    trainings = {node.namespace: set(node.inputs) for node in register_pipelines()["train_poisoned"].nodes}
+    for label in ("clean", "poisoned", "recovered"):
+        assert f"{label}_train" in trainings[label]
+    assert all("poisoned_train" not in trainings[label] for label in ("clean", "recovered"))
 
 
 def test_no_pickle_is_written(project):
@@ -246,8 +257,6 @@ def test_the_figures_have_a_picture_in_them(project):
 
 
 def test_every_dataset_of_the_pipelines_is_in_the_catalog_with_a_layer():
-    from unlearnable.pipeline_registry import register_pipelines
-
     catalog = yaml.safe_load((ROOT / "conf" / "base" / "catalog.yml").read_text())
     for name in register_pipelines()["__default__"].datasets():
         if name != "parameters" and not name.startswith("params:"):

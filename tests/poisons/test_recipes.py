@@ -48,6 +48,14 @@ def test_ops_changes_one_pixel_a_class_and_no_class_shares_one(images):
     assert len(set(places.values())) == 10
 
 
+def test_ops_gives_classes_that_look_alike_different_places():
+    one = make_images(20, classes=1, side=8)
+    alike = type(one)(images=np.concatenate([one.images] * 3), labels=np.repeat(np.arange(3), 20), num_classes=3)
+    changed = (craft("ops", alike, seed=0, settings={}).images != alike.images).any(1)
+    places = {tuple(np.argwhere(changed[alike.labels == label].any(0))[0]) for label in range(3)}
+    assert len(places) == 3
+
+
 def test_ops_takes_the_place_and_colour_of_the_highest_score(images):
     members = images.images[images.labels == 0] / 255
     scores = {}

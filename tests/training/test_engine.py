@@ -80,6 +80,16 @@ def test_yielded_checkpoints_are_not_changed_by_later_epochs(clean):
     assert not torch.equal(kept["head.weight"], model.head.weight)
 
 
+def test_order_and_augmentation_move_with_the_seed_even_from_the_same_weights(clean):
+    recipe = TrainingRecipe(epochs=1, batch_size=16, learning_rate=0.05, precision="float32")
+    losses = set()
+    for seed in (0, 0, 1):
+        model = build("small_cnn", channels=3, num_classes=3, seed=0)
+        [last] = fit(model, clean, clean, recipe=recipe, normalisation=channel_statistics(clean), seed=seed, device=CPU)
+        losses.add(last.measured["loss"])
+    assert len(losses) == 2
+
+
 def test_progress_counts_every_step(clean):
     seen = []
     train(clean, progress=lambda done, total: seen.append((done, total)))

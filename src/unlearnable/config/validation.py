@@ -34,8 +34,8 @@ def settings_of(function: Callable[..., Any], **more: Any) -> type[BaseModel]:
     fields = dict(more)
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY and name not in GIVEN_BY_THE_RUN:
-            default = ... if parameter.default is parameter.empty else parameter.default
-            fields[name] = (_pydantic_type(parameter.annotation), default if not callable(default) else None)
+            required = parameter.default is parameter.empty  # what a default is, is the function's affair
+            fields[name] = (_pydantic_type(parameter.annotation), ... if required else None)
     return create_model(f"settings of {function.__name__}", __base__=_Strict, **fields)
 
 

@@ -37,12 +37,21 @@ def write_new(path: Path, content: bytes) -> None:
     try:
         _write_synced(temporary, content)
         _write_synced(sidecar(temporary), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
-        os.link(sidecar(temporary), sidecar(path))
-        os.link(temporary, path)  # last: a file without its sidecar is never seen
+        _link_both(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
         sidecar(temporary).unlink(missing_ok=True)
     _sync(path.parent)
+
+
+def _link_both(temporary: Path, path: Path) -> None:
+    """Link the sidecar, then the file: a file without its sidecar is never seen."""
+    os.link(sidecar(temporary), sidecar(path))
+    try:
+        os.link(temporary, path)
+    except OSError:
+        sidecar(path).unlink()
+        raise
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -7,8 +7,6 @@ from kedro.pipeline import Node, Pipeline
 from unlearnable.pipelines.train_poisoned.nodes import train
 
 SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train"}
-
-
 PARAMETERS = ("params:model", "params:train", "params:seed", "params:device")
 
 
