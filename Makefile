@@ -45,9 +45,9 @@ bench: .venv/installed ## measure projection, training and start-up (docs/result
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-lock: ## write the locks anew
+lock: | .venv/installed ## write the locks anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --group dev pyproject.toml --custom-compile-command "make lock" --output-file requirements.lock
-	grep "^uv==" requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links - --custom-compile-command "make lock" --output-file requirements-uv.lock
+	sed -n "s|^\(uv==[^ ]*\).*|\1|p" requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links - --custom-compile-command "make lock" --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything that runs wrote
 	rm -rf .venv mlflow.db mlartifacts .mlflow.lock
