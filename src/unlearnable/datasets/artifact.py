@@ -126,7 +126,7 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         return f"{version}-{PROCESS}" if version else None
 
     def _exists(self) -> bool:
-        return complete(Path(self._get_load_path()))
+        return self._exists_function(str(self._get_load_path()))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "recipe": self.recipe, "version": self._version}

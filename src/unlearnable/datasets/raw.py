@@ -12,8 +12,6 @@ from torchvision.datasets.utils import check_integrity
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 
-__all__ = ["RawImages", "TorchvisionImages"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawImages:

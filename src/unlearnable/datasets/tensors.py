@@ -1,12 +1,11 @@
 """Artifacts kept as safetensors: image sets, linear weights and checkpoints."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 import safetensors.torch
 
@@ -25,12 +24,14 @@ def header(content: bytes) -> Header:
     return found
 
 
-def _with_projection(tensors: dict[str, Any], projection: Projection | None) -> dict[str, Any]:
-    return tensors if projection is None else tensors | {"basis": projection.basis, "centre": projection.centre}
+def _packed(tensors: dict[str, Any], projection: Projection | None, about: Header) -> bytes:
+    if projection is not None:
+        tensors = tensors | {"basis": projection.basis, "centre": projection.centre}
+    return safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata=about)
 
 
-def _projection(tensors: dict[str, Any]) -> Projection | None:
-    return Projection(basis=tensors["basis"], centre=tensors["centre"]) if "basis" in tensors else None
+def _projection(tensors: dict[str, Any]) -> Projection:
+    return Projection(basis=tensors["basis"], centre=tensors["centre"])
 
 
 class ImagesDataset(Artifact[LabelledImages, LabelledImages]):
@@ -48,9 +49,8 @@ class ImagesDataset(Artifact[LabelledImages, LabelledImages]):
 
     def encode(self, data: LabelledImages) -> bytes:
         """Return images and labels as safetensors."""
-        tensors = _with_projection({"images": data.images, "labels": data.labels}, data.projection)
         about = {"recipe": self.recipe, "num_classes": str(data.num_classes)}
-        return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=about)
+        return _packed({"images": data.images, "labels": data.labels}, data.projection, about)
 
     def decode(self, content: bytes) -> tuple[LabelledImages, str | None]:
         """Return the image set and its recipe."""
@@ -59,7 +59,7 @@ class ImagesDataset(Artifact[LabelledImages, LabelledImages]):
             images=tensors["images"],
             labels=tensors["labels"],
             num_classes=int(about["num_classes"]),
-            projection=_projection(tensors),
+            projection=_projection(tensors) if "basis" in tensors else None,
         )
         return images, about.get("recipe")
 
@@ -79,15 +79,14 @@ class LinearWeightsDataset(Artifact[LinearWeights, LinearWeights]):
 
     def encode(self, data: LinearWeights) -> bytes:
         """Return weights and projection as safetensors."""
-        tensors = _with_projection({"weights": data.weights}, data.projection)
         about = {"recipe": self.recipe, "train_accuracy": repr(data.train_accuracy)}
-        return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=about)
+        return _packed({"weights": data.weights}, data.projection, about)
 
     def decode(self, content: bytes) -> tuple[LinearWeights, str | None]:
         """Return the linear model and its recipe."""
         tensors, about = safetensors.numpy.load(content), header(content)
-        projection = Projection(basis=tensors["basis"], centre=tensors["centre"])
-        weights = LinearWeights(weights=tensors["weights"], train_accuracy=float(about["train_accuracy"]), projection=projection)
+        accuracy = float(about["train_accuracy"])
+        weights = LinearWeights(weights=tensors["weights"], train_accuracy=accuracy, projection=_projection(tensors))
         return weights, about.get("recipe")
 
 
@@ -107,10 +106,8 @@ class Checkpoints(Sequence[Checkpoint]):
     def __getitem__(self, index: int | slice) -> "Checkpoint | Checkpoints":
         if isinstance(index, slice):
             return Checkpoints(self._dataset, self._paths[index])
-        return self._dataset.read_checkpoint(self._paths[index])
-
-    def __iter__(self) -> Iterator[Checkpoint]:
-        return (self[index] for index in range(len(self)))
+        found: Checkpoint = self._dataset.read(self._paths[index])
+        return found
 
 
 class CheckpointsDataset(Artifact[Checkpoint, Any]):
@@ -152,11 +149,6 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         """Return the checkpoints that were kept, the last one at the end."""
         return Checkpoints(self, _files(Path(self._get_load_path())))
 
-    def read_checkpoint(self, path: Path) -> Checkpoint:
-        """Return one checkpoint, checked."""
-        found: Checkpoint = self.read(path)
-        return found
-
     def save(self, data: Checkpoint) -> None:
         """Write one checkpoint and drop the ones that need not be kept."""
         folder = Path(self._get_save_path())
@@ -167,9 +159,6 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
             sidecar(old).unlink()
         # Kedro looks up the newest version after a save, which is not this one until its last checkpoint is there.
         self._cached_load_version = self.resolve_save_version()
-
-    def _exists(self) -> bool:
-        return _finished(str(self._get_load_path()))
 
 
 def _files(folder: Path) -> list[Path]:

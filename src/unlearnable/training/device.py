@@ -47,7 +47,7 @@ def resident(images: LabelledImages, device: torch.device) -> Tensor:
     pixels = torch.from_numpy(images.images).to(device)
     if images.projection is None:
         return pixels
-    pixels = pixels.float().div_(255)
+    pixels = as_float(pixels)
     project_out_(pixels.flatten(1), images.projection)
     return pixels
 

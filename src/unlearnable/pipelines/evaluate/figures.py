@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import mean_perturbations
 from unlearnable.recoveries import LinearWeights
-from unlearnable.training.device import project_out_
+from unlearnable.training.device import as_float, resident
 
 matplotlib.use("Agg")
 COLOURS = {"clean": "#4477aa", "poisoned": "#cc6677", "recovered": "#228833"}  # told apart by colour-blind readers too
+CPU = torch.device("cpu")
 MOST_CLASSES = 10  # columns of a picture
 
 
@@ -74,17 +75,9 @@ def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: 
         "clean": list(clean.images[first] / 255),
         "poisoned": list(poisoned.images[first] / 255),
         "difference": [_signed(image) for image in difference],
-        "recovered": list(_pixels(recovered.subset(first)).clip(0, 1)),
+        "recovered": list(as_float(resident(recovered.subset(first), CPU)).clamp(0, 1).numpy()),
     }
     return _grid(rows, "One image of each class")
-
-
-def _pixels(images: LabelledImages) -> npt.NDArray[Any]:
-    """Return images (N, C, H, W) as float32, seen through their projection."""
-    flat = images.images.reshape(len(images), -1).astype(np.float32) / 255
-    if images.projection is not None:
-        flat = project_out_(torch.from_numpy(flat), images.projection).numpy()
-    return flat.reshape(images.images.shape)
 
 
 def _signed(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
