@@ -5,6 +5,7 @@ Libraries that take seconds to import (torch, mlflow) are imported when a run ne
 
 import logging
 import os
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 logger = logging.getLogger(__name__)
+ROUNDS = logging.getLogger("unlearnable.pipelines.progress")
+CRAFTING = "crafting"  # the tag of its node
 FIGURES = ("accuracy_figure", "directions_figure", "examples_figure")
 
 
@@ -32,7 +35,21 @@ class CheckHooks:
 
 
 class SummaryHooks:
-    """Log each epoch of a training; end a run that has scores with a table and the paths of its figures."""
+    """Log each epoch of a training and how long the crafting took; end a run that has scores with a table and the paths of its figures."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+
+    @hook_impl
+    def before_node_run(self) -> None:
+        """Note the time."""
+        self._start = time.perf_counter()
+
+    @hook_impl
+    def after_node_run(self, node: Any, inputs: dict[str, Any]) -> None:
+        """Log how long the crafting took."""
+        if CRAFTING in node.tags:
+            logger.info("crafted %s in %.1f s", inputs["params:poison"], time.perf_counter() - self._start)
 
     @hook_impl
     def after_dataset_saved(self, node: Any, data: Any) -> None:
@@ -54,13 +71,26 @@ class SummaryHooks:
             show(catalog.load("scores"), {name: catalog.load(name) for name in FIGURES})
 
 
+class _Rounds(logging.Handler):
+    """Hands the rounds of a crafting on to the tracker."""
+
+    def __init__(self, tracker: Any) -> None:
+        super().__init__()
+        self._tracker = tracker
+
+    def emit(self, record: Any) -> None:
+        """Log what a record of ``pipelines.progress.log_round`` carries."""
+        self._tracker.log_step(CRAFTING, record.round, record.measured)
+
+
 class TrackingHooks:
-    """One MLflow run for each Kedro run, and a child of it for each training."""
+    """One MLflow run for each Kedro run, and a child of it for the crafting and for each training."""
 
     def __init__(self) -> None:
         self._tracker: Any = None
         self._project = Path()
         self._settings: dict[str, Any] = {}
+        self._rounds = logging.Handler()
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -79,16 +109,29 @@ class TrackingHooks:
             return (yield)
 
     @hook_impl
-    def before_node_run(self, node: Any) -> None:
-        """Start a child run where a training starts."""
+    def before_node_run(self, node: Any, inputs: dict[str, Any]) -> None:
+        """Start a child run where a training or the crafting starts."""
         if "training" in node.tags:
-            self._tracker.start_training(node.namespace)
+            self._tracker.start_child(node.namespace, f"train-{node.namespace}", training=node.namespace)
+        if CRAFTING in node.tags:
+            self._tracker.start_child(CRAFTING, f"craft-{inputs['params:poison']}")
+            self._rounds = _Rounds(self._tracker)
+            ROUNDS.addHandler(self._rounds)
+
+    @hook_impl
+    def after_node_run(self, node: Any) -> None:
+        """End the child run of the crafting."""
+        if CRAFTING in node.tags:
+            ROUNDS.removeHandler(self._rounds)
+            self._tracker.end_child(CRAFTING)
 
     @hook_impl
     def after_dataset_saved(self, node: Any, data: Any) -> None:
         """Log what was measured with each checkpoint."""
         if "training" in node.tags:
-            self._tracker.log_epoch(node.namespace, data)
+            self._tracker.log_step(node.namespace, data.epoch, data.measured)
+            if data.is_last:
+                self._tracker.end_child(node.namespace)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
@@ -101,4 +144,5 @@ class TrackingHooks:
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Mark the run and its open children as FAILED."""
+        ROUNDS.removeHandler(self._rounds)
         self._tracker.end(error)

@@ -1,6 +1,6 @@
 """The one array form of images with labels, and a projection through which they may be seen."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,8 @@ class LabelledImages:
         labels: int64 (N,), each in [0, num_classes).
         num_classes: the number of classes.
         projection: what the images are to be seen through, or None.
+        ids: int64 (N,), distinct: the place of each image in the training (or test) set as its makers publish it, which
+            is what a released poison is indexed by. Empty numbers them from 0.
 
     Raises:
         InputError: where shape, dtype or range differ.
@@ -53,12 +55,17 @@ class LabelledImages:
     labels: npt.NDArray[np.int64]
     num_classes: int
     projection: Projection | None = None
+    ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
+        if len(self.ids) == 0:
+            object.__setattr__(self, "ids", np.arange(len(self.images)))
         if self.images.ndim != RANK or self.images.dtype != np.uint8:
             raise InputError(f"images: expected uint8 (N, C, H, W), got {self.images.dtype} {self.images.shape}")
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int64:
             raise InputError(f"labels: expected int64 ({len(self.images)},), got {self.labels.dtype} {self.labels.shape}")
+        if self.ids.shape != self.labels.shape or self.ids.dtype != np.int64 or len(np.unique(self.ids)) < len(self.ids):
+            raise InputError(f"ids: expected distinct int64 ({len(self.images)},), got {self.ids.dtype} {self.ids.shape}")
         if len(self.labels) == 0:
             raise InputError("images: expected at least one image, got none")
         low, high = int(self.labels.min()), int(self.labels.max())
@@ -78,7 +85,22 @@ class LabelledImages:
 
     def subset(self, indices: npt.NDArray[np.int64]) -> "LabelledImages":
         """Return the images at ``indices``, in that order."""
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        return replace(self, images=self.images[indices], labels=self.labels[indices], ids=self.ids[indices])
+
+    def matching(self, other: "LabelledImages") -> "LabelledImages":
+        """Return the images with the ids of ``other``, in its order: a released poison may cover a part of the set.
+
+        Raises:
+            InputError: where one is missing here.
+        """
+        if np.array_equal(self.ids, other.ids):
+            return self
+        order = np.argsort(self.ids)
+        places = order[np.searchsorted(self.ids, other.ids, sorter=order).clip(max=len(self) - 1)]
+        missing = other.ids[self.ids[places] != other.ids]
+        if len(missing):
+            raise InputError(f"images: expected the id {missing[0]}, and {len(missing) - 1} more, among {len(self)}; got none")
+        return self.subset(places)
 
 
 def channel_statistics(images: LabelledImages) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

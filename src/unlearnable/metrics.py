@@ -15,8 +15,9 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 def mean_perturbations(clean: LabelledImages, poisoned: LabelledImages) -> npt.NDArray[np.float64]:
     """Return the mean difference (K, C, H, W) between poisoned and clean images of each class, in units of [0, 1].
 
-    A class without images has zeros.
+    A class without images has zeros. The poisoned set may hold a part of the clean one.
     """
+    clean = clean.matching(poisoned)
     means = np.zeros((clean.num_classes, *clean.shape))
     for label in np.unique(clean.labels):
         members = clean.labels == label

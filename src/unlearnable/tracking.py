@@ -26,7 +26,7 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class Tracker:
-    """One MLflow run, with a child for each training.
+    """One MLflow run, with a child for the crafting and for each training.
 
     Args:
         settings: ``tracking_uri`` (a relative sqlite file lies in the project), ``experiment``, ``system_metrics``.
@@ -54,20 +54,20 @@ class Tracker:
         self._client, self._run_id, self._experiment_id = mlflow.MlflowClient(), run.info.run_id, experiment
         self._log_params(self._run_id, self._params)
 
-    def start_training(self, label: str) -> None:
-        """Start the child run of a training."""
-        tags = {MLFLOW_PARENT_RUN_ID: self._run_id, MLFLOW_RUN_NAME: f"train-{label}"}
-        run_id = self._client.create_run(self._experiment_id, tags=tags).info.run_id
+    def start_child(self, label: str, name: str, **params: str) -> None:
+        """Start a child run, known as ``label`` until it ends."""
+        run_id = self._client.create_run(self._experiment_id, tags={MLFLOW_PARENT_RUN_ID: self._run_id, MLFLOW_RUN_NAME: name}).info.run_id
         self._children[label] = run_id
-        self._log_params(run_id, self._params | {"training": label})
+        self._log_params(run_id, self._params | params)
 
-    def log_epoch(self, label: str, checkpoint: Any) -> None:
-        """Log what was measured in the checkpoint's epoch; the last one ends the child run."""
+    def log_step(self, label: str, step: int, measured: dict[str, float]) -> None:
+        """Log what was measured in an epoch or a round of a child run."""
         now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, checkpoint.epoch) for name, value in checkpoint.measured.items()]
-        self._client.log_batch(self._children[label], metrics=metrics)
-        if checkpoint.is_last:
-            self._client.set_terminated(self._children.pop(label), "FINISHED")
+        self._client.log_batch(self._children[label], metrics=[Metric(name, value, now, step) for name, value in measured.items()])
+
+    def end_child(self, label: str) -> None:
+        """End a child run as FINISHED."""
+        self._client.set_terminated(self._children.pop(label), "FINISHED")
 
     def log_scores(self, scores: dict[str, Any], figures: list[Path]) -> None:
         """Log accuracies as metrics, scores and figures as artifacts."""

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 from unlearnable.config.validation import settings_of
 from unlearnable.errors import InputError
-from unlearnable.poisons import POISONS, apply, craft
+from unlearnable.poisons import POISONS, Crafting, apply, craft
 
 LEVEL = 1 / 255
 # name -> settings, norm and budget of the perturbation after rounding (half a level a pixel for L2)
@@ -37,7 +37,7 @@ def test_every_poison_has_a_row():
 def test_it_is_reproducible_and_leaves_everything_else_alone(name, clean, global_generators_untouched):
     settings, _, _ = BUDGETS[name]
     before = hashlib.sha256(clean.images.tobytes()).hexdigest()
-    poisoned, again = (craft(name, clean, seed=3, settings=settings) for _ in range(2))
+    poisoned, again = (craft(name, clean, Crafting(seed=3), settings=settings) for _ in range(2))
     assert np.array_equal(poisoned.images, again.images)
     assert hashlib.sha256(clean.images.tobytes()).hexdigest() == before
     assert np.array_equal(poisoned.labels, clean.labels)
@@ -47,7 +47,7 @@ def test_it_is_reproducible_and_leaves_everything_else_alone(name, clean, global
 @pytest.mark.parametrize("name", POISONS)
 def test_it_stays_in_its_budget_after_rounding(name, clean):
     settings, kind, budget = BUDGETS[name]
-    poisoned = craft(name, clean, seed=3, settings=settings)
+    poisoned = craft(name, clean, Crafting(seed=3), settings=settings)
     difference = (poisoned.images.astype(float) - clean.images) / 255
     assert norms(difference, kind).max() <= budget + 1e-9
     if name != "none":
@@ -57,7 +57,7 @@ def test_it_stays_in_its_budget_after_rounding(name, clean):
 @pytest.mark.parametrize("name", sorted(set(POISONS) - {"none", "ops"}))
 def test_another_seed_is_another_poison(name, clean):
     settings, _, _ = BUDGETS[name]
-    first, second = (craft(name, clean, seed=seed, settings=settings) for seed in (0, 1))
+    first, second = (craft(name, clean, Crafting(seed=seed), settings=settings) for seed in (0, 1))
     assert not np.array_equal(first.images, second.images)
 
 

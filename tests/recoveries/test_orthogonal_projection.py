@@ -5,7 +5,7 @@ import torch
 from tests.conftest import make_images
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import captured_energy, mean_perturbations
-from unlearnable.poisons import craft
+from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import RECOVERIES, recover
 from unlearnable.recoveries.orthogonal_projection import orthonormal_basis
 from unlearnable.training.device import project_out_, resident
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def poisoned() -> LabelledImages:
-    return craft("lsp", make_images(300, classes=5), seed=0, settings={"l2": 1.5})
+    return craft("lsp", make_images(300, classes=5), Crafting(seed=0), settings={"l2": 1.5})
 
 
 @pytest.fixture(params=[False, True], ids=["reference", "centred"])

@@ -6,7 +6,7 @@ from tests.conftest import make_images
 from unlearnable.errors import InputError
 from unlearnable.images import channel_statistics
 from unlearnable.models import build
-from unlearnable.poisons import craft
+from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import recover
 from unlearnable.training import Augmentation, TrainingRecipe, fit, fit_named, recipe_from
 from unlearnable.training.device import choose_device, computes_in_bfloat16
@@ -61,7 +61,7 @@ def test_the_same_seed_gives_the_same_curve_and_weights(precision, clean, global
 
 
 def test_no_poison_is_exactly_the_clean_training(clean):
-    assert curve(train(craft("none", clean, seed=0, settings={}))) == curve(train(clean))
+    assert curve(train(craft("none", clean, Crafting(seed=0), settings={}))) == curve(train(clean))
 
 
 def test_a_projection_of_nothing_is_exactly_the_poisoned_training(clean):

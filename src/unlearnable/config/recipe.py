@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-FORMAT = 1  # raise where the same parameters would give other bytes: a new recipe, or a new file format
+FORMAT = 2  # raise where the same parameters would give other bytes: a new recipe, or a new file format
 
 Parameters = Mapping[str, Any]
 PLACES = ("metadata", "path", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
@@ -20,7 +20,7 @@ DERIVED = ("dataset", "recipe")  # what the loader adds to the parameters
 # Each stage: the stages before it, and the parameters of its own.
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ingest": ((), ("raw_images", "ingest")),
-    "craft_poison": (("ingest",), ("seed", "poison", "craft")),
+    "craft_poison": (("ingest",), ("craft_seed", "poison", "craft")),
     "orthogonal_projection": (("craft_poison",), ("seed", "recovery", "recover")),
     "train_clean": (("ingest",), ("seed", "model", "train")),
     "train_poisoned": (("craft_poison",), ("seed", "model", "train")),
@@ -52,7 +52,17 @@ def _chosen(parameters: Parameters) -> dict[str, Any]:
         settings = parameters.get(block)
         return settings.get(str(parameters.get(name))) if isinstance(settings, dict) else settings
 
-    return {"craft": chosen("craft", "poison"), "recover": chosen("recover", "recovery")}
+    return {
+        "craft": chosen("craft", "poison"),
+        "recover": chosen("recover", "recovery"),
+        "craft_seed": craft_seed(parameters.get("craft"), parameters.get("seed")),
+    }
+
+
+def craft_seed(craft: Any, seed: Any) -> Any:
+    """Return the seed of the poison: that of the block ``craft``, or the cell's where it is None."""
+    own = craft.get("seed") if isinstance(craft, dict) else None
+    return seed if own is None else own
 
 
 def recipe_hash(stage: str, parameters: Parameters, raw_images: Parameters) -> str:

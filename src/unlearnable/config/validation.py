@@ -73,17 +73,17 @@ class _Parameters(_Strict):
 def _all_parameters() -> type[BaseModel]:
     keep = Annotated[int, Field(ge=0)]
     fields: dict[str, Any] = {
-        "craft": (_block("craft", POISONS), ...),
+        "craft": (_block("craft", POISONS, seed=(Seed | None, ...)), ...),
         "recover": (_block("recover", RECOVERIES), ...),
         "train": (settings_of(TrainingRecipe, keep_checkpoints=(keep, ...)), ...),
     }
     return create_model("parameters", __base__=_Parameters, **fields)
 
 
-def _block(name: str, register: Mapping[str, Callable[..., Any]]) -> type[BaseModel]:
-    """Return the model of a block that may hold the settings of everything registered."""
+def _block(name: str, register: Mapping[str, Callable[..., Any]], **more: Any) -> type[BaseModel]:
+    """Return the model of a block that may hold the settings of everything registered, and has the fields ``more``."""
     fields: dict[str, Any] = {known: (settings_of(function), {}) for known, function in register.items()}
-    return create_model(name, __base__=_Strict, **fields)
+    return create_model(name, __base__=_Strict, **fields, **more)
 
 
 def check(parameters: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Artifacts kept as safetensors: image sets, linear weights and checkpoints."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def _projection(tensors: dict[str, Any]) -> Projection:
 
 
 class ImagesDataset(Artifact[LabelledImages, LabelledImages]):
-    """A labelled image set; a projection is kept beside the images, not applied to them.
+    """A labelled image set, with the ids of its images and their hash; a projection is kept beside the images, not applied to them.
 
     Example:
         ```yaml
@@ -49,8 +50,9 @@ class ImagesDataset(Artifact[LabelledImages, LabelledImages]):
 
     def encode(self, data: LabelledImages) -> bytes:
         """Return images and labels as safetensors."""
-        about = {"recipe": self.recipe, "num_classes": str(data.num_classes)}
-        return _packed({"images": data.images, "labels": data.labels}, data.projection, about)
+        ids_sha256 = hashlib.sha256(data.ids.tobytes()).hexdigest()
+        about = {"recipe": self.recipe, "num_classes": str(data.num_classes), "ids_sha256": ids_sha256}
+        return _packed({"images": data.images, "labels": data.labels, "ids": data.ids}, data.projection, about)
 
     def decode(self, content: bytes) -> tuple[LabelledImages, str | None]:
         """Return the image set and its recipe."""
@@ -60,6 +62,7 @@ class ImagesDataset(Artifact[LabelledImages, LabelledImages]):
             labels=tensors["labels"],
             num_classes=int(about["num_classes"]),
             projection=_projection(tensors) if "basis" in tensors else None,
+            ids=tensors["ids"],
         )
         return images, about.get("recipe")
 

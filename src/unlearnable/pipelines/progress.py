@@ -1,19 +1,28 @@
-"""Progress bars of long work."""
+"""Progress of long work: a bar in the terminal, and a log record for each round of a crafting."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+logger = logging.getLogger(__name__)
+
 
 @contextmanager
-def training_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while a training runs; yield what is called with steps done and steps in all.
+def bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while something runs; yield what is called with steps done and steps in all.
 
     Log lines stand above the bar, since Kedro's log writes to the same console.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=rich.get_console()) as bars:
-        task = bars.add_task(f"train on the {label} set", total=None)
+        task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def log_round(number: int, measured: dict[str, float]) -> None:
+    """Log what was measured in a round of a crafting; the tracker listens to these records."""
+    text = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measured.items())
+    logger.info("crafting: round %d, %s", number, text, extra={"round": number, "measured": measured})

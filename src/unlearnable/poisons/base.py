@@ -1,18 +1,46 @@
 """What a poison is, and how its perturbation becomes pixels."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
+from unlearnable.ranges import nested
 from unlearnable.register import Register
+from unlearnable.training import Progress, ignore
 
 Perturbation = npt.NDArray[np.float32]
-Poison = Callable[..., Perturbation]
+CPU = torch.device("cpu")
+Report = Callable[[int, dict[str, float]], None]
+
+
+def _untold(number: int, measured: dict[str, float]) -> None:
+    """Report a round to nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crafting:
+    """What a poison is given beside its settings.
+
+    Args:
+        seed: decides every draw.
+        device: where the images and the surrogate lie.
+        progress: called with steps done and steps in all.
+        report: called after each round of a surrogate with its number, from 1, and what was measured in it.
+    """
+
+    seed: int = 0
+    device: torch.device = CPU
+    progress: Progress = ignore
+    report: Report = _untold
+
+
+Poison = Callable[..., Perturbation]  # (clean, crafting, *, settings)
 POISONS: Register[Poison] = Register("poison")
 
 
@@ -35,10 +63,11 @@ def apply(clean: LabelledImages, perturbation: Perturbation) -> LabelledImages:
     return replace(clean, images=images.clip(0, 255, out=images).round(out=images).astype(np.uint8))
 
 
-def craft(name: str, clean: LabelledImages, *, seed: int, settings: dict[str, Any]) -> LabelledImages:
+def craft(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dict[str, Any]) -> LabelledImages:
     """Return ``clean`` poisoned by the recipe of that name.
 
     Raises:
         InputError: where the name is unknown.
     """
-    return apply(clean, POISONS[name](clean, seed=seed, **settings))
+    poison = POISONS[name]
+    return apply(clean, poison(clean, crafting, **nested(poison, settings)))

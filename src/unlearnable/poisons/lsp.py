@@ -8,7 +8,7 @@ from sklearn.datasets import make_classification
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Perturbation
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.seeds import derive
 
@@ -16,8 +16,8 @@ from unlearnable.seeds import derive
 @POISONS.add("lsp")
 def lsp(
     clean: LabelledImages,
+    crafting: Crafting,
     *,
-    seed: int,
     l2: Annotated[float, POSITIVE],
     class_sep: Annotated[float, POSITIVE] = 10.0,
     patches: Annotated[int, AT_LEAST_ONE] = 4,
@@ -26,7 +26,7 @@ def lsp(
 
     Args:
         clean: images whose height and width are multiples of ``patches``.
-        seed: decides the draw.
+        crafting: its seed decides the draw.
         l2: norm of each image's perturbation before rounding, in units of [0, 1] (published: 6/255 sqrt(3072) = 1.304).
         class_sep: half the side of the hypercube, in standard deviations.
         patches: patches along each side.
@@ -37,7 +37,7 @@ def lsp(
     channels, height, width = clean.shape
     if height % patches or width % patches:
         raise InputError(f"craft.lsp.patches: expected a divisor of {height} and {width}, got {patches}")
-    grid = _by_class(clean, channels * patches * patches, class_sep, seed).reshape(-1, channels, patches, patches)
+    grid = _by_class(clean, channels * patches * patches, class_sep, crafting.seed).reshape(-1, channels, patches, patches)
     values = grid.repeat(height // patches, axis=2).repeat(width // patches, axis=3)
     norms = np.sqrt(np.square(values, dtype=np.float64).sum((1, 2, 3), keepdims=True))
     scaled: Perturbation = (values * (l2 / norms)).astype(np.float32)

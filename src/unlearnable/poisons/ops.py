@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Perturbation
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 
 
 @POISONS.add("ops")
-def ops(clean: LabelledImages, *, seed: int) -> Perturbation:  # noqa: ARG001
+def ops(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG001
     """Return what turns one pixel of every image into the colour that its class owns there.
 
     For each class the place and the corner colour (each channel 0 or 1) are taken at which the mean distance between

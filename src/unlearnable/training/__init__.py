@@ -1,7 +1,7 @@
 """Training as an iterator of checkpoints; it knows no disk, no tracker and no progress bar."""
 
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.engine import fit, fit_named
+from unlearnable.training.engine import Progress, Trainer, fit, fit_named, ignore
 from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from
 
-__all__ = ["Augmentation", "Checkpoint", "TrainingRecipe", "fit", "fit_named", "recipe_from"]
+__all__ = ["Augmentation", "Checkpoint", "Progress", "Trainer", "TrainingRecipe", "fit", "fit_named", "ignore", "recipe_from"]

@@ -52,7 +52,7 @@ def fit(
         device: where.
         progress: called with steps done and steps in all.
     """
-    run = _Run(model, recipe, normalisation, device)
+    run = Trainer(model, recipe, normalisation, device)
     pixels, labels = resident(train, device), torch.from_numpy(train.labels).to(device)
     test_pixels, test_labels = resident(test, device), torch.from_numpy(test.labels).to(device)
     generator = torch_generator(seed, "train")
@@ -105,8 +105,15 @@ def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
-class _Run:
-    """A model with its optimiser and what is done to every batch."""
+class Trainer:
+    """A model with its optimiser and what is done to every batch: trainings and the surrogates of poisons share it.
+
+    Args:
+        model: moved to ``device``.
+        recipe: optimiser, precision and augmentation; its schedule is followed by ``epoch`` alone.
+        normalisation: mean and standard deviation of each channel, in units of [0, 1].
+        device: where.
+    """
 
     def __init__(
         self,
@@ -133,6 +140,7 @@ class _Run:
 
     @property
     def learning_rate(self) -> float:
+        """The rate of the next step."""
         return float(self.optimiser.param_groups[0]["lr"])
 
     def epoch(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
@@ -143,7 +151,7 @@ class _Run:
         for batch in batches:
             self._set_learning_rate(len(batches))
             chosen = batch.to(self.device)
-            total += self._step(as_float(pixels[chosen]), labels[chosen], generator) * len(batch)
+            total += self.step(as_float(pixels[chosen]), labels[chosen], generator) * len(batch)
             progress(self.steps_done, self.recipe.epochs * len(batches))
         return float(total) / len(pixels)
 
@@ -151,15 +159,17 @@ class _Run:
         """Return the model's logits (N, K) of resident images, in evaluation mode."""
         self.model.eval()
         with torch.inference_mode():
-            return torch.cat([self._forward(as_float(chunk)) for chunk in pixels.split(EVALUATION_BATCH)]).float()
+            return torch.cat([self.forward(as_float(chunk)) for chunk in pixels.split(EVALUATION_BATCH)]).float()
 
-    def _forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K) of images (N, C, H, W) in units of [0, 1], in the precision of the recipe."""
         images = torch.addcmul(self.shift, images, self.scale).contiguous(memory_format=self.layout)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             logits: Tensor = self.model(images)
         return logits
 
-    def _step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Train on one batch of images in units of [0, 1] with labels (N,); return its loss before the step."""
         images = augment(images, self.recipe.augmentation, generator)
         loss = self._loss(images, labels, generator)
         self.optimiser.zero_grad(set_to_none=True)
@@ -170,9 +180,9 @@ class _Run:
     def _loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         mixed = self.recipe.augmentation.cutmix and float(torch.rand(1, generator=generator)) < self.recipe.augmentation.cutmix
         if not mixed:
-            return self._cross_entropy(self._forward(images), labels)
+            return self._cross_entropy(self.forward(images), labels)
         images, order, kept = cutmix(images, generator)
-        logits = self._forward(images)
+        logits = self.forward(images)
         return kept * self._cross_entropy(logits, labels) + (1 - kept) * self._cross_entropy(logits, labels[order])
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, Range
+from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, Range, nested
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,4 +72,4 @@ class TrainingRecipe:
 def recipe_from(settings: dict[str, Any]) -> TrainingRecipe:
     """Return the recipe that nested ``settings`` describe; what is kept of its checkpoints is not the recipe's affair."""
     own = {name: value for name, value in settings.items() if name != "keep_checkpoints"}
-    return TrainingRecipe(**{**own, "augmentation": Augmentation(**(own.get("augmentation") or {}))})
+    return TrainingRecipe(**nested(TrainingRecipe, own))

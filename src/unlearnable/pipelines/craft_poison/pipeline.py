@@ -7,5 +7,5 @@ from unlearnable.pipelines.craft_poison.nodes import craft
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline clean_train -> poisoned_train."""
-    inputs = ["clean_train", "params:poison", "params:craft", "params:seed"]
-    return Pipeline([Node(craft, inputs, "poisoned_train", name="craft_poison")])
+    inputs = ["clean_train", "params:poison", "params:craft", "params:seed", "params:device"]
+    return Pipeline([Node(craft, inputs, "poisoned_train", name="craft_poison", tags="crafting")])

@@ -69,7 +69,8 @@ def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: L
 
 def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: LabelledImages) -> Figure:
     """Return one image of each class: clean, poisoned, their difference, and recovered (clipped to [0, 1] to be seen)."""
-    first = np.array([np.flatnonzero(clean.labels == c)[0] for c in range(min(clean.num_classes, MOST_CLASSES))])
+    clean = clean.matching(poisoned)
+    first = np.array([np.flatnonzero(clean.labels == c)[0] for c in np.unique(clean.labels)[:MOST_CLASSES]])
     difference = poisoned.images[first].astype(np.float32) - clean.images[first]
     rows = {
         "clean": list(clean.images[first] / 255),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from unlearnable.pipelines.progress import training_bar
+from unlearnable.pipelines.progress import bar
 
 if TYPE_CHECKING:
     from unlearnable.images import LabelledImages
@@ -27,7 +27,7 @@ def train(
     """
     from unlearnable.training import fit_named, recipe_from
 
-    with training_bar(label) as progress:
+    with bar(f"train on the {label} set") as progress:
         yield from fit_named(
             model, train_set, clean_test, like=clean_train, recipe=recipe_from(recipe), seed=seed, device=device, progress=progress
         )
