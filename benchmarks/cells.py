@@ -5,7 +5,9 @@ python -m benchmarks.cells --poisons ops,lsp --env cifar10 --params model=small_
 
 import argparse
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,8 +30,10 @@ def run_cell(env: str, params: str) -> dict[str, float]:
     [figure] = [line.split(": ", 1)[1] for line in output.splitlines() if line.startswith("accuracy: ")]
     [scores] = list(Path(figure).parents[2].glob("scores.json/*/scores.json"))
     accuracy = json.loads(scores.read_text())["accuracy"]
+    crafted = re.search(r"crafted \S+ in ([0-9.]+) s", output)
     return {
         **{name: accuracy[name]["last"] for name in TRAININGS},
+        "crafting": float(crafted[1]) if crafted else math.nan,
         "seconds": time.perf_counter() - start,
         "peak GiB": usage.ru_maxrss / 2**20,
     }

@@ -15,7 +15,7 @@ from unlearnable.poisons import POISONS
 from unlearnable.recoveries import RECOVERIES
 
 WRONG = [
-    ("poison", "opps", "unknown poison 'opps'; known: classwise_random, none, lsp, ops (did you mean 'ops'?)"),
+    ("poison", "opps", f"unknown poison 'opps'; known: {', '.join(POISONS)} (did you mean 'ops'?)"),
     ("recovery", "projection", "unknown recovery 'projection'; known: none, orthogonal_projection"),
     ("model", "resnet81", "unknown model 'resnet81'; known: resnet18, small_cnn (did you mean 'resnet18'?)"),
     ("poison", None, "parameter 'poison': expected a valid string, got None"),
@@ -86,7 +86,7 @@ def test_a_gpu_asked_for_and_missing_is_said_before_anything_runs(monkeypatch):
         check(changed(PARAMETERS, ["device"], "cuda"))
 
 
-@pytest.mark.parametrize("env", ["base", "cifar10", "test"])
+@pytest.mark.parametrize("env", ["base", "cifar10", "cifar10_small", "test"])
 @pytest.mark.parametrize("model", ["small_cnn", "resnet18"])
 def test_every_environment_passes(env, model):
     check(loader(env, model=model)["parameters"])

@@ -144,6 +144,8 @@ def test_a_cell_is_one_run_with_a_child_for_each_training(project):
     first = found[found["tags.mlflow.parentRunId"].isna()].iloc[-1]
     children = found[found["tags.mlflow.parentRunId"] == first["run_id"]]
     assert first["tags.mlflow.runName"] == "digits-lsp-orthogonal_projection-small_cnn-seed0"
+    assert set(children["tags.mlflow.runName"]) == {"craft-lsp", "train-clean", "train-poisoned", "train-recovered"}
+    children = children[children["params.training"].notna()]
     assert set(children["params.training"]) == {"clean", "poisoned", "recovered"}
     assert {first["status"], *children["status"]} == {"FINISHED"}
     assert first["params.train.augmentation.crop"] == "4"
@@ -239,7 +241,7 @@ def test_a_training_that_breaks_is_a_failed_run(project, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("the network fell over")
 
-    monkeypatch.setattr("unlearnable.training.engine._Run.logits", broken)
+    monkeypatch.setattr("unlearnable.training.engine.Trainer.logits", broken)
     with pytest.raises(RuntimeError, match="fell over"):
         run(project, train={"epochs": 3})
     found = runs(project)
@@ -287,6 +289,7 @@ def test_every_epoch_is_logged(project, caplog):
     caplog.set_level(logging.INFO, logger="unlearnable")
     run(project, seed=5)
     lines = [record.getMessage() for record in caplog.records if record.name == "unlearnable.hooks"]
-    assert [line.split(", loss")[0] for line in lines] == [
+    assert sum(line.startswith("crafted lsp in ") for line in lines) == 1
+    assert [line.split(", loss")[0] for line in lines if "epoch" in line] == [
         f"{t}: epoch {e} of 2" for t in ("clean", "poisoned", "recovered") for e in (1, 2)
     ]

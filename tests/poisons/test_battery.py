@@ -12,11 +12,21 @@ from unlearnable.poisons import POISONS, Crafting, apply, craft
 
 LEVEL = 1 / 255
 # name -> settings, norm and budget of the perturbation after rounding (half a level a pixel for L2)
+EIGHT = 8 / 255
+ROUNDED = 1.0 + 0.5 * LEVEL * np.sqrt(3 * 16 * 16)
 BUDGETS = {
     "none": ({}, "linf", 0.0),
-    "classwise_random": ({"linf": 8 / 255}, "linf", 8 / 255),
-    "lsp": ({"l2": 1.0}, "l2", 1.0 + 0.5 * LEVEL * np.sqrt(3 * 16 * 16)),
+    "ar": ({"l2": 1.0, "least_response": 3.0}, "l2", ROUNDED),
+    "ar_linf": ({"linf": EIGHT, "least_response": 3.0}, "linf", EIGHT),
+    "classwise_random": ({"linf": EIGHT}, "linf", EIGHT),
+    "cuda": ({"blur": 0.3}, "linf", 1.0),
+    "l2_regions_4": ({"l2": 1.0}, "l2", ROUNDED),
+    "lsp": ({"l2": 1.0}, "l2", ROUNDED),
     "ops": ({}, "l0", 1),
+    "patches_4": ({"linf": EIGHT}, "linf", EIGHT),
+    "patches_8": ({"linf": EIGHT}, "linf", EIGHT),
+    "regions_16": ({"linf": EIGHT}, "linf", EIGHT),
+    "regions_4": ({"linf": EIGHT}, "linf", EIGHT),
 }
 
 

@@ -1,0 +1,143 @@
+"""Autoregressive noise: Sandoval-Segura et al., "Autoregressive Perturbations for Data Poisoning" (NeurIPS 2022).
+
+Every class owns an autoregressive process: in each channel a pixel is the weighted sum of the eight pixels above and to the
+left of it in a 3x3 window. A signal starts as Gaussian noise and is swept row by row; its first four rows and columns,
+which the process has not settled in, are cut off. The noise of each image starts afresh, so it is sample-wise, and no
+linear rule tells the classes apart.
+
+The coefficients are found by the published search: eight normal draws over their sum; accepted where no trial signal
+diverges and the filters of the processes accepted before respond to it. That search had let a process of NaNs into the
+published coefficients of 100 classes; here a trial signal must be finite.
+"""
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION
+from unlearnable.seeds import numpy_generator
+
+SETTLED = 4  # rows and columns cut off
+TAPS = 8  # of the 3x3 window, in reading order; the ninth is the pixel itself
+TRIALS = 3
+SCREEN = 8  # rows of a first, short trial: nearly all processes diverge in it
+CHUNK = 1024  # images swept at once
+CANDIDATES = 512  # processes tried at once
+
+Signals = npt.NDArray[np.float64]
+
+
+@POISONS.add("ar")
+def ar(
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    l2: Annotated[float, POSITIVE],
+    largest_norm: Annotated[float, POSITIVE] = 50.0,
+    least_response: Annotated[float, NON_NEGATIVE] = 10.0,
+    attempts: Annotated[int, AT_LEAST_ONE] = 100_000,
+) -> Perturbation:
+    """Return for each image a signal of its class's process with the norm ``l2``.
+
+    Args:
+        clean: images (N, C, H, W).
+        crafting: its seed decides processes and signals.
+        l2: norm of each image's perturbation before rounding, in units of [0, 1] (published: 1 for 32-pixel images).
+        largest_norm: of a trial signal before it is scaled.
+        least_response: of the filters accepted before (published: 10 for 10 classes, 3 for 100).
+        attempts: processes tried for each class before the search gives up.
+
+    Raises:
+        InputError: where too few processes are found.
+    """
+    processes = find_processes(clean, crafting.seed, largest_norm, least_response, attempts)
+    return _signals(clean, crafting, processes, 2, l2)
+
+
+@POISONS.add("ar_linf")
+def ar_linf(
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    linf: Annotated[float, POSITIVE_FRACTION],
+    largest_norm: Annotated[float, POSITIVE] = 50.0,
+    least_response: Annotated[float, NON_NEGATIVE] = 10.0,
+    attempts: Annotated[int, AT_LEAST_ONE] = 100_000,
+) -> Perturbation:
+    """Return what ``ar`` does, each signal scaled to the largest value ``linf`` in units of [0, 1]."""
+    processes = find_processes(clean, crafting.seed, largest_norm, least_response, attempts)
+    return _signals(clean, crafting, processes, np.inf, linf)
+
+
+def find_processes(clean: LabelledImages, seed: int, largest_norm: float, least_response: float, attempts: int) -> Signals:
+    """Return coefficients (K, C, 8), summing to one over the last axis, of one process a class of ``clean``.
+
+    Raises:
+        InputError: where ``attempts`` for each class give too few.
+    """
+    rng = numpy_generator(seed, "poison/ar/processes")
+    accepted: list[Signals] = []
+    for _ in range(0, attempts * clean.num_classes, CANDIDATES):
+        for coefficients, signal in _stable(clean.shape, largest_norm, rng):
+            if all(response(other, signal) >= least_response for other in accepted):
+                accepted.append(coefficients)
+            if len(accepted) == clean.num_classes:
+                return np.stack(accepted)
+    wanted = f"{clean.num_classes} processes in {attempts} attempts for each"
+    raise InputError(f"poison 'ar': expected {wanted} with least_response {least_response}, got {len(accepted)}")
+
+
+def _stable(shape: tuple[int, int, int], largest_norm: float, rng: np.random.Generator) -> list[tuple[Signals, Signals]]:
+    """Return those of some random processes whose trial signals are finite and small, each with its last one, of norm 1."""
+    drawn = rng.standard_normal((CANDIDATES, shape[0], TAPS))
+    coefficients = drawn / drawn.sum(-1, keepdims=True)
+    channels, height, width = shape
+    for rows in (min(SCREEN, height), *[height] * TRIALS):
+        signals = _sweep(coefficients, (channels, rows, width), rng)
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.linalg.norm(signals.reshape(len(signals), channels * rows * width), axis=1)
+        small = norms <= largest_norm  # not so for NaN
+        coefficients, signals, norms = coefficients[small], signals[small], norms[small]
+    return list(zip(coefficients, signals / norms[:, None, None, None], strict=True))
+
+
+def response(coefficients: Signals, signal: Signals) -> float:
+    """Return the sum of the positive answers of a process's filter (C, 8) to ``signal`` (C, H, W); 0 to one of its own."""
+    _, height, width = signal.shape
+    answer = -signal[:, 2:, 2:].sum(0)
+    for tap in range(TAPS):
+        y, x = divmod(tap, 3)
+        answer += np.tensordot(coefficients[:, tap], signal[:, y : y + height - 2, x : x + width - 2], axes=1)
+    return float(np.maximum(answer, 0).sum())
+
+
+def _signals(clean: LabelledImages, crafting: Crafting, processes: Signals, order: float, size: float) -> Perturbation:
+    """Return a signal for each image, its norm of that order being ``size``."""
+    rng = numpy_generator(crafting.seed, "poison/ar/signals")
+    perturbation = np.empty(clean.images.shape, dtype=np.float32)
+    for start in range(0, len(clean), CHUNK):
+        labels = clean.labels[start : start + CHUNK]
+        signals = _sweep(processes[labels], clean.shape, rng)
+        norms = np.linalg.norm(signals.reshape(len(labels), -1), ord=order, axis=1)
+        perturbation[start : start + CHUNK] = signals * (size / norms)[:, None, None, None]
+        crafting.progress(start + len(labels), len(clean))
+    return perturbation
+
+
+def _sweep(coefficients: Signals, shape: tuple[int, int, int], rng: np.random.Generator) -> Signals:
+    """Return one signal (N, C, H, W) of each process (N, C, 8), started from Gaussian noise."""
+    channels, height, width = shape
+    taps = np.ascontiguousarray(coefficients.transpose(2, 1, 0))
+    field = rng.standard_normal((height + SETTLED, width + SETTLED, channels, len(coefficients)))
+    swept = width + SETTLED - 2
+    with np.errstate(over="ignore", invalid="ignore"):  # of a process that diverges; the search leaves it out
+        for y in range(height + SETTLED - 2):
+            row = field[y + 2]
+            above: Signals = sum(taps[3 * dy + dx] * field[y + dy, dx : dx + swept] for dy in (0, 1) for dx in (0, 1, 2))
+            for x in range(swept):
+                row[x + 2] = above[x] + taps[6] * row[x] + taps[7] * row[x + 1]
+    return field[SETTLED:, SETTLED:].transpose(3, 2, 0, 1)

@@ -1,0 +1,86 @@
+"""Synthetic class-wise noise: no image and no network decides it.
+
+``classwise_random`` is the control of Huang et al., "Unlearnable Examples" (ICLR 2021). Of the regions and patches that the
+paper trains on, only images were published, no generator; the definitions here are ours:
+
+- regions: the image is cut into a grid of equal rectangles, each of one colour;
+- patches: one square tile of random pixels is repeated over the whole image.
+
+Colours and pixels are drawn for each class, every channel uniform in [-linf, linf], or scaled to an L2 norm.
+"""
+
+import math
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.ranges import POSITIVE, POSITIVE_FRACTION
+from unlearnable.seeds import numpy_generator
+
+Linf = Annotated[float, POSITIVE_FRACTION]
+
+
+@POISONS.add("classwise_random")
+def classwise_random(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+    """Return for each image the pattern of its class, each value uniform in [-linf, linf]; linf in units of [0, 1]."""
+    return _drawn(clean, crafting, "classwise_random", clean.shape[1:], linf)[clean.labels]
+
+
+@POISONS.add("regions_4")
+def regions_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+    """Return for each image the 2 x 2 flat regions of its class; linf in units of [0, 1]."""
+    return _regions(clean, crafting, 4, linf)[clean.labels]
+
+
+@POISONS.add("regions_16")
+def regions_16(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+    """Return for each image the 4 x 4 flat regions of its class; linf in units of [0, 1]."""
+    return _regions(clean, crafting, 16, linf)[clean.labels]
+
+
+@POISONS.add("l2_regions_4")
+def l2_regions_4(clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE]) -> Perturbation:
+    """Return for each image the 2 x 2 flat regions of its class, scaled to the norm ``l2`` in units of [0, 1]."""
+    patterns = _regions(clean, crafting, 4, 1.0)
+    norms = np.sqrt(np.square(patterns, dtype=np.float64).sum((1, 2, 3), keepdims=True))
+    scaled: Perturbation = (patterns * (l2 / norms)).astype(np.float32)
+    return scaled[clean.labels]
+
+
+@POISONS.add("patches_4")
+def patches_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+    """Return for each image the 4 x 4 tile of its class, repeated; linf in units of [0, 1]."""
+    return _patches(clean, crafting, 4, linf)[clean.labels]
+
+
+@POISONS.add("patches_8")
+def patches_8(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+    """Return for each image the 8 x 8 tile of its class, repeated; linf in units of [0, 1]."""
+    return _patches(clean, crafting, 8, linf)[clean.labels]
+
+
+def _regions(clean: LabelledImages, crafting: Crafting, regions: int, linf: float) -> npt.NDArray[np.float32]:
+    """Draw patterns (K, C, H, W) of ``regions`` flat rectangles."""
+    side = math.isqrt(regions)
+    _, height, width = clean.shape
+    if height % side or width % side:
+        raise InputError(f"poison 'regions_{regions}': expected images of a height and width divisible by {side}, got {height} x {width}")
+    colours = _drawn(clean, crafting, f"regions_{regions}", (side, side), linf)
+    return colours.repeat(height // side, axis=2).repeat(width // side, axis=3)
+
+
+def _patches(clean: LabelledImages, crafting: Crafting, side: int, linf: float) -> npt.NDArray[np.float32]:
+    """Draw patterns (K, C, H, W), each of one tile; at the right and lower edge a tile may be cut."""
+    _, height, width = clean.shape
+    tiles = _drawn(clean, crafting, f"patches_{side}", (side, side), linf)
+    return np.tile(tiles, (1, 1, -(-height // side), -(-width // side)))[:, :, :height, :width]
+
+
+def _drawn(clean: LabelledImages, crafting: Crafting, name: str, sides: tuple[int, ...], linf: float) -> npt.NDArray[np.float32]:
+    """Draw values (K, C, height, width), uniform in [-linf, linf]."""
+    rng = numpy_generator(crafting.seed, f"poison/{name}")
+    return rng.uniform(-linf, linf, size=(clean.num_classes, clean.shape[0], *sides)).astype(np.float32)
