@@ -123,7 +123,9 @@ def test_a_model_brings_its_recipe_and_the_command_line_wins():
 
 
 def test_an_unknown_environment_names_the_known():
-    with pytest.raises(InputError, match=r"unknown environment 'cifar11'; known: base, cifar10, cifar10_small, local, test \(did you mean 'cifar10'\?\)"):
+    with pytest.raises(
+        InputError, match=r"unknown environment 'cifar11'; known: base, cifar10, cifar10_small, local, test \(did you mean 'cifar10'\?\)"
+    ):
         loader("cifar11")
 
 

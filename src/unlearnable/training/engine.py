@@ -145,7 +145,6 @@ class Trainer:
 
     def epoch(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
         """Train on every image once, in a random order; return the mean loss."""
-        self.model.train()
         batches = torch.randperm(len(pixels), generator=generator).split(self.recipe.batch_size)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         for batch in batches:
@@ -170,6 +169,7 @@ class Trainer:
 
     def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Train on one batch of images in units of [0, 1] with labels (N,); return its loss before the step."""
+        self.model.train()
         images = augment(images, self.recipe.augmentation, generator)
         loss = self._loss(images, labels, generator)
         self.optimiser.zero_grad(set_to_none=True)

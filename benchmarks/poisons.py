@@ -1,0 +1,192 @@
+"""Craft poisons once and train on each with several seeds, clean, poisoned and after Orthogonal Projection.
+
+python -m benchmarks.poisons --env cifar10_small --data-root /data --poisons em_samplewise,tap
+
+Reads the settings of an environment, but needs no Kedro, so it also runs on a GPU host that has nothing but torch:
+python -m benchmarks.poisons --env cifar10 --model resnet18 --data-root /data --poisons em_samplewise,tap,rem --seeds 0
+Every line of the output is one JSON object; what is in it already is not done again. --table prints it as Markdown.
+"""
+
+import argparse
+import dataclasses
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from torchvision.datasets import CIFAR10
+
+from benchmarks.timing import machine
+from unlearnable.images import LabelledImages, balanced_subset
+from unlearnable.poisons import POISONS, Crafting, apply
+from unlearnable.ranges import nested
+from unlearnable.recoveries import recover
+from unlearnable.seeds import numpy_generator
+from unlearnable.training import fit_named, recipe_from
+from unlearnable.training.device import choose_device
+
+CONF = Path(__file__).parents[1] / "conf"
+Settings = dict[str, Any]
+
+
+def settings_of(env: str, model: str) -> Settings:
+    """Return the parameters of an environment as Kedro would see them."""
+    parameters: Settings = {}
+    for folder in ("base", env):
+        for file in sorted((CONF / folder).glob("parameters*.yml")):
+            parameters = merged(parameters, yaml.safe_load(file.read_text()))
+    by_model = parameters["train"].pop("by_model")
+    return {**parameters, "train": merged(parameters["train"], by_model.get(model) or {})}
+
+
+def merged(below: Settings, above: Settings) -> Settings:
+    """Return nested settings with ``above`` over ``below``."""
+    both = {key: merged(below[key], above[key]) for key in below.keys() & above.keys() if isinstance(above[key], dict)}
+    return {**below, **above, **both}
+
+
+def cifar10(root: str, settings: Settings) -> tuple[LabelledImages, LabelledImages]:
+    """Return the subsets that ``ingest`` would take."""
+    sets = []
+    for part, train in (("train", True), ("test", False)):
+        found = CIFAR10(root, train=train)
+        images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
+        whole = LabelledImages(images=images, labels=np.asarray(found.targets, dtype=np.int64), num_classes=10)
+        sets.append(balanced_subset(whole, settings[f"{part}_size"], numpy_generator(settings["subset_seed"], f"ingest/{part}")))
+    return sets[0], sets[1]
+
+
+def norms(clean: LabelledImages, poisoned: LabelledImages) -> dict[str, float]:
+    """Return the norms of the perturbation after rounding: the largest maximum in levels, the mean L2, the most pixels."""
+    difference = poisoned.images.astype(np.float32) - clean.images
+    flat = difference.reshape(len(difference), -1)
+    pixels = (difference != 0).any(1).sum((1, 2))
+    return {"linf": float(np.abs(flat).max()), "l2": float(np.linalg.norm(flat, axis=1).mean() / 255), "pixels": float(pixels.max())}
+
+
+def say(text: str) -> None:
+    """Print a line of progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def crafted(
+    name: str, clean: LabelledImages, settings: Settings, seed: int, device: torch.device, folder: Path
+) -> tuple[LabelledImages, Settings]:
+    """Return the poisoned set and what was measured of the crafting; both are kept in ``folder``."""
+    images, about = folder / f"{name}.npy", folder / f"{name}.json"
+    if not about.exists():
+        poison = POISONS[name]
+        crafting = Crafting(seed=seed, device=device, report=lambda number, measured: say(f"{name}: round {number} {measured}"))
+        start = time.perf_counter()
+        poisoned = apply(clean, poison(clean, crafting, **nested(poison, settings.get(name) or {})))
+        measured = {"crafting": time.perf_counter() - start, **norms(clean, poisoned)}
+        np.save(images, poisoned.images)
+        about.write_text(json.dumps(measured))
+    return dataclasses.replace(clean, images=np.load(images)), json.loads(about.read_text())
+
+
+def trainings(
+    names: list[str],
+    seeds: list[int],
+    clean: LabelledImages,
+    poisoned_of: Callable[[str], LabelledImages],
+    settings: Settings,
+    device: torch.device,
+) -> Iterator[tuple[str, str, int, Callable[[], LabelledImages]]]:
+    """Yield poison, training, seed and what makes the set to train on."""
+    for seed in seeds:
+        yield "none", "clean", seed, lambda: clean
+    for name in names:
+        for seed in seeds:
+            yield name, "poisoned", seed, lambda name=name: poisoned_of(name)
+            yield (
+                name,
+                "recovered",
+                seed,
+                lambda name=name, seed=seed: recover(
+                    "orthogonal_projection", poisoned_of(name), seed=seed, device=device, settings=settings
+                )[1],
+            )
+
+
+def table(lines: list[Settings]) -> str:
+    """Return Markdown: mean and sample deviation over seeds."""
+    found = pd.DataFrame(line for line in lines if "accuracy" in line)
+    crafting = {line["poison"]: line for line in lines if "crafting" in line}
+    rows = ["| poison | largest change, levels | mean L2 | crafting, s | poisoned | recovered |", "|---" * 6 + "|"]
+    cell = found.groupby(["poison", "training"])["accuracy"].agg(["mean", "std"])
+    text = {key: f"{row['mean']:.3f} ± {row['std']:.3f}" for key, row in cell.iterrows()}
+    rows.append(f"| `none` (clean) | 0 | 0 | | {text['none', 'clean']} | |")
+    for name, about in crafting.items():
+        sizes = f"{about['linf']:.0f} | {about['l2']:.3f} | {about['crafting']:.0f}"
+        rows.append(f"| `{name}` | {sizes} | {text.get((name, 'poisoned'), '')} | {text.get((name, 'recovered'), '')} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Run what is asked for and not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="cifar10_small")
+    parser.add_argument("--model", default="small_cnn")
+    parser.add_argument("--data-root", default="data/01_raw")
+    parser.add_argument("--poisons", default=",".join(name for name in POISONS if name != "none"))
+    parser.add_argument("--seeds", default="0,1,2", help="of the trainings; a poison is crafted once")
+    parser.add_argument("--train-size", type=int, help="instead of the environment's")
+    parser.add_argument("--epochs", type=int, help="instead of the environment's")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path("data/07_model_output/poisons"))
+    parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
+    arguments = parser.parse_args()
+    output = arguments.out / "results.jsonl"
+    lines = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+    if arguments.table:
+        print(table(lines))
+        return
+    torch.set_num_threads(arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    say(machine())
+    run(arguments, lines, output)
+
+
+def run(arguments: argparse.Namespace, lines: list[Settings], output: Path) -> None:
+    """Craft, train, and append a line for each."""
+    settings, device = settings_of(arguments.env, arguments.model), choose_device("auto")
+    settings["ingest"]["train_size"] = arguments.train_size or settings["ingest"]["train_size"]
+    settings["train"]["epochs"] = arguments.epochs or settings["train"]["epochs"]
+    clean, test = cifar10(arguments.data_root, settings["ingest"])
+    done = {(line["poison"], line.get("training"), line.get("seed")) for line in lines}
+
+    def write(line: Settings) -> None:
+        done.add((line["poison"], line.get("training"), line.get("seed")))
+        say(json.dumps(line))
+        with output.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def poisoned_of(name: str) -> LabelledImages:
+        poisoned, about = crafted(name, clean, settings["craft"], 0, device, arguments.out)
+        if (name, None, None) not in done:
+            write({"poison": name, **about, "threads": arguments.threads, "device": str(device)})
+        return poisoned
+
+    names, seeds = arguments.poisons.split(","), [int(seed) for seed in arguments.seeds.split(",")]
+    for name, training, seed, make in trainings(names, seeds, clean, poisoned_of, settings["recover"]["orthogonal_projection"], device):
+        if (name, training, seed) not in done:
+            start = time.perf_counter()
+            *_, last = fit_named(arguments.model, make(), test, like=clean, recipe=recipe_from(settings["train"]), seed=seed, device="auto")
+            peak = max(epoch["test_accuracy"] for epoch in last.history)
+            measured = {"accuracy": last.measured["test_accuracy"], "peak": peak, "loss": last.measured["loss"]}
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            write(
+                {"poison": name, "training": training, "seed": seed, **measured, "seconds": time.perf_counter() - start, "peak_gib": memory}
+            )
+
+
+if __name__ == "__main__":
+    main()

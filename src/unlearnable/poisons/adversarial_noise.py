@@ -1,0 +1,115 @@
+"""Adversarial examples of a trained network as poisons.
+
+``tap`` and ``error_max``: Fowl et al., "Adversarial Examples Make Strong Poisons" (NeurIPS 2021), class-targeted and
+untargeted. ``hypo``: Tao et al., "Better Safe Than Sorry: Preventing Delusive Adversaries with Adversarial Training"
+(NeurIPS 2021), the hypocritical perturbation P2, which lowers the loss of the true label.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearnable.adversarial import Objective, descend, within
+from unlearnable.images import LabelledImages
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
+from unlearnable.training import Augmentation
+
+CROP_AND_FLIP = Augmentation(crop=4, flip=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """Settings of the steps on the images.
+
+    Args:
+        linf: bound of the perturbation, in units of [0, 1].
+        step: length of a step, in units of [0, 1]; it does not shrink.
+        steps: on every image.
+        restarts: of which each image keeps the one with the lowest objective.
+        shift: pixels by which the differentiable augmentation of each step moves an image at most; 0 leaves the
+            augmentation out.
+    """
+
+    linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255
+    step: Annotated[float, POSITIVE_FRACTION] = 0.4 / 255
+    steps: Annotated[int, AT_LEAST_ONE] = 250
+    restarts: Annotated[int, AT_LEAST_ONE] = 8
+    shift: Annotated[float, NON_NEGATIVE] = 8.0
+
+
+@POISONS.add("tap")
+def tap(
+    clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
+) -> Perturbation:
+    """Return perturbations that a network trained for ``epochs`` takes for the next class, label y + 1 modulo the classes."""
+    workshop = Workshop(clean, crafting, surrogate, "tap", epochs=epochs, augmentation=CROP_AND_FLIP)
+    return _crafted(workshop, attack, lambda labels: workshop.losses((labels + 1) % workshop.num_classes))
+
+
+@POISONS.add("error_max")
+def error_max(
+    clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
+) -> Perturbation:
+    """Return perturbations that raise the loss of a network trained for ``epochs``."""
+    workshop = Workshop(clean, crafting, surrogate, "error_max", epochs=epochs, augmentation=CROP_AND_FLIP)
+
+    def objective(labels: Tensor) -> Objective:
+        losses = workshop.losses(labels)
+        return lambda images: -losses(images)
+
+    return _crafted(workshop, attack, objective)
+
+
+@POISONS.add("hypo")
+def hypo(
+    clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
+) -> Perturbation:
+    """Return perturbations that lower the loss of a network trained for ``epochs``."""
+    workshop = Workshop(clean, crafting, surrogate, "hypo", epochs=epochs, augmentation=CROP_AND_FLIP)
+    return _crafted(workshop, attack, workshop.losses)
+
+
+def _crafted(workshop: Workshop, attack: Attack, objective: Callable[[Tensor], Objective]) -> Perturbation:
+    """Train the surrogate, then return the best of the restarts for each image."""
+    workshop.train()
+    best = torch.zeros(workshop.pixels.shape, device=workshop.pixels.device)
+    lowest = torch.full((len(best),), torch.inf, device=best.device)
+    chunks = workshop.chunks()
+    for restart in range(attack.restarts):
+        for number, chunk in enumerate(chunks, start=1):
+            losses, images = objective(workshop.labels[chunk]), workshop.images(chunk)
+            delta = _attacked(workshop, attack, losses, images)
+            with torch.no_grad():
+                reached = losses(images + delta)
+            better = reached < lowest[chunk]
+            best[chunk[better]], lowest[chunk[better]] = delta[better], reached[better]
+            workshop.crafting.progress(restart * len(chunks) + number, attack.restarts * len(chunks))
+    return best.cpu().numpy()
+
+
+def _attacked(workshop: Workshop, attack: Attack, losses: Objective, images: Tensor) -> Tensor:
+    start = torch.randn(images.shape, generator=workshop.generator).to(images.device) * attack.linf
+
+    def augmented(perturbed: Tensor) -> Tensor:
+        return losses(shift_and_flip(perturbed, attack.shift, workshop.generator) if attack.shift else perturbed)
+
+    return descend(augmented, images, within(start, images, attack.linf), linf=attack.linf, step=attack.step, steps=attack.steps)
+
+
+def shift_and_flip(images: Tensor, shift: float, generator: torch.Generator) -> Tensor:
+    """Return each image moved by up to ``shift`` pixels and mirrored at random, bilinear and differentiable; outside is zero."""
+    height, width = images.shape[2:]
+    draws = torch.rand(3, len(images), generator=generator).mul_(2).sub_(1)
+    zero, one = torch.zeros(len(images)), torch.ones(len(images))
+    rows = [
+        torch.stack([draws[2].sign(), zero, draws[0] * 2 * shift / width], 1),
+        torch.stack([zero, one, draws[1] * 2 * shift / height], 1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, 1).to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)

@@ -1,0 +1,112 @@
+"""Error-minimising noise: Huang et al., "Unlearnable Examples: Making Personal Data Unexploitable" (ICLR 2021), Algorithm 1.
+
+A surrogate and the noise take turns at lowering the same loss: a few training batches, then signed gradient steps on the
+noise, until the surrogate makes next to no error on the perturbed images.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from unlearnable.adversarial import descend, within
+from unlearnable.images import LabelledImages
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, apply
+from unlearnable.poisons.ops import ops
+from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE_FRACTION
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorMinimisation:
+    """Settings of the noise.
+
+    Args:
+        linf: its bound, in units of [0, 1].
+        step: length of a step, in units of [0, 1].
+        steps: on every image in a round (class-wise: one a batch, whatever this says).
+        train_batches: batches that the surrogate is trained on before.
+        stop_error: training error at which the rounds end.
+        rounds: after which they end in any case.
+    """
+
+    linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255
+    step: Annotated[float, POSITIVE_FRACTION] = 0.8 / 255
+    steps: Annotated[int, AT_LEAST_ONE] = 20
+    train_batches: Annotated[int, AT_LEAST_ONE] = 10
+    stop_error: Annotated[float, FRACTION] = 0.01
+    rounds: Annotated[int, AT_LEAST_ONE] = 100
+
+
+@POISONS.add("em_samplewise")
+def em_samplewise(clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, noise: ErrorMinimisation) -> Perturbation:
+    """Return error-minimising noise with a pattern of its own for each image (published: ResNet-18, 20 steps of 0.8/255)."""
+    workshop = Workshop(clean, crafting, surrogate, "em_samplewise")
+    delta = torch.zeros(clean.images.shape, device=crafting.device)
+    batches = workshop.batches()
+    for number in range(1, noise.rounds + 1):
+        for _ in range(noise.train_batches):
+            batch = next(batches)
+            workshop.trainer.step(workshop.images(batch) + delta[batch], workshop.labels[batch], workshop.generator)
+        for chunk in workshop.chunks():
+            losses, images = workshop.losses(workshop.labels[chunk]), workshop.images(chunk)
+            delta[chunk] = descend(losses, images, delta[chunk], linf=noise.linf, step=noise.step, steps=noise.steps)
+        if _round_ends(workshop, noise, number, delta):
+            break
+    return delta.cpu().numpy()
+
+
+@POISONS.add("em_classwise")
+def em_classwise(
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    surrogate: Surrogate,
+    noise: ErrorMinimisation,
+    portion: Annotated[float, POSITIVE_FRACTION] = 0.2,
+) -> Perturbation:
+    """Return error-minimising noise with one pattern a class, found on a ``portion`` of the images (published: 0.2)."""
+    workshop = Workshop(clean, crafting, surrogate, "em_classwise")
+    patterns = torch.zeros(clean.num_classes, *clean.shape, device=crafting.device)
+    order = torch.randperm(len(clean), generator=workshop.generator).to(crafting.device)
+    subset = order[: max(1, round(portion * len(clean)))]
+    batches = workshop.batches()
+    for number in range(1, noise.rounds + 1):
+        for _ in range(noise.train_batches):
+            batch = next(batches)
+            labels = workshop.labels[batch]
+            workshop.trainer.step(workshop.images(batch) + patterns[labels], labels, workshop.generator)
+        for chunk in subset.split(surrogate.batch_size):
+            _class_step(workshop, patterns, chunk, noise)
+        if _round_ends(workshop, noise, number, patterns[workshop.labels]):
+            break
+    return patterns[workshop.labels].cpu().numpy()
+
+
+@POISONS.add("ops_plus_em")
+def ops_plus_em(clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, noise: ErrorMinimisation) -> Perturbation:
+    """Return sample-wise error-minimising noise with a one-pixel shortcut on top of it (published as CIFAR-10-S)."""
+    perturbed = apply(clean, em_samplewise(clean, crafting, surrogate=surrogate, noise=noise))
+    shortcut = ops(perturbed, crafting)
+    difference: Perturbation = (perturbed.images - clean.images.astype("float32")) / 255
+    return difference + shortcut
+
+
+def _class_step(workshop: Workshop, patterns: Tensor, chunk: Tensor, noise: ErrorMinimisation) -> None:
+    """Move the pattern of each class in the batch, in place, to the mean of its images' own steps."""
+    labels, images = workshop.labels[chunk], workshop.images(chunk)
+    start = within(patterns[labels], images, noise.linf)
+    moved = descend(workshop.losses(labels), images, start, linf=noise.linf, step=noise.step, steps=1)
+    sums = torch.zeros_like(patterns).index_add_(0, labels, moved)
+    counts = torch.bincount(labels, minlength=len(patterns))
+    present = counts > 0
+    patterns[present] = (sums[present] / counts[present].view(-1, 1, 1, 1)).clamp_(-noise.linf, noise.linf)
+
+
+def _round_ends(workshop: Workshop, noise: ErrorMinimisation, number: int, delta: Tensor) -> bool:
+    """Report the round; return whether the surrogate errs little enough."""
+    error = workshop.error(delta)
+    workshop.crafting.progress(number, noise.rounds)
+    workshop.crafting.report(number, {"train_error": error})
+    return error <= noise.stop_error

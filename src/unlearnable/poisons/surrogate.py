@@ -1,0 +1,117 @@
+"""The network that a poison is crafted against."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearnable.adversarial import Objective
+from unlearnable.images import LabelledImages, channel_statistics
+from unlearnable.metrics import accuracy
+from unlearnable.models import build
+from unlearnable.poisons.base import Crafting
+from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE
+from unlearnable.seeds import torch_generator
+from unlearnable.training import Augmentation, Trainer, TrainingRecipe
+from unlearnable.training.device import CHUNK, as_float, resident
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """Which network, and its stochastic gradient descent.
+
+    Args:
+        model: a registered model.
+        batch_size: images a training step.
+        learning_rate: of the first step.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        precision: as in the training recipe.
+    """
+
+    model: str
+    batch_size: Annotated[int, AT_LEAST_ONE] = 128
+    learning_rate: Annotated[float, POSITIVE] = 0.1
+    momentum: Annotated[float, FRACTION] = 0.9
+    weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+
+
+class Workshop:
+    """The images on the device beside the surrogate, as every poison that trains one needs them.
+
+    Args:
+        clean: images (N, C, H, W).
+        crafting: what the poison was given.
+        surrogate: which network.
+        purpose: names the surrogate's weights and draws, so that two poisons never share them.
+        epochs: of the surrogate's training, for the schedule of ``train``.
+        augmentation: of the images that the surrogate is trained on.
+    """
+
+    def __init__(
+        self,
+        clean: LabelledImages,
+        crafting: Crafting,
+        surrogate: Surrogate,
+        purpose: str,
+        *,
+        epochs: int = 1,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.crafting, self.purpose = crafting, f"poison/{purpose}"
+        self.pixels = resident(clean, crafting.device)
+        self.labels = torch.from_numpy(clean.labels).to(crafting.device)
+        self.num_classes = clean.num_classes
+        self.generator = torch_generator(crafting.seed, f"{self.purpose}/draws")
+        self.recipe = TrainingRecipe(
+            epochs=epochs,
+            batch_size=surrogate.batch_size,
+            learning_rate=surrogate.learning_rate,
+            momentum=surrogate.momentum,
+            weight_decay=surrogate.weight_decay,
+            precision=surrogate.precision,
+            augmentation=augmentation or Augmentation(),
+        )
+        model = build(surrogate.model, channels=clean.shape[0], num_classes=clean.num_classes, seed=crafting.seed)
+        self.trainer = Trainer(model, self.recipe, channel_statistics(clean), crafting.device)
+
+    def train(self) -> None:
+        """Train the surrogate on the clean images for all its epochs, and report each."""
+        for epoch in range(1, self.recipe.epochs + 1):
+            loss = self.trainer.epoch(self.pixels, self.labels, self.generator, self.crafting.progress)
+            self.crafting.report(epoch, {"loss": loss, "train_accuracy": 1 - self.error(None)})
+
+    def batches(self) -> Iterator[Tensor]:
+        """Yield indices of training batches without end, in a new random order each time round."""
+        while True:
+            order = torch.randperm(len(self.pixels), generator=self.generator).to(self.pixels.device)
+            yield from order.split(self.recipe.batch_size)
+
+    def images(self, indices: Tensor) -> Tensor:
+        """Return clean images (n, C, H, W), float32 in units of [0, 1]."""
+        return as_float(self.pixels[indices])
+
+    def losses(self, labels: Tensor) -> Objective:
+        """Return the cross-entropy of images against ``labels`` (n,), under the surrogate in evaluation mode."""
+        self.trainer.model.eval()
+        return lambda images: F.cross_entropy(self.trainer.forward(images).float(), labels, reduction="none")
+
+    def error(self, perturbation: Tensor | None) -> float:
+        """Return the fraction of images plus perturbation (N, C, H, W) that the surrogate gets wrong."""
+        self.trainer.model.eval()
+        with torch.inference_mode():
+            logits = [self.trainer.forward(self._perturbed(chunk, perturbation)) for chunk in self.chunks()]
+        return 1 - accuracy(torch.cat(logits), self.labels)
+
+    def chunks(self) -> tuple[Tensor, ...]:
+        """Return all indices in order, cut into chunks."""
+        chunks: tuple[Tensor, ...] = torch.arange(len(self.pixels), device=self.pixels.device).split(CHUNK)
+        return chunks
+
+    def _perturbed(self, indices: Tensor, perturbation: Tensor | None) -> Tensor:
+        images = self.images(indices)
+        return images if perturbation is None else images + perturbation[indices]
