@@ -27,7 +27,7 @@ def signed_gradient(objective: Objective, images: Tensor, delta: Tensor) -> Tens
     """Return the sign of the gradient of the summed objective at ``images + delta``."""
     delta = delta.detach().requires_grad_()
     [gradient] = torch.autograd.grad(objective(images + delta).sum(), delta)
-    return gradient.sign_()
+    return gradient.sign()
 
 
 def descend(objective: Objective, images: Tensor, delta: Tensor, *, linf: float, step: float, steps: int) -> Tensor:

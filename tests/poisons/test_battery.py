@@ -14,8 +14,30 @@ LEVEL = 1 / 255
 # name -> settings, norm and budget of the perturbation after rounding (half a level a pixel for L2)
 EIGHT = 8 / 255
 ROUNDED = 1.0 + 0.5 * LEVEL * np.sqrt(3 * 16 * 16)
+SURROGATE = {"model": "small_cnn", "batch_size": 20, "learning_rate": 0.05}
+NOISE = {"linf": EIGHT, "step": EIGHT / 3, "steps": 4, "train_batches": 2, "rounds": 2}
+ATTACK = {"linf": EIGHT, "step": EIGHT / 3, "steps": 5, "restarts": 2, "shift": 3.0}
 BUDGETS = {
     "none": ({}, "linf", 0.0),
+    "em_classwise": ({"surrogate": SURROGATE, "noise": NOISE}, "linf", EIGHT),
+    "em_samplewise": ({"surrogate": SURROGATE, "noise": NOISE}, "linf", EIGHT),
+    "error_max": ({"surrogate": SURROGATE, "epochs": 2, "attack": ATTACK}, "linf", EIGHT),
+    "hypo": ({"surrogate": SURROGATE, "epochs": 2, "attack": ATTACK}, "linf", EIGHT),
+    "ntga": ({"linf": EIGHT, "step": EIGHT / 2, "steps": 3, "block_size": 25}, "linf", EIGHT),
+    "ops_plus_em": ({"surrogate": SURROGATE, "noise": NOISE}, "linf but for one pixel", EIGHT),
+    "pil": ({"linf": EIGHT, "step": EIGHT / 5, "epochs": 2, "steps": 7, "batch_size": 25}, "linf", EIGHT),
+    "rem": (
+        {
+            "surrogate": SURROGATE,
+            "train_steps": 3,
+            "defender": {"linf": EIGHT, "step": EIGHT / 2, "steps": 3},
+            "adversary": {"linf": EIGHT / 2, "step": EIGHT / 2, "steps": 1},
+            "transformations": 2,
+        },
+        "linf",
+        EIGHT,
+    ),
+    "tap": ({"surrogate": SURROGATE, "epochs": 2, "attack": ATTACK}, "linf", EIGHT),
     "ar": ({"l2": 1.0, "least_response": 3.0}, "l2", ROUNDED),
     "ar_linf": ({"linf": EIGHT, "least_response": 3.0}, "linf", EIGHT),
     "classwise_random": ({"linf": EIGHT}, "linf", EIGHT),
@@ -36,7 +58,10 @@ def norms(difference, kind):
         return np.abs(flat).max(1)
     if kind == "l2":
         return np.sqrt(np.square(flat).sum(1))
-    return (difference != 0).any(1).reshape(len(difference), -1).sum(1)
+    if kind == "l0":
+        return (difference != 0).any(1).reshape(len(difference), -1).sum(1)
+    pixels = np.abs(difference).max(1).reshape(len(difference), -1)
+    return np.sort(pixels, axis=1)[:, -2]
 
 
 def test_every_poison_has_a_row():

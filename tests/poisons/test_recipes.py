@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
+from scipy.ndimage import correlate
+from sklearn.linear_model import LogisticRegression
 
 from tests.conftest import make_images
 from unlearnable.errors import InputError
 from unlearnable.poisons import POISONS, Crafting, craft
+from unlearnable.poisons.autoregressive import find_processes, response
+from unlearnable.poisons.cuda import _kernels as cuda_kernels
+from unlearnable.seeds import numpy_generator
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +83,109 @@ def test_classwise_noise_is_one_pattern_a_class(images):
     patterns = perturbation[:10].ravel()
     assert np.abs(patterns).max() <= 8 / 255
     assert patterns.std() == pytest.approx(8 / 255 / np.sqrt(3), rel=0.03)
+
+
+# ---- autoregressive
+
+
+def ar(images, seed=0, **settings):
+    return POISONS["ar"](images, Crafting(seed=seed), l2=1.0, least_response=3.0, **settings)
+
+
+def test_ar_has_the_published_norm_before_rounding(images):
+    norms = np.sqrt(np.square(ar(images), dtype=float).sum((1, 2, 3)))
+    assert np.allclose(norms, 1.0, rtol=1e-5)
+
+
+def test_ar_linf_touches_its_bound_in_every_image(images):
+    perturbation = POISONS["ar_linf"](images, Crafting(), linf=8 / 255, least_response=3.0)
+    assert np.allclose(np.abs(perturbation).max((1, 2, 3)), 8 / 255, rtol=1e-5)
+
+
+def test_a_process_is_recognised_by_its_own_filter_alone(images):
+    """The published counterexample: a non-linear detector with fixed filters tells the classes apart without an error."""
+    processes = find_processes(images, 0, 50.0, 3.0, 100_000)
+    perturbation = ar(images)
+    answers = np.array([[response(process, signal) for process in processes] for signal in perturbation[:60].astype(float)])
+    assert (answers.argmin(1) == images.labels[:60]).all()
+    assert np.abs(np.take_along_axis(answers, images.labels[:60, None], axis=1)).max() < 1e-3
+    assert np.partition(answers, 1, axis=1)[:, 1].min() > 0.5
+
+
+def test_ar_noise_is_drawn_anew_for_each_image(images):
+    first, second = ar(images)[images.labels == 0][:2]
+    assert np.abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.5
+
+
+def test_no_linear_rule_tells_ar_apart_where_it_tells_lsp_apart():
+    images = make_images(1600, classes=4, side=8)
+    accuracies = {}
+    for name, settings in (("ar", {"least_response": 1.0}), ("lsp", {})):
+        flat = POISONS[name](images, Crafting(), l2=1.0, **settings).reshape(1600, -1)
+        accuracies[name] = LogisticRegression(C=1e6, max_iter=500).fit(flat, images.labels).score(flat, images.labels)
+    assert accuracies["lsp"] == 1.0
+    assert accuracies["ar"] < 0.75
+
+
+def test_any_number_of_classes_has_processes_that_are_finite():
+    images = make_images(130, classes=130, side=16)
+    assert np.isfinite(ar(images)).all()
+    assert np.allclose(find_processes(images, 0, 50.0, 3.0, 100_000).sum(-1), 1)
+
+
+def test_processes_that_cannot_be_found_are_said():
+    with pytest.raises(InputError, match=r"poison 'ar': expected 3 processes in 300 attempts for each with least_response 1000\.0, got 1"):
+        find_processes(make_images(3, classes=3), 0, 50.0, 1000.0, 300)
+
+
+# ---- synthetic
+
+
+@pytest.mark.parametrize(("name", "side"), [("regions_4", 2), ("regions_16", 4)])
+def test_regions_are_flat_and_of_one_colour_a_class(images, name, side):
+    perturbation = POISONS[name](images, Crafting(), linf=8 / 255)
+    grid = perturbation.reshape(200, 3, side, 32 // side, side, 32 // side)
+    assert np.ptp(grid, axis=(3, 5)).max() == 0
+    assert len(np.unique(perturbation.reshape(200, -1), axis=0)) == 10
+    assert len(np.unique(perturbation[0, 0])) == side * side
+
+
+def test_l2_regions_have_their_norm_before_rounding(images):
+    norms = np.sqrt(np.square(POISONS["l2_regions_4"](images, Crafting(), l2=1.0), dtype=float).sum((1, 2, 3)))
+    assert np.allclose(norms, 1.0, rtol=1e-5)
+
+
+def test_regions_refuse_images_that_they_cannot_cut():
+    with pytest.raises(InputError, match="poison 'regions_16': expected images of a height and width divisible by 4, got 6 x 6"):
+        POISONS["regions_16"](make_images(3, classes=3, side=6), Crafting(), linf=0.1)
+
+
+@pytest.mark.parametrize(("name", "side"), [("patches_4", 4), ("patches_8", 8)])
+def test_patches_repeat_one_tile_a_class(images, name, side):
+    perturbation = POISONS[name](images, Crafting(), linf=8 / 255)
+    assert np.array_equal(perturbation[..., side:], perturbation[..., :-side])
+    assert np.array_equal(perturbation[..., side:, :], perturbation[..., :-side, :])
+    assert len(np.unique(perturbation[0])) == 3 * side * side
+    assert len(np.unique(perturbation.reshape(200, -1), axis=0)) == 10
+
+
+def test_patches_are_cut_at_the_edge():
+    assert POISONS["patches_8"](make_images(3, classes=3, side=12), Crafting(), linf=0.1).shape == (3, 3, 12, 12)
+
+
+# ---- CUDA
+
+
+def test_cuda_filters_with_one_kernel_a_class_and_divides_by_the_brightest(images):
+    poisoned = images.images / 255 + POISONS["cuda"](images, Crafting(seed=1), blur=0.3)
+    kernels = cuda_kernels(10, 0.3, numpy_generator(1, "poison/cuda"))
+    assert ((kernels == 1).sum((1, 2)) == 1).all()
+    assert (np.sort(kernels.reshape(10, 9), axis=1)[:, :8] <= 0.3).all()
+    for index in (0, 17):
+        filtered = [correlate(channel / 255, kernels[images.labels[index]], mode="constant") for channel in images.images[index]]
+        assert np.allclose(poisoned[index], np.stack(filtered) / np.max(filtered), atol=1e-5)
+
+
+def test_cuda_leaves_black_images_black():
+    black = type(make_images(3, classes=3))(images=np.zeros((2, 3, 8, 8), np.uint8), labels=np.arange(2), num_classes=2)
+    assert not craft("cuda", black, Crafting(), settings={"blur": 0.3}).images.any()
