@@ -1,0 +1,230 @@
+"""What each poison with a surrogate is to do to it, on images small enough for seconds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.conftest import make_images
+from unlearnable.adversarial import within
+from unlearnable.poisons import POISONS, Crafting, apply, craft
+from unlearnable.poisons.adversarial_noise import CROP_AND_FLIP, Attack, shift_and_flip
+from unlearnable.poisons.error_minimising import ErrorMinimisation
+from unlearnable.poisons.ntga import prediction, tangent_kernel
+from unlearnable.poisons.robust_error_minimising import Steps, _raised
+from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.seeds import torch_generator
+
+EIGHT = 8 / 255
+SMALL = Surrogate(model="small_cnn", batch_size=20, learning_rate=0.02, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return make_images(120, classes=3)
+
+
+def recorded():
+    rounds = []
+    return rounds, Crafting(seed=1, report=lambda number, measured: rounds.append((number, measured)))
+
+
+# ---- error-minimising
+
+
+@pytest.mark.parametrize("name", ["em_samplewise", "em_classwise"])
+def test_rounds_end_at_the_stated_error_and_each_is_reported(images, name):
+    rounds, crafting = recorded()
+    noise = ErrorMinimisation(linf=EIGHT, step=EIGHT / 4, steps=3, stop_error=0.05, rounds=40)
+    POISONS[name](images, crafting, surrogate=SMALL, noise=noise)
+    assert [number for number, _ in rounds] == list(range(1, len(rounds) + 1))
+    assert rounds[-1][1]["train_error"] <= 0.05
+    assert all(measured["train_error"] > 0.05 for _, measured in rounds[:-1])
+    assert len(rounds) < 40
+
+
+def test_rounds_end_in_any_case(images):
+    rounds, crafting = recorded()
+    slow = replace(SMALL, learning_rate=1e-9)
+    POISONS["em_samplewise"](images, crafting, surrogate=slow, noise=ErrorMinimisation(steps=1, stop_error=0.0, rounds=2))
+    assert len(rounds) == 2
+
+
+def test_samplewise_noise_lowers_the_loss_of_a_network_that_never_saw_it(images):
+    noise = ErrorMinimisation(linf=EIGHT, step=EIGHT / 4, steps=5, rounds=3, stop_error=0.0)
+    delta = torch.from_numpy(POISONS["em_samplewise"](images, Crafting(seed=1), surrogate=SMALL, noise=noise))
+    workshop = Workshop(images, Crafting(seed=2), SMALL, "another", epochs=1)
+    workshop.train()
+    losses, clean = workshop.losses(workshop.labels), workshop.images(torch.arange(120))
+    assert losses(clean + delta).mean() < losses(clean).mean()
+
+
+def test_classwise_noise_is_one_pattern_a_class_and_samplewise_is_not(images):
+    noise = ErrorMinimisation(linf=EIGHT, step=EIGHT / 4, steps=2, rounds=2)
+    patterns = {name: POISONS[name](images, Crafting(), surrogate=SMALL, noise=noise) for name in ("em_classwise", "em_samplewise")}
+    distinct = {name: len(np.unique(pattern.reshape(120, -1), axis=0)) for name, pattern in patterns.items()}
+    assert distinct == {"em_classwise": 3, "em_samplewise": 120}
+
+
+def test_ops_plus_em_is_the_one_with_the_other_on_top(images):
+    settings = {"surrogate": vars(SMALL), "noise": {"steps": 1, "rounds": 1}}
+    em = craft("em_samplewise", images, Crafting(), settings=settings)
+    both = craft("ops_plus_em", images, Crafting(), settings=settings)
+    assert np.array_equal(both.images, craft("ops", em, Crafting(), settings={}).images)
+
+
+# ---- adversarial examples
+
+
+def attacked(name, images, **attack):
+    """Return the poisoned set of a strong attack, and a network trained as the surrogate was."""
+    settings = {"linf": 0.2, "step": 0.02, "steps": 20, "restarts": 1, "shift": 0.0} | attack
+    perturbation = POISONS[name](images, Crafting(seed=1), surrogate=SMALL, epochs=5, attack=Attack(**settings))
+    workshop = Workshop(images, Crafting(seed=1), SMALL, name, epochs=5, augmentation=CROP_AND_FLIP)
+    workshop.train()
+    return torch.from_numpy(perturbation), workshop
+
+
+def test_tap_is_taken_for_the_next_class(images):
+    delta, workshop = attacked("tap", images)
+    logits = workshop.trainer.forward(workshop.images(torch.arange(120)) + delta)
+    assert (logits.argmax(1) == (workshop.labels + 1) % 3).float().mean() > 0.9
+
+
+def test_error_max_raises_the_error_and_hypo_lowers_the_loss(images):
+    delta, workshop = attacked("error_max", images)
+    assert workshop.error(delta) > workshop.error(None) + 0.3
+    delta, workshop = attacked("hypo", images)
+    losses, clean = workshop.losses(workshop.labels), workshop.images(torch.arange(120))
+    assert losses(clean + delta).mean() < 0.5 * losses(clean).mean()
+
+
+def test_each_image_keeps_the_best_of_its_restarts(images):
+    reached = []
+    for restarts in (1, 3):
+        delta, workshop = attacked("tap", images, restarts=restarts, steps=2)
+        losses = workshop.losses((workshop.labels + 1) % 3)
+        with torch.no_grad():
+            reached.append(losses(workshop.images(torch.arange(120)) + delta))
+    assert (reached[1] <= reached[0] + 1e-5).all()
+    assert (reached[1] < reached[0] - 1e-5).any()
+
+
+def test_the_surrogate_reports_every_epoch(images):
+    rounds, crafting = recorded()
+    POISONS["hypo"](images, crafting, surrogate=SMALL, epochs=3, attack=Attack(steps=1, restarts=1, shift=0.0))
+    assert [number for number, _ in rounds] == [1, 2, 3]
+    assert rounds[-1][1]["loss"] < rounds[0][1]["loss"]
+
+
+def test_shift_and_flip_moves_by_whole_pixels_where_asked_and_passes_gradients():
+    images = torch.rand(64, 3, 8, 8, generator=torch_generator(0, "test"), requires_grad=True)
+    unmoved = shift_and_flip(images, 0.0, torch_generator(1, "test"))
+    mirrored = torch.tensor([torch.allclose(new, old.flip(-1), atol=1e-5) for new, old in zip(unmoved, images, strict=True)])
+    same = torch.tensor([torch.allclose(new, old, atol=1e-5) for new, old in zip(unmoved, images, strict=True)])
+    assert (mirrored ^ same).all()
+    assert 10 < mirrored.sum() < 54
+    [gradient] = torch.autograd.grad(shift_and_flip(images, 2.0, torch_generator(1, "test")).sum(), images)
+    assert gradient.abs().sum() > 0
+    far = shift_and_flip(torch.ones(64, 3, 8, 8), 8.0, torch_generator(2, "test")).mean((1, 2, 3))
+    assert far.min() < 0.3
+    assert far.max() > 0.6
+
+
+# ---- robust
+
+
+def test_rem_noise_is_in_whole_levels(images):
+    steps = Steps(linf=EIGHT, step=EIGHT / 4, steps=2)
+    perturbation = POISONS["rem"](
+        images, Crafting(), surrogate=SMALL, train_steps=2, defender=steps, adversary=Steps(linf=EIGHT / 2, step=EIGHT / 2, steps=1)
+    )
+    levels = perturbation * 255
+    assert np.allclose(levels, levels.round(), atol=1e-4)
+    assert np.array_equal(apply(images, perturbation).images, images.images + levels.round().astype(int))
+
+
+def test_rem_withstands_the_adversary_better_than_random_noise(images):
+    rounds, crafting = recorded()
+    steps = Steps(linf=2 * EIGHT, step=EIGHT / 2, steps=3)
+    adversary = Steps(linf=EIGHT / 2, step=EIGHT / 2, steps=1)
+    delta = torch.from_numpy(
+        POISONS["rem"](images, crafting, surrogate=SMALL, train_steps=20, defender=steps, adversary=adversary, transformations=2)
+    )
+    assert len(rounds) == 20
+    workshop = Workshop(images, Crafting(seed=1), SMALL, "judge", epochs=2)
+    workshop.train()
+    clean, labels = workshop.images(torch.arange(120)), workshop.labels
+    random = within(torch.randn(clean.shape, generator=torch_generator(0, "test")).sign() * 2 * EIGHT, clean, 2 * EIGHT)
+    raised = [workshop.losses(labels)(seen + _raised(workshop, seen, labels, adversary)).mean() for seen in (clean + delta, clean + random)]
+    assert raised[0] < raised[1]
+
+
+# ---- NTGA
+
+
+def test_the_tangent_kernel_is_that_of_a_wide_network():
+    """Closed form against the gradients of a network of two layers and 2,000 units, in the parametrisation of the kernel."""
+    width, size = 2000, 6
+    generator = torch_generator(0, "test")
+    inputs = torch.rand(2, size, generator=generator, dtype=torch.float64)
+    first, second = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((width, size), (width, width)))
+    biases = [torch.randn(width, generator=generator, dtype=torch.float64) * 0.18**0.5 for _ in range(2)]
+    scale = 1.76**0.5
+    hidden = torch.erf(inputs @ first.T * scale / size**0.5 + biases[0])
+    before = [inputs @ first.T * scale / size**0.5 + biases[0], hidden @ second.T * scale / width**0.5 + biases[1]]
+    slopes = [2 / torch.pi**0.5 * torch.exp(-(z**2)) for z in before]
+    below = 1.76 * inputs @ inputs.T / size + 0.18
+    through = torch.einsum("ij,aj,bj->iab", second**2, slopes[0], slopes[0]) * 1.76 / width
+    empirical = torch.einsum("ai,bi,iab->ab", slopes[1], slopes[1], through * below + (1.76 * hidden @ hidden.T / width + 0.18)) / width
+    assert torch.allclose(tangent_kernel(inputs, inputs, 2), empirical, rtol=0.05)
+
+
+def test_the_prediction_is_the_published_formula():
+    train, test = (torch.rand(n, 12, generator=torch_generator(n, "test"), dtype=torch.float64) for n in (20, 7))
+    target = F.one_hot(torch.arange(20) % 3, 3).double()
+    kernel = tangent_kernel(train, train, 5)
+    kernel = kernel + 1e-4 * kernel.diagonal().mean() * torch.eye(20, dtype=torch.float64)
+    exponent = torch.matrix_exp(-kernel * 64 / target.numel())
+    expected = tangent_kernel(test, train, 5) @ torch.linalg.solve(kernel, target - exponent @ target)
+    assert torch.allclose(prediction(train, target, test, layers=5, time=64.0, regularisation=1e-4), expected, atol=1e-8)
+
+
+def test_after_long_training_the_prediction_is_that_of_kernel_regression():
+    train = torch.rand(10, 30, generator=torch_generator(0, "test"), dtype=torch.float64)
+    target = F.one_hot(torch.arange(10) % 2, 2).double()
+    assert torch.allclose(prediction(train, target, train, layers=1, time=1e6, regularisation=0.0), target, atol=1e-3)
+
+
+def test_ntga_spoils_what_is_predicted_for_other_images(images):
+    linf = 0.1
+    perturbation = POISONS["ntga"](images, Crafting(), linf=linf, step=linf / 4, steps=5, block_size=60)
+    others = make_images(90, classes=3, seed=5)
+    seen, answers = torch.from_numpy(others.images).flatten(1).double() / 255, torch.from_numpy(others.labels)
+    losses = []
+    for delta in (np.zeros_like(perturbation), perturbation):
+        train = torch.from_numpy(images.images[:60] / 255 + delta[:60]).flatten(1).double()
+        target = F.one_hot(torch.from_numpy(images.labels[:60]), 3).double()
+        losses.append(float(F.cross_entropy(prediction(train, target, seen, layers=5, time=64.0, regularisation=1e-4), answers)))
+    assert losses[1] > losses[0] + 0.01
+
+
+def test_ntga_poisons_every_image_whatever_the_block(images):
+    for block_size in (50, 500):
+        perturbation = POISONS["ntga"](images, Crafting(), linf=EIGHT, step=EIGHT, steps=1, block_size=block_size)
+        assert (np.abs(perturbation).max((1, 2, 3)) > 0.9 * EIGHT).all()
+
+
+# ---- PIL
+
+
+def test_a_linear_rule_learned_from_clean_images_sees_the_class_in_pil_noise(images):
+    """The noise is subtracted, so the rule of the negative perturbation is that of the images."""
+    perturbation = POISONS["pil"](images, Crafting(), linf=EIGHT, step=EIGHT / 10, epochs=10, learning_rate=0.01, batch_size=20)
+    noise = -perturbation.reshape(120, -1)
+    flat = images.images.reshape(120, -1) / 255
+    means = np.stack([flat[images.labels == label].mean(0) - flat.mean(0) for label in range(3)])
+    assert ((noise @ means.T).argmax(1) == images.labels).mean() > 0.9
+    assert np.abs(noise).max() <= EIGHT + 1e-7
