@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from unlearnable.datasets.foreign import convert
+from unlearnable.datasets.foreign.packing import packed
 from unlearnable.datasets.foreign.releases import Request
 from unlearnable.datasets.released import Released
 from unlearnable.errors import InputError
@@ -15,7 +16,7 @@ def here(monkeypatch):
     def answer(self, clean):
         try:
             asked = Request(path=Path(self.path), format=self.format, rounding=self._rounding(), budget=self.budget)
-            return convert.converted(asked, clean)
+            return b"".join(packed(*convert.converted(asked, clean)))
         except InputError as error:
             raise InputError(f"released_poison.path ({self.path}): {error}") from error
 

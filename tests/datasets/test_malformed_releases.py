@@ -398,6 +398,19 @@ def _an_array_that_claims_another_shape(place):
 
 
 @case("expected one array in the pickle, got an array without numbers", "rem_pickle")
+def _an_array_of_no_numbers(place):
+    (place / "noise.pkl").write_bytes(b"\x80\x02cnumpy\nndarray\n(X\x01\x00\x00\x00xtR.")
+    return place / "noise.pkl"
+
+
+@case("expected a storage of numbers, got dict", "em_tensor")
+def _a_storage_of_no_numbers(place):
+    members = releases.torch_members(noise(40))
+    index = members["data.pkl"].replace(b"ctorch\nFloatStorage\n", b"ccollections\nOrderedDict\n")
+    return releases.zip_of(place / "perturbation.pt", members | {"data.pkl": index})
+
+
+@case("expected one array in the pickle, got an array without numbers", "rem_pickle")
 def _an_array_of_a_terabyte_without_numbers(place):
     function, (kind, _, code), *_ = LEVELS.__reduce__()
     return pickled(place, releases.Calls(function, kind, (1 << 40,), code))
@@ -596,11 +609,14 @@ WRONG_ENTRIES = [
     ),
     ({"budget": {"l1": 1}}, "released_poison.budget: expected norms among linf, l2, l0, got {'l1': 1}"),
     ({"budget": 8}, "released_poison.budget: expected norms among linf, l2, l0, got 8"),
-    ({"budget": {"linf": -1}}, "released_poison.budget.linf: expected a number above 0, got -1"),
-    ({"budget": {"linf": "8/255"}}, "released_poison.budget.linf: expected a number above 0, got '8/255'"),
-    ({"budget": {"l2": float("nan")}}, "released_poison.budget.l2: expected a number above 0, got nan"),
-    ({"memory_gib": 0}, "released_poison.memory_gib: expected a number above 0, got 0"),
-    ({"timeout_s": True}, "released_poison.timeout_s: expected a number above 0, got True"),
+    ({"budget": {"linf": -1}}, "released_poison.budget.linf: expected a number above 0 and at most 1000000, got -1"),
+    ({"budget": {"linf": "8/255"}}, "released_poison.budget.linf: expected a number above 0 and at most 1000000, got '8/255'"),
+    ({"budget": {"l2": float("nan")}}, "released_poison.budget.l2: expected a number above 0 and at most 1000000, got nan"),
+    ({"memory_gib": 0}, "released_poison.memory_gib: expected a number above 0 and at most 1000000, got 0"),
+    ({"memory_gib": 1e300}, "released_poison.memory_gib: expected a number above 0 and at most 1000000, got 1e+300"),
+    ({"path": 3}, "released_poison.path: expected the file or folder of a release, got 3"),
+    ({"format": ["em_tensor"]}, "lsp_array, ntga_arrays, got ['em_tensor']"),
+    ({"timeout_s": True}, "released_poison.timeout_s: expected a number above 0 and at most 1000000, got True"),
 ]
 
 

@@ -19,9 +19,11 @@ from tests.datasets import releases
 from tests.datasets.releases import CLASSES, last, noise, part, poisoned_images, published
 from unlearnable.datasets.artifact import complete
 from unlearnable.datasets.foreign import FORMATS, convert
+from unlearnable.datasets.foreign.packing import packed, unpacked
 from unlearnable.datasets.foreign.releases import READERS
 from unlearnable.datasets.released import ReleasedPoison
 from unlearnable.datasets.tensors import header
+from unlearnable.errors import InputError
 
 
 def entry(tmp_path, path, kind, **more):
@@ -257,3 +259,25 @@ def test_a_copy_is_plain_safetensors(tmp_path, rem):
     rem[0].poisoned(part())
     [copy] = (tmp_path / "copies").rglob("*.safetensors")
     assert set(safetensors.numpy.load(copy.read_bytes())) == {"images", "labels", "ids"}
+
+
+def test_what_the_child_packs_is_what_the_library_packs(tmp_path):
+    clean = part()
+    tensors = {"images": clean.images, "labels": clean.labels, "ids": clean.ids}
+    found = unpacked(safetensors.numpy.save(tensors, metadata={"a": "b"}))
+    ours = b"".join(packed(tensors, {"a": "b"}))
+    theirs = safetensors.numpy.load(ours)
+    for name, tensor in tensors.items():
+        assert np.array_equal(found[name], tensor)
+        assert np.array_equal(theirs[name], tensor)
+    assert header(ours) == {"a": "b"}
+
+
+@pytest.mark.parametrize("gib", [0.12, 0.2])
+def test_a_limit_that_is_too_low_ends_the_child_with_a_line(tmp_path, gib):
+    """Wherever memory ends, nothing hangs: 64 MB of clean images are on their way."""
+    clean = releases.published(40)
+    many = type(clean)(images=np.tile(clean.images[:1], (350_000, 1, 1, 1)), labels=np.zeros(350_000, np.int64), num_classes=CLASSES)
+    path = releases.write_npy(tmp_path / "perturbation.npy", np.zeros((CLASSES, 8, 8, 3)))
+    with pytest.raises(InputError, match=rf"expected to need at most {gib} GiB of memory, got more"):
+        entry(tmp_path, path, "ops_array", memory_gib=gib, timeout_s=30).poisoned(many)

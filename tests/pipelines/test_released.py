@@ -2,8 +2,10 @@
 
 import json
 
+import mlflow
 import numpy as np
 import pytest
+import safetensors.numpy
 import yaml
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
@@ -12,6 +14,7 @@ from kedro.framework.startup import bootstrap_project
 from tests.conftest import copy_project
 from tests.datasets import releases
 from unlearnable.cli import run as run_command
+from unlearnable.datasets.digits import DigitsOnPhotographs
 
 ENTRY = {
     "type": "unlearnable.datasets.released.ReleasedPoison",
@@ -24,11 +27,17 @@ ENTRY = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project with a release beside its datasets."""
+    """A project with its image sets, and two releases beside its datasets."""
     folder = copy_project(tmp_path_factory.mktemp("released") / "project")
     write_entry(folder)
     noise = np.random.default_rng(0).integers(-8, 9, size=(300, 3, 32, 32)).astype(np.int8)
     releases.write_pickle(folder / "data" / "01_raw" / "noise.pkl", noise)
+    clean = DigitsOnPhotographs(name="digits", train_size=300, test_size=100, seed=0).load().train
+    order = np.random.default_rng(1).permutation(300)[:260]
+    images = (clean.images[order] + noise[order].astype(int)).clip(0, 255) / 255
+    releases.write_npy(folder / "data" / "01_raw" / "ntga" / "x_train.npy", releases.last(images))
+    releases.write_npy(folder / "data" / "01_raw" / "ntga" / "y_train.npy", clean.labels[order])
+    run(folder, "ingest")
     return folder
 
 
@@ -38,10 +47,10 @@ def write_entry(project, **changes):
     path.write_text(yaml.safe_dump(catalog))
 
 
-def run(project, **parameters):
+def run(project, pipeline="orthoproj", **parameters):
     bootstrap_project(project)
     with KedroSession.create(project, env="test", runtime_params={"poison": "released", **parameters}) as session:
-        session.run(pipeline_names=["orthoproj"], only_missing_outputs=True)
+        session.run(pipeline_names=[pipeline], only_missing_outputs=True)
     return sorted((project / "data").rglob("poisoned_train.safetensors/*/*.safetensors"))
 
 
@@ -49,15 +58,17 @@ def copies(project):
     return list((project / "data" / "02_intermediate" / "digits" / "released").rglob("*.safetensors"))
 
 
-def test_a_release_is_read_once_and_runs_to_the_table(project, monkeypatch):
-    made = run(project, ingest={"train_size": 200}, train={"epochs": 1})
+def test_a_release_of_fewer_images_is_read_once_and_runs_to_the_table(project):
+    write_entry(project, path="${param:data_root}/ntga", format="ntga_arrays")
+    made = run(project, train={"epochs": 1})
     assert len(made) == 1
+    assert len(safetensors.numpy.load(made[0].read_bytes())["images"]) == 260
     [path] = (project / "data" / "08_reporting").rglob("scores.json/*/scores.json")
     scores = json.loads(path.read_text())
     assert scores["poison"] == "released"
     assert set(scores["accuracy"]) == {"clean", "poisoned", "recovered"}
     assert len(copies(project)) == 1
-    again = run(project, ingest={"train_size": 200}, train={"epochs": 1}, seed=1)
+    again = run(project, train={"epochs": 1}, seed=1)
     assert again == made
     assert len(copies(project)) == 1
 
@@ -77,12 +88,17 @@ def test_a_wrong_release_is_one_line_and_no_version(entry, message, project, mon
     write_entry(project, **entry)
     monkeypatch.chdir(project)
     bootstrap_project(project)
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
     before = {path for path in (project / "data").rglob("*") if path.is_file()}
-    arguments = ["--pipeline=craft_poison", "--env=test", "--params=poison=released,ingest.train_size=200"]
+    arguments = ["--pipeline=craft_poison", "--env=test", "--params=poison=released"]
     result = CliRunner().invoke(run_command, arguments)
     write_entry(project)
     assert result.exit_code == 1
     [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert message in line
+    found = mlflow.search_runs(experiment_names=["unlearnable"], order_by=["attributes.start_time DESC"])
+    newest = found[found["tags.mlflow.parentRunId"].isna()].iloc[0]
+    assert newest["status"] == "FAILED"
+    assert message in newest["tags.error"]
     assert "Traceback" not in result.output
     assert {path for path in (project / "data").rglob("*") if path.is_file()} == before

@@ -25,7 +25,7 @@ from unlearnable.register import nearest
 logger = logging.getLogger(__name__)
 CHILD = "unlearnable.datasets.foreign.convert"
 TOO_LITTLE_MEMORY = 3
-NO_MEMORY = "memory allocation of"  # how the library that packs safetensors ends
+LARGEST = 1_000_000  # of any number in the entry
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -43,10 +43,10 @@ class Released:
 
     def check(self) -> None:
         """Raise InputError where an argument is wrong or nothing lies at ``path``; no file is opened."""
-        if self.path is None:
-            raise InputError("released_poison.path: expected the file or folder of a release, got none")
-        if self.format not in FORMATS:
-            got = "none" if self.format is None else f"'{self.format}'{nearest(self.format, list(FORMATS))}"
+        if not isinstance(self.path, str):
+            raise InputError(f"released_poison.path: expected the file or folder of a release, got {_shown(self.path)}")
+        if not isinstance(self.format, str) or self.format not in FORMATS:
+            got = f"{_shown(self.format)}{nearest(self.format, list(FORMATS))}"
             raise InputError(f"released_poison.format: expected one of {', '.join(FORMATS)}, got {got}")
         if self.rounding is not None and (FORMATS[self.format] == "none" or self.rounding not in ROUNDINGS):
             expected = "nothing, since its values are whole levels" if FORMATS[self.format] == "none" else " or ".join(ROUNDINGS)
@@ -55,8 +55,8 @@ class Released:
             raise InputError(f"released_poison.budget: expected norms among {', '.join(NORMS)}, got {self.budget!r}")
         numbers = {f"budget.{norm}": value for norm, value in self.budget.items()}
         for name, value in {**numbers, "memory_gib": self.memory_gib, "timeout_s": self.timeout_s}.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise InputError(f"released_poison.{name}: expected a number above 0, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
+                raise InputError(f"released_poison.{name}: expected a number above 0 and at most {LARGEST}, got {value!r}")
         if not Path(self.path).exists():
             raise InputError(f"released_poison.path: expected a file or folder, got {self.path}, which is missing")
 
@@ -115,12 +115,16 @@ class Released:
         raise InputError(self._why(done.returncode, done.stderr.decode(errors="replace").strip().splitlines()))
 
     def _why(self, status: int, lines: list[str]) -> str:
-        if status == TOO_LITTLE_MEMORY or any(NO_MEMORY in line for line in lines):
+        if status == TOO_LITTLE_MEMORY:
             return f"released_poison.path ({self.path}): expected to need at most {self.memory_gib:g} GiB of memory, got more"
         if lines and lines[-1].startswith("released_poison."):
             return lines[-1]
         last = lines[-1] if lines else "silent"
         return f"released_poison.path ({self.path}): expected a release, got a file that ends its reader ({status}, {last})"
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else repr(value)
 
 
 def _read(copy: Path) -> tuple[dict[str, Any], Header]:

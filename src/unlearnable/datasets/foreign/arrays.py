@@ -65,7 +65,7 @@ def _pickle(file: IO[bytes], bound: int) -> Array:
     found = unpickled(file)
     if found == TORCH_LEGACY:
         return _torch_legacy(file, bound)
-    if not isinstance(found, Found) or found.value is None:
+    if not isinstance(found, Found) or not isinstance(found.value, np.ndarray):
         raise InputError(f"expected one array in the pickle, got {_kind(found)}")
     return found.value
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
 
 from unlearnable.datasets.foreign import NORMS
+from unlearnable.datasets.foreign.packing import Tensors, packed, unpacked
 from unlearnable.datasets.foreign.releases import BLOCK, Release, Request, read, slack
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
@@ -34,6 +34,7 @@ def limit(memory: int, seconds: int) -> None:
     try:
         import resource
 
+        _warm_up()
         limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_CPU: seconds, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0}
         for kind, value in limits.items():
             _, hard = resource.getrlimit(kind)
@@ -42,17 +43,23 @@ def limit(memory: int, seconds: int) -> None:
         raise InputError(f"expected a system that limits the memory of a process, such as Linux, got none ({error})") from None
 
 
-def converted(request: Request, clean: LabelledImages) -> bytes:
-    """Return the poisoned images with ids, labels and what was measured, as safetensors.
+def _warm_up() -> None:
+    """Multiply once: OpenBLAS takes its buffers then, and where the limit denies them it tries for ever."""
+    square = np.ones((512, 512), dtype=np.float32)
+    square @ square
+
+
+def converted(request: Request, clean: LabelledImages) -> tuple[Tensors, dict[str, str]]:
+    """Return the poisoned images with ids and labels, and what was found and measured.
 
     Raises:
         InputError: where the release is not what was asked for.
     """
     release = read(request, clean)
     images, largest = _poisoned(release, clean, request.budget)
-    tensors: dict[str, Any] = {"images": images, "labels": clean.labels[release.places], "ids": clean.ids[release.places]}
+    tensors: Tensors = {"images": images, "labels": clean.labels[release.places], "ids": clean.ids[release.places]}
     about = {name: repr(value) for name, value in largest.items()}
-    return safetensors.numpy.save(tensors, metadata={"form": release.form, "rounding": release.rounding, **about})
+    return tensors, {"form": release.form, "rounding": release.rounding, **about}
 
 
 def _poisoned(release: Release, clean: LabelledImages, budget: dict[str, float]) -> tuple[npt.NDArray[np.uint8], dict[str, float]]:
@@ -95,7 +102,7 @@ def _rounding_adds(norm: str, release: Release) -> float:
 
 
 def _clean(content: bytes, num_classes: int) -> LabelledImages:
-    tensors = safetensors.numpy.load(content)
+    tensors = unpacked(content)
     return LabelledImages(images=tensors["images"], labels=tensors["labels"], ids=tensors["ids"], num_classes=num_classes)
 
 
@@ -106,7 +113,8 @@ def main(memory: str, seconds: str, request: str) -> int:
     try:
         limit(int(memory), int(seconds))
         clean = _clean(sys.stdin.buffer.read(), asked.pop("num_classes"))
-        content = converted(Request(**asked | {"path": Path(path)}), clean)
+        for piece in packed(*converted(Request(**asked | {"path": Path(path)}), clean)):
+            sys.stdout.buffer.write(piece)
     except (InputError, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return TOO_LITTLE_MEMORY
@@ -114,7 +122,6 @@ def main(memory: str, seconds: str, request: str) -> int:
         return WRONG_FILE
     except MemoryError:
         return TOO_LITTLE_MEMORY
-    sys.stdout.buffer.write(content)
     return 0
 
 

@@ -127,7 +127,10 @@ class _ArraysOnly(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Storage:
         """Return the storage that a tensor refers to."""
         _, number, key, _, size, *_ = pid
-        return Storage(number(), str(key), int(size))
+        dtype = number()
+        if not isinstance(dtype, np.dtype):
+            raise InputError(f"expected a storage of numbers, got {type(dtype).__name__}")
+        return Storage(dtype, str(key), int(size))
 
 
 def unpickled(file: IO[bytes]) -> Any:

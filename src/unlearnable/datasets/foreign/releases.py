@@ -1,6 +1,6 @@
 """What each format holds, as a table of values and what they make of clean images: the arithmetic of the release's own loader.
 
-- ``png_folder`` (TAP, AR, regions): poisoned images ``INDEX.png``, stored rounded.
+- ``png_folder`` (TAP, AR, regions): poisoned images ``INDEX.png``, stored rounded (TAP has them in a folder ``data``).
 - ``em_tensor`` (EM): a float tensor ``perturbation.pt``, (K, C, H, W) or (N, C, H, W), in units of [0, 1].
 - ``rem_pickle`` (REM): int8 (N, C, H, W), in levels.
 - ``ops_array`` (OPS): float (N, H, W, C), (K, H, W, C) or (H, W, C) in units of [0, 1], or uint8 images (N, H, W, C).
