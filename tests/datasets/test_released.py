@@ -20,7 +20,7 @@ from tests.datasets.releases import CLASSES, last, noise, part, poisoned_images,
 from unlearnable.datasets.artifact import complete
 from unlearnable.datasets.foreign import FORMATS, convert
 from unlearnable.datasets.foreign.packing import packed, unpacked
-from unlearnable.datasets.foreign.releases import READERS
+from unlearnable.datasets.foreign.readers import READERS
 from unlearnable.datasets.released import ReleasedPoison
 from unlearnable.datasets.tensors import header
 from unlearnable.errors import InputError

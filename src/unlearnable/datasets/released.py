@@ -144,7 +144,7 @@ class ReleasedPoison(AbstractDataset[None, Released]):
     Args:
         path: the file or folder; None where there is no release.
         format: png_folder, em_tensor, rem_pickle, ops_array, lsp_array or ntga_arrays: what each holds is said in
-            ``unlearnable.datasets.foreign.releases``.
+            ``unlearnable.datasets.foreign.readers``.
         filepath: the folder for our own copies.
         rounding: truncate or nearest, where values are no whole levels; None is what the release's own loader does.
         budget: the largest norm of a perturbation, in units of [0, 1]: ``linf``, ``l2``, or ``l0`` in pixels. What

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from unlearnable.datasets.foreign import NORMS
 from unlearnable.datasets.foreign.packing import Tensors, packed, unpacked
-from unlearnable.datasets.foreign.releases import BLOCK, Release, Request, read, slack
+from unlearnable.datasets.foreign.readers import read
+from unlearnable.datasets.foreign.releases import BLOCK, Release, Request, slack
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 
