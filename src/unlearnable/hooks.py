@@ -12,6 +12,8 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
+from unlearnable.config.recipe import RELEASED
+
 logger = logging.getLogger(__name__)
 ROUNDS = logging.getLogger("unlearnable.pipelines.progress")
 CRAFTING = "crafting"  # the tag of its node
@@ -22,14 +24,21 @@ class CheckHooks:
     """Check parameters before anything runs, and pin torch's threads."""
 
     @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Tell the configuration where the project's relative paths start."""
+        context.config_loader.project_path = context.project_path
+
+    @hook_impl
     def before_pipeline_run(self, catalog: Any) -> None:
-        """Raise InputError where a parameter is wrong."""
+        """Raise InputError where a parameter, or the entry of a released poison that is asked for, is wrong."""
         import torch
 
         from unlearnable.config.validation import check
 
         parameters = catalog.load("parameters")
         check(parameters)
+        if parameters["poison"] == RELEASED:
+            catalog.load("released_poison").check()
         if parameters["threads"] is not None:
             torch.set_num_threads(parameters["threads"])
 

@@ -15,6 +15,11 @@ def nearest(name: object, known: list[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
+def unknown(kind: str, name: object, known: list[str]) -> InputError:
+    """Return the error that a name is not among ``known``."""
+    return InputError(f"unknown {kind} '{name}'; known: {', '.join(known)}{nearest(name, known)}")
+
+
 class Register(Mapping[str, T], Generic[T]):
     """Names of one kind of thing, in the order of registration.
 
@@ -38,8 +43,7 @@ class Register(Mapping[str, T], Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._known:
-            known = list(self._known)
-            raise InputError(f"unknown {self.kind} '{name}'; known: {', '.join(known)}{nearest(name, known)}")
+            raise unknown(self.kind, name, list(self._known))
         return self._known[name]
 
     def __contains__(self, name: object) -> bool:

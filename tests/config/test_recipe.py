@@ -1,10 +1,14 @@
 import itertools
+import os
+import shutil
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.recipe import DERIVED, STAGES, recipe, recipe_hash
+from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.settings import CONFIG_LOADER_ARGS
 
@@ -140,6 +144,83 @@ def test_cells_of_several_seeds_may_share_one_poison():
     shared = [stage for stage, *_ in zip(STAGES) if hashes[0][stage] == hashes[1][stage]]
     assert shared == ["ingest", "craft_poison"]
     assert hashes[0]["craft_poison"] == loader(seed=5)["parameters"]["recipe"]["craft_poison"]
+
+
+RELEASED = {"type": "some.Released", "format": "em_tensor", "path": "PATH", "filepath": "x", "memory_gib": 1, "metadata": {}}
+
+
+@pytest.fixture
+def released(tmp_path):
+    """Hashes with a released poison, given changes of its entry and of parameters."""
+    (tmp_path / "conf").mkdir()
+    shutil.copytree(ROOT / "conf" / "base", tmp_path / "conf" / "base")
+    (tmp_path / "perturbation.pt").write_bytes(b"some bytes")
+
+    def hashes(poison="released", env="base", **entry):
+        catalog = yaml.safe_load((ROOT / "conf" / "base" / "catalog.yml").read_text())
+        catalog["released_poison"] = RELEASED | {"path": "${param:data_root}/perturbation.pt"} | entry
+        (tmp_path / "conf" / "base" / "catalog.yml").write_text(yaml.safe_dump(catalog))
+        parameters = {"poison": poison, "data_root": str(tmp_path)}
+        return {seed: of(tmp_path / "conf", env, {**parameters, "seed": seed}) for seed in (0, 1)}
+
+    def of(conf, env, parameters):
+        return RecipeConfigLoader(str(conf), env=env, runtime_params=parameters, **CONFIG_LOADER_ARGS)["parameters"]["recipe"]
+
+    return hashes
+
+
+def test_the_bytes_of_a_release_are_its_recipe_and_the_seed_is_not(released, tmp_path):
+    first = released()
+    assert first[0]["craft_poison"] == first[1]["craft_poison"]
+    assert first[0]["train_poisoned"] != first[1]["train_poisoned"]
+    (tmp_path / "perturbation.pt").write_bytes(b"other bytes")
+    second = released()
+    moved = {stage for stage in STAGES if first[0][stage] != second[0][stage]}
+    assert moved == AFTER["craft"]
+    (tmp_path / "perturbation.pt").rename(tmp_path / "renamed.pt")
+    assert released(path=str(tmp_path / "renamed.pt")) == second
+    assert released(path="renamed.pt") == second
+    (tmp_path / "renamed.pt").unlink()
+    assert released()[0]["craft_poison"] != second[0]["craft_poison"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "moves"),
+    [
+        ("format", "ops_array", True),
+        ("rounding", "nearest", True),
+        ("budget", {"linf": 0.1}, True),
+        ("type", "other.Released", True),
+        ("filepath", "y", False),
+        ("memory_gib", 9, False),
+        ("timeout_s", 9, False),
+        ("metadata", {"a": 1}, False),
+    ],
+)
+def test_the_entry_of_a_release_is_its_recipe_but_not_its_places(released, name, value, moves):
+    assert (released()[0]["craft_poison"] != released(**{name: value})[0]["craft_poison"]) == moves
+
+
+def test_other_poisons_know_nothing_of_a_release(released):
+    assert released("lsp") == released("lsp", format="ops_array", path=None)
+    assert released("lsp")[0] == loader(poison="lsp")["parameters"]["recipe"]
+
+
+def test_a_fingerprint_reads_names_and_bytes_and_follows_nothing(tmp_path):
+    def folder(name, **files):
+        (tmp_path / name).mkdir()
+        for file, content in files.items():
+            (tmp_path / name / file).write_bytes(content)
+        return fingerprint(tmp_path / name)
+
+    assert folder("a", x=b"1", y=b"2") == folder("b", y=b"2", x=b"1")
+    assert len({folder("c", x=b"1", y=b"2"), folder("d", x=b"2", y=b"1"), folder("e", x=b"12"), folder("f", x1=b"2")}) == 4
+    (tmp_path / "b" / ".hidden").write_bytes(b"3")
+    assert fingerprint(tmp_path / "b") == fingerprint(tmp_path / "a")
+    (tmp_path / "b" / "endless").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "b" / "pipe")
+    assert fingerprint(tmp_path / "b") != fingerprint(tmp_path / "a")
+    assert fingerprint(tmp_path / "nothing") is None
 
 
 def test_hashes_are_stable():

@@ -4,20 +4,28 @@
 stage's bytes, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
 """
 
+import re
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from unlearnable.config.recipe import DERIVED, STAGES, recipe_hash
+from unlearnable.config.recipe import DERIVED, RELEASED, RELEASED_PLACES, STAGES, recipe_hash
+from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
 
 class RecipeConfigLoader(OmegaConfigLoader):
-    """OmegaConfigLoader with the resolvers ``param``, ``recipe`` and ``dataset`` bound to itself."""
+    """OmegaConfigLoader with the resolvers ``param``, ``recipe`` and ``dataset`` bound to itself.
+
+    ``project_path`` is where relative paths start; a hook sets it where configuration lies outside the project.
+    """
+
+    project_path: Path | None = None
 
     def __getitem__(self, key: str) -> Any:
         """Return the configuration of that kind, as Kedro does; parameters are completed by ``_completed``."""
@@ -48,7 +56,10 @@ class RecipeConfigLoader(OmegaConfigLoader):
                 raise InputError(f"parameter '{name}': expected none, it follows from the others; got {parameters[name]!r}")
         if isinstance(parameters.get("train"), dict):
             parameters = {**parameters, "train": self._training_recipe(parameters)}
-        hashes = {stage: recipe_hash(stage, parameters, self._raw_images) for stage in STAGES}
+        hashed = parameters
+        if parameters.get("poison") == RELEASED:
+            hashed = parameters | {"craft": {RELEASED: self._released(parameters)}}
+        hashes = {stage: recipe_hash(stage, hashed, self._raw_images) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
 
     def _training_recipe(self, parameters: dict[str, Any]) -> Any:
@@ -61,22 +72,37 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @cached_property
     def _raw_images(self) -> dict[str, Any]:
-        """Return the catalog entry of the dataset, unresolved: reading the whole catalog would ask for this entry again."""
+        """The catalog entry of the dataset."""
+        return self._entry("raw_images")
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """Return a catalog entry, unresolved: reading the whole catalog would ask for this entry again."""
         base, environment, *_ = self._read_raw_config("catalog")
         for config in (*environment.values(), *base.values()):
-            if "raw_images" in config:
-                return OmegaConf.to_container(config["raw_images"], resolve=False)  # type: ignore[return-value]
-        raise MissingConfigException("catalog: expected an entry 'raw_images', the dataset; got none")
+            if name in config:
+                return OmegaConf.to_container(config[name], resolve=False)  # type: ignore[return-value]
+        raise MissingConfigException(f"catalog: expected an entry '{name}', got none")
+
+    def _released(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what decides a released poison: its entry, and the hash of its bytes (None where there are none)."""
+        entry = self._entry("released_poison")
+        path = re.sub(r"\$\{param:([\w.]+)\}", lambda name: str(_dotted(parameters, name[1])), str(entry.get("path") or ""))
+        project = self.project_path or Path(self.conf_source).parent
+        settings = {name: value for name, value in entry.items() if name not in RELEASED_PLACES}
+        return settings | {"sha256": fingerprint(project / path) if path else None}
 
     def _param(self, name: str) -> Any:
         """Return a parameter by its dotted name; None where there is none, which the parameter check names later."""
-        value: Any = self._parameters
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
+        return _dotted(self._parameters, name)
 
     def _recipe(self, stage: str) -> str:
         return str(self._param(f"recipe.{stage}"))
 
     def _dataset(self) -> str:
         return str(self._raw_images["name"]).lower()
+
+
+def _dotted(settings: Any, name: str) -> Any:
+    for part in name.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    return settings

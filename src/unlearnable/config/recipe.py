@@ -15,6 +15,9 @@ FORMAT = 2  # raise where the same parameters would give other bytes: a new reci
 Parameters = Mapping[str, Any]
 PLACES = ("metadata", "path", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
 
+RELEASED = "released"  # the poison that is read from the entry released_poison, where the others are crafted
+RELEASED_PLACES = (*PLACES, "filepath", "memory_gib", "timeout_s")
+
 DERIVED = ("dataset", "recipe")  # what the loader adds to the parameters
 
 # Each stage: the stages before it, and the parameters of its own.
@@ -55,7 +58,7 @@ def _chosen(parameters: Parameters) -> dict[str, Any]:
     return {
         "craft": chosen("craft", "poison"),
         "recover": chosen("recover", "recovery"),
-        "craft_seed": craft_seed(parameters.get("craft"), parameters.get("seed")),
+        "craft_seed": None if parameters.get("poison") == RELEASED else craft_seed(parameters.get("craft"), parameters.get("seed")),
     }
 
 

@@ -11,13 +11,13 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from unlearnable.config.recipe import DERIVED
+from unlearnable.config.recipe import DERIVED, RELEASED
 from unlearnable.errors import InputError
 from unlearnable.models import MODELS
 from unlearnable.poisons import POISONS
 from unlearnable.ranges import Range
 from unlearnable.recoveries import RECOVERIES
-from unlearnable.register import nearest
+from unlearnable.register import nearest, unknown
 from unlearnable.training import TrainingRecipe
 from unlearnable.training.device import choose_device
 
@@ -98,8 +98,9 @@ def check(parameters: Mapping[str, Any]) -> None:
         model.model_validate(given)
     except ValidationError as error:
         raise InputError("; ".join(_line(model, problem) for problem in error.errors())) from None
-    for register, name in ((POISONS, "poison"), (RECOVERIES, "recovery"), (MODELS, "model")):
-        register[given[name]]
+    for known, name in (([*POISONS, RELEASED], "poison"), (list(RECOVERIES), "recovery"), (list(MODELS), "model")):
+        if given[name] not in known:
+            raise unknown(name, given[name], known)
     choose_device(given["device"])
 
 

@@ -2,15 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from unlearnable.config.recipe import craft_seed
+from unlearnable.config.recipe import RELEASED, craft_seed
 from unlearnable.pipelines.progress import bar, log_round
 
 if TYPE_CHECKING:
+    from unlearnable.datasets.released import Released
     from unlearnable.images import LabelledImages
 
 
-def craft(clean: "LabelledImages", poison: str, settings: dict[str, Any], seed: int, device: str) -> "LabelledImages":
-    """Return the clean training set with the chosen poison applied."""
+def craft(clean: "LabelledImages", released: "Released", poison: str, settings: dict[str, Any], seed: int, device: str) -> "LabelledImages":
+    """Return the clean training set with the chosen poison applied; a released one may cover a part of it."""
+    if poison == RELEASED:
+        return released.poisoned(clean)
     from unlearnable.poisons import Crafting, craft
     from unlearnable.training.device import choose_device
 

@@ -1,0 +1,45 @@
+"""The hash of a file or folder, from its bytes alone: nothing is parsed."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from unlearnable.errors import InputError
+
+
+def fingerprint(path: Path) -> str | None:
+    """Return the SHA-256 over sorted relative names and bytes of what lies at ``path``; None where nothing does.
+
+    Hidden files count for nothing. A link counts as its text and is not followed, nor is a pipe or device opened.
+
+    Raises:
+        InputError: where a file cannot be read.
+    """
+    if not path.exists():
+        return None
+    total = hashlib.sha256()
+    try:
+        for name, file in _files(path):
+            total.update(os.fsencode(name) + b"\0" + _content(file) + b"\0")
+    except OSError as error:
+        raise InputError(f"released_poison.path: expected readable files, got {error}") from error
+    return total.hexdigest()
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield names and places of a folder's files in their order; a single file has no name, so that it may be renamed."""
+    if not path.is_dir():
+        yield "", path.resolve()
+        return
+    found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names if not name.startswith("."))
+    yield from sorted((str(file.relative_to(path)), file) for file in found)
+
+
+def _content(file: Path) -> bytes:
+    if file.is_symlink():
+        return b"link " + os.fsencode(file.readlink())
+    if not file.is_file():
+        return b"neither file nor link"
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

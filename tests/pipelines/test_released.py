@@ -1,0 +1,104 @@
+"""The whole project in `--env=test` with a poison as its authors released it."""
+
+import json
+
+import mlflow
+import numpy as np
+import pytest
+import safetensors.numpy
+import yaml
+from click.testing import CliRunner
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from tests.conftest import copy_project
+from tests.datasets import releases
+from unlearnable.cli import run as run_command
+from unlearnable.datasets.digits import DigitsOnPhotographs
+
+ENTRY = {
+    "type": "unlearnable.datasets.released.ReleasedPoison",
+    "path": "${param:data_root}/noise.pkl",
+    "format": "rem_pickle",
+    "filepath": "data/02_intermediate/${dataset:}/released",
+    "metadata": {"kedro-viz": {"layer": "raw"}},
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project with its image sets, and two releases beside its datasets."""
+    folder = copy_project(tmp_path_factory.mktemp("released") / "project")
+    write_entry(folder)
+    noise = np.random.default_rng(0).integers(-8, 9, size=(300, 3, 32, 32)).astype(np.int8)
+    releases.write_pickle(folder / "data" / "01_raw" / "noise.pkl", noise)
+    clean = DigitsOnPhotographs(name="digits", train_size=300, test_size=100, seed=0).load().train
+    order = np.random.default_rng(1).permutation(300)[:260]
+    images = (clean.images[order] + noise[order].astype(int)).clip(0, 255) / 255
+    releases.write_npy(folder / "data" / "01_raw" / "ntga" / "x_train.npy", releases.last(images))
+    releases.write_npy(folder / "data" / "01_raw" / "ntga" / "y_train.npy", clean.labels[order])
+    run(folder, "ingest")
+    return folder
+
+
+def write_entry(project, **changes):
+    path = project / "conf" / "test" / "catalog.yml"
+    catalog = yaml.safe_load(path.read_text()) | {"released_poison": ENTRY | changes}
+    path.write_text(yaml.safe_dump(catalog))
+
+
+def run(project, pipeline="orthoproj", **parameters):
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test", runtime_params={"poison": "released", **parameters}) as session:
+        session.run(pipeline_names=[pipeline], only_missing_outputs=True)
+    return sorted((project / "data").rglob("poisoned_train.safetensors/*/*.safetensors"))
+
+
+def copies(project):
+    return list((project / "data" / "02_intermediate" / "digits" / "released").rglob("*.safetensors"))
+
+
+def test_a_release_of_fewer_images_is_read_once_and_runs_to_the_table(project):
+    write_entry(project, path="${param:data_root}/ntga", format="ntga_arrays")
+    made = run(project, train={"epochs": 1})
+    assert len(made) == 1
+    assert len(safetensors.numpy.load(made[0].read_bytes())["images"]) == 260
+    [path] = (project / "data" / "08_reporting").rglob("scores.json/*/scores.json")
+    scores = json.loads(path.read_text())
+    assert scores["poison"] == "released"
+    assert set(scores["accuracy"]) == {"clean", "poisoned", "recovered"}
+    assert len(copies(project)) == 1
+    again = run(project, train={"epochs": 1}, seed=1)
+    assert again == made
+    assert len(copies(project)) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"path": None}, "released_poison.path: expected the file or folder of a release, got none"),
+        ({"path": "nowhere"}, "released_poison.path: expected a file or folder, got "),
+        ({"format": "rem"}, "released_poison.format: expected one of "),
+        ({"format": "em_tensor"}, "expected floats in units of [0, 1], got int8"),
+        ({"budget": {"linf": 0.01}}, "expected Linf of at most 0.01 from the clean image, got 0.03137"),
+    ],
+    ids=["no path", "no file", "no format", "another format", "budget"],
+)
+def test_a_wrong_release_is_one_line_and_no_version(entry, message, project, monkeypatch):
+    write_entry(project, **entry)
+    monkeypatch.chdir(project)
+    bootstrap_project(project)
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    before = {path for path in (project / "data").rglob("*") if path.is_file()}
+    arguments = ["--pipeline=craft_poison", "--env=test", "--params=poison=released"]
+    result = CliRunner().invoke(run_command, arguments)
+    write_entry(project)
+    assert result.exit_code == 1
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert message in line
+    found = mlflow.search_runs(experiment_names=["unlearnable"], order_by=["attributes.start_time DESC"])
+    newest = found[found["tags.mlflow.parentRunId"].isna()].iloc[0]
+    assert newest["status"] == "FAILED"
+    assert message in newest["tags.error"]
+    assert "Traceback" not in result.output
+    assert {path for path in (project / "data").rglob("*") if path.is_file()} == before
