@@ -18,6 +18,7 @@ from tests.conftest import ROOT, copy_project
 from tests.datasets.cifar import write_cifar10
 from unlearnable.cli import run as run_command
 from unlearnable.pipeline_registry import register_pipelines
+from unlearnable.poisons import POISONS
 
 MADE_BY = {
     "ingest": {"clean_train", "clean_test"},
@@ -133,10 +134,30 @@ def test_controls_are_rows(project):
     assert scores["orthogonal_projection"] == {"removed_directions": 0}
 
 
-@pytest.mark.parametrize("poison", ["ops", "classwise_random"])
-def test_every_poison_runs_to_the_table(project, poison):
-    run(project, poison=poison, train={"epochs": 1})
-    assert newest_scores(project)["poison"] == poison
+def test_a_poison_of_every_kind_runs_to_the_table(project):
+    for poison in ("ops", "em_samplewise", "cuda"):
+        run(project, poison=poison, train={"epochs": 1})
+        assert newest_scores(project)["poison"] == poison
+
+
+@pytest.mark.parametrize("poison", POISONS)
+def test_every_poison_is_crafted_by_its_block(project, poison):
+    run(project, pipeline="craft_poison", poison=poison)
+    assert list((project / "data" / "05_model_input" / "digits" / poison).glob("*/poisoned_train.safetensors/*/*.safetensors"))
+
+
+def test_every_round_of_a_surrogate_is_tracked(project):
+    run(project, pipeline="craft_poison", poison="em_classwise", seed=7)
+    found = runs(project)
+    [crafting] = found[found["tags.mlflow.runName"] == "craft-em_classwise"].loc[lambda rows: rows["params.seed"] == "7", "run_id"]
+    client = mlflow.MlflowClient()
+    assert client.get_run(crafting).info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(crafting, "train_error")] == [1, 2]
+
+
+def test_cells_of_two_seeds_may_share_one_poison(project):
+    assert "poisoned_train" in run(project, pipeline="craft_poison", seed=8, craft={"seed": 3})
+    assert run(project, pipeline="craft_poison", seed=9, craft={"seed": 3}) == set()
 
 
 def test_a_cell_is_one_run_with_a_child_for_each_training(project):
@@ -221,7 +242,7 @@ def test_bad_input_is_one_line_and_leaves_a_failed_run_and_no_version(case, proj
     [
         (
             ["--pipeline=orthoproj", "--env=tset"],
-            "Error: unknown environment 'tset'; known: base, cifar10, local, test (did you mean 'test'?)",
+            "Error: unknown environment 'tset'; known: base, cifar10, cifar10_small, local, test (did you mean 'test'?)",
         ),
         (["--pipeline=orthopro", "--env=test"], "Error: unknown pipeline 'orthopro'; known: "),
     ],
