@@ -3,7 +3,7 @@
 python -m benchmarks.poisons --env cifar10_small --data-root /data --poisons em_samplewise,tap
 
 Reads the settings of an environment, but needs no Kedro, so it also runs on a GPU host that has nothing but torch:
-python -m benchmarks.poisons --env cifar10 --model resnet18 --data-root /data --poisons em_samplewise,tap,rem --seeds 0
+python -m benchmarks.poisons --env cifar10 --model resnet18 --data-root /data --poisons em_samplewise,tap,rem --seeds 0,1,2
 Every line of the output is one JSON object; what is in it already is not done again. --table prints it as Markdown.
 """
 
@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings; a poison is crafted once")
     parser.add_argument("--train-size", type=int, help="instead of the environment's")
     parser.add_argument("--epochs", type=int, help="instead of the environment's")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of a craft setting, as tap.attack.steps=2")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("data/07_model_output/poisons"))
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
@@ -158,6 +159,11 @@ def main() -> None:
 def run(arguments: argparse.Namespace, lines: list[Settings], output: Path) -> None:
     """Craft, train, and append a line for each."""
     settings, device = settings_of(arguments.env, arguments.model), choose_device("auto")
+    for name, value in (given.split("=") for given in arguments.set):
+        nest = yaml.safe_load(value)
+        for part in reversed(name.split(".")):
+            nest = {part: nest}
+        settings["craft"] = merged(settings["craft"], nest)
     settings["ingest"]["train_size"] = arguments.train_size or settings["ingest"]["train_size"]
     settings["train"]["epochs"] = arguments.epochs or settings["train"]["epochs"]
     clean, test = cifar10(arguments.data_root, settings["ingest"])

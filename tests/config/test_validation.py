@@ -29,6 +29,19 @@ WRONG = [
     ("craft.lsp.l2", float("nan"), "parameter 'craft.lsp.l2': expected a finite number, got nan"),
     ("craft.classwise_random.linf", 8, "parameter 'craft.classwise_random.linf': expected less than or equal to 1, got 8"),
     ("craft.classwise_random.linf", -0.1, "parameter 'craft.classwise_random.linf': expected greater than 0, got -0.1"),
+    ("craft.seed", -1, "parameter 'craft.seed': expected greater than or equal to 0, got -1"),
+    ("craft.tap.attack.steps", 0, "parameter 'craft.tap.attack.steps': expected greater than or equal to 1, got 0"),
+    ("craft.tap.attack.linf", 8, "parameter 'craft.tap.attack.linf': expected less than or equal to 1, got 8"),
+    ("craft.tap.epochs", 0, "parameter 'craft.tap.epochs': expected greater than or equal to 1, got 0"),
+    ("craft.rem.defender.step", 0.0, "parameter 'craft.rem.defender.step': expected greater than 0, got 0.0"),
+    ("craft.em_samplewise.noise.stop_error", 1.5, "parameter 'craft.em_samplewise.noise.stop_error': expected less than or equal to 1"),
+    (
+        "craft.em_samplewise.surrogate.batch_size",
+        "many",
+        "'craft.em_samplewise.surrogate.batch_size': expected a valid integer, got 'many'",
+    ),
+    ("craft.ar.least_response", -1.0, "parameter 'craft.ar.least_response': expected greater than or equal to 0, got -1.0"),
+    ("craft.ntga.steps", 1.5, "parameter 'craft.ntga.steps': expected a valid integer, got 1.5"),
     ("train", 3, "parameter 'train': expected a valid dictionary"),
     ("craft", 3, "parameter 'craft': expected a valid dictionary"),
     ("train.augmentation", None, "parameter 'train.augmentation': expected a valid dictionary"),
@@ -52,6 +65,13 @@ def test_a_wrong_parameter_is_one_line(name, value, message):
         check(changed(PARAMETERS, name.split("."), value))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_unknown_surrogate_is_said_before_anything_runs():
+    wrong = changed(changed(PARAMETERS, ["poison"], "tap"), ["craft", "tap", "surrogate", "model"], "resnet81")
+    with pytest.raises(InputError, match=r"unknown craft\.tap\.surrogate\.model 'resnet81'; known: .*\(did you mean 'resnet18'\?\)"):
+        check(wrong)
+    check(changed(wrong, ["poison"], "lsp"))
 
 
 @pytest.mark.parametrize(

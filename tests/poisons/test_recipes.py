@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from tests.conftest import make_images
 from unlearnable.errors import InputError
 from unlearnable.poisons import POISONS, Crafting, craft
-from unlearnable.poisons.autoregressive import find_processes, response
+from unlearnable.poisons.autoregressive import _published_response, find_processes, response
 from unlearnable.poisons.cuda import _kernels as cuda_kernels
 from unlearnable.seeds import numpy_generator
 
@@ -89,7 +89,7 @@ def test_classwise_noise_is_one_pattern_a_class(images):
 
 
 def ar(images, seed=0, **settings):
-    return POISONS["ar"](images, Crafting(seed=seed), l2=1.0, least_response=3.0, **settings)
+    return POISONS["ar"](images, Crafting(seed=seed), l2=1.0, **{"least_response": 3.0} | settings)
 
 
 def test_ar_has_the_published_norm_before_rounding(images):
@@ -129,8 +129,13 @@ def test_no_linear_rule_tells_ar_apart_where_it_tells_lsp_apart():
 
 def test_any_number_of_classes_has_processes_that_are_finite():
     images = make_images(130, classes=130, side=16)
-    assert np.isfinite(ar(images)).all()
-    assert np.allclose(find_processes(images, 0, 50.0, 3.0, 100_000).sum(-1), 1)
+    assert np.isfinite(ar(images, least_response=None)).all()
+    assert np.allclose(find_processes(images, 0, 50.0, None, 100_000).sum(-1), 1)
+
+
+def test_the_published_response_is_asked_for_where_none_is_given():
+    for classes, side, published in ((10, 32, 10.0), (11, 32, 3.0), (3, 16, 5.0)):
+        assert _published_response(make_images(classes, classes=classes, side=side)) == published
 
 
 def test_processes_that_cannot_be_found_are_said():

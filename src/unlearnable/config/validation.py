@@ -101,6 +101,9 @@ def check(parameters: Mapping[str, Any]) -> None:
     for known, name in (([*POISONS, RELEASED], "poison"), (list(RECOVERIES), "recovery"), (list(MODELS), "model")):
         if given[name] not in known:
             raise unknown(name, given[name], known)
+    surrogate = (given["craft"].get(given["poison"]) or {}).get("surrogate")
+    if surrogate is not None and surrogate["model"] not in MODELS:
+        raise unknown(f"craft.{given['poison']}.surrogate.model", surrogate["model"], list(MODELS))
     choose_device(given["device"])
 
 

@@ -10,6 +10,7 @@ diverges and the filters of the processes accepted before respond to it. That se
 published coefficients of 100 classes; here a trial signal must be finite.
 """
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -38,7 +39,7 @@ def ar(
     *,
     l2: Annotated[float, POSITIVE],
     largest_norm: Annotated[float, POSITIVE] = 50.0,
-    least_response: Annotated[float, NON_NEGATIVE] = 10.0,
+    least_response: Annotated[float | None, NON_NEGATIVE] = None,
     attempts: Annotated[int, AT_LEAST_ONE] = 100_000,
 ) -> Perturbation:
     """Return for each image a signal of its class's process with the norm ``l2``.
@@ -48,7 +49,8 @@ def ar(
         crafting: its seed decides processes and signals.
         l2: norm of each image's perturbation before rounding, in units of [0, 1] (published: 1 for 32-pixel images).
         largest_norm: of a trial signal before it is scaled.
-        least_response: of the filters accepted before (published: 10 for 10 classes, 3 for 100).
+        least_response: of the filters accepted before; None is what was published for 32-pixel images, 10 for up to 10
+            classes and 3 for more, times the side of an image in units of 32 pixels.
         attempts: processes tried for each class before the search gives up.
 
     Raises:
@@ -65,7 +67,7 @@ def ar_linf(
     *,
     linf: Annotated[float, POSITIVE_FRACTION],
     largest_norm: Annotated[float, POSITIVE] = 50.0,
-    least_response: Annotated[float, NON_NEGATIVE] = 10.0,
+    least_response: Annotated[float | None, NON_NEGATIVE] = None,
     attempts: Annotated[int, AT_LEAST_ONE] = 100_000,
 ) -> Perturbation:
     """Return what ``ar`` does, each signal scaled to the largest value ``linf`` in units of [0, 1]."""
@@ -73,13 +75,14 @@ def ar_linf(
     return _signals(clean, crafting, processes, np.inf, linf)
 
 
-def find_processes(clean: LabelledImages, seed: int, largest_norm: float, least_response: float, attempts: int) -> Signals:
+def find_processes(clean: LabelledImages, seed: int, largest_norm: float, least_response: float | None, attempts: int) -> Signals:
     """Return coefficients (K, C, 8), summing to one over the last axis, of one process a class of ``clean``.
 
     Raises:
         InputError: where ``attempts`` for each class give too few.
     """
     rng = numpy_generator(seed, "poison/ar/processes")
+    least_response = _published_response(clean) if least_response is None else least_response
     accepted: list[Signals] = []
     for _ in range(0, attempts * clean.num_classes, CANDIDATES):
         for coefficients, signal in _stable(clean.shape, largest_norm, rng):
@@ -89,6 +92,12 @@ def find_processes(clean: LabelledImages, seed: int, largest_norm: float, least_
                 return np.stack(accepted)
     wanted = f"{clean.num_classes} processes in {attempts} attempts for each"
     raise InputError(f"poison 'ar': expected {wanted} with least_response {least_response}, got {len(accepted)}")
+
+
+def _published_response(clean: LabelledImages) -> float:
+    """Return the least response; that of a signal of norm 1 grows with the side of the image."""
+    _, height, width = clean.shape
+    return (10.0 if clean.num_classes <= 10 else 3.0) * math.sqrt(height * width) / 32
 
 
 def _stable(shape: tuple[int, int, int], largest_norm: float, rng: np.random.Generator) -> list[tuple[Signals, Signals]]:

@@ -1,4 +1,4 @@
-"""Class-wise blurring: Sadasivan et al., "CUDA: Convolution-based Unlearnable Datasets" (CVPR 2023), Algorithm 1.
+"""Class-wise blurring: Sadasivan et al., "CUDA: Convolution-based Unlearnable Datasets" (CVPR 2023).
 
 It is a transformation, not an addition: every image of a class is filtered by the kernel of that class. What is returned is
 the difference that the filter makes, so that ``apply`` rounds and clips it as it does for every other poison.

@@ -1,4 +1,4 @@
-"""Error-minimising noise: Huang et al., "Unlearnable Examples: Making Personal Data Unexploitable" (ICLR 2021), Algorithm 1.
+"""Error-minimising noise: Huang et al., "Unlearnable Examples: Making Personal Data Unexploitable" (ICLR 2021).
 
 A surrogate and the noise take turns at lowering the same loss: a few training batches, then signed gradient steps on the
 noise, until the surrogate makes next to no error on the perturbed images.
@@ -49,9 +49,11 @@ def em_samplewise(clean: LabelledImages, crafting: Crafting, *, surrogate: Surro
         for _ in range(noise.train_batches):
             batch = next(batches)
             workshop.trainer.step(workshop.images(batch) + delta[batch], workshop.labels[batch], workshop.generator)
-        for chunk in workshop.chunks():
+        chunks = workshop.chunks()
+        for done, chunk in enumerate(chunks, start=1):
             losses, images = workshop.losses(workshop.labels[chunk]), workshop.images(chunk)
             delta[chunk] = descend(losses, images, delta[chunk], linf=noise.linf, step=noise.step, steps=noise.steps)
+            crafting.progress((number - 1) * len(chunks) + done, noise.rounds * len(chunks))
         if _round_ends(workshop, noise, number, delta):
             break
     return delta.cpu().numpy()
@@ -79,6 +81,7 @@ def em_classwise(
             workshop.trainer.step(workshop.images(batch) + patterns[labels], labels, workshop.generator)
         for chunk in subset.split(surrogate.batch_size):
             _class_step(workshop, patterns, chunk, noise)
+        crafting.progress(number, noise.rounds)
         if _round_ends(workshop, noise, number, patterns[workshop.labels]):
             break
     return patterns[workshop.labels].cpu().numpy()
@@ -107,6 +110,5 @@ def _class_step(workshop: Workshop, patterns: Tensor, chunk: Tensor, noise: Erro
 def _round_ends(workshop: Workshop, noise: ErrorMinimisation, number: int, delta: Tensor) -> bool:
     """Report the round; return whether the surrogate errs little enough."""
     error = workshop.error(delta)
-    workshop.crafting.progress(number, noise.rounds)
     workshop.crafting.report(number, {"train_error": error})
     return error <= noise.stop_error

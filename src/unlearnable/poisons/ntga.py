@@ -1,4 +1,4 @@
-"""Neural tangent generalisation attack: Yuan and Wu, "Neural Tangent Generalization Attacks" (ICML 2021), Section 3.
+"""Neural tangent generalisation attack: Yuan and Wu, "Neural Tangent Generalization Attacks" (ICML 2021).
 
 What an infinitely wide network predicts for held-out images after training on a block of images until time t has a closed
 form in its neural tangent kernel (Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient

@@ -1,4 +1,4 @@
-"""Perturbation-induced linearisation: noise from a linear surrogate (PIL, ICLR 2026, Section 3).
+"""Noise from a linear surrogate: Liu et al., "Perturbation-Induced Linearization" (PIL, ICLR 2026).
 
 A linear softmax model without bias is trained on the clean images. Then the noise, by signed steps, makes that model
 recognise the class in the noise alone and be undecided about the image without it; the noise is subtracted.

@@ -1,4 +1,4 @@
-"""Robust error-minimising noise: Fu et al., "Robust Unlearnable Examples" (ICLR 2022), Algorithms 1 and 2.
+"""Robust error-minimising noise: Fu et al., "Robust Unlearnable Examples" (ICLR 2022).
 
 The noise (the defender) lowers a loss that an adversary has raised before, over random transformations of the image, so
 that adversarial training does not undo it. The surrogate is trained on the images that both have changed. Noise is rounded
