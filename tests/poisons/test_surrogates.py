@@ -52,6 +52,17 @@ def test_rounds_end_in_any_case(images):
     assert len(rounds) == 2
 
 
+@pytest.mark.parametrize("name", ["em_samplewise", "em_classwise"])
+def test_the_surrogate_is_trained_on_the_perturbed_images(images, name, monkeypatch):
+    seen = []
+    monkeypatch.setattr("unlearnable.training.Trainer.step", lambda self, batch, labels, generator: seen.append(batch))
+    noise = ErrorMinimisation(step=EIGHT / 2, steps=1, train_batches=1, stop_error=0.0, rounds=2)
+    POISONS[name](images, Crafting(), surrogate=SMALL, noise=noise)
+    pixels = {image.tobytes() for image in images.images.astype(np.float32) / np.float32(255)}
+    whole = [all(image.numpy().tobytes() in pixels for image in batch) for batch in seen]
+    assert whole == [True, False]
+
+
 def test_samplewise_noise_lowers_the_loss_of_a_network_that_never_saw_it(images):
     noise = ErrorMinimisation(linf=EIGHT, step=EIGHT / 4, steps=5, rounds=3, stop_error=0.0)
     delta = torch.from_numpy(POISONS["em_samplewise"](images, Crafting(seed=1), surrogate=SMALL, noise=noise))

@@ -6,7 +6,8 @@ paper trains on, only images were published, no generator; the definitions here 
 - regions: the image is cut into a grid of equal rectangles, each of one colour;
 - patches: one square tile of random pixels is repeated over the whole image.
 
-Colours and pixels are drawn for each class, every channel uniform in [-linf, linf], or scaled to an L2 norm.
+They are drawn for each class: colours uniform in [-linf, linf] in every channel, or scaled to an L2 norm; pixels of a tile
+-linf or linf, since fine patterns that are weaker are hardly learned.
 """
 
 import math
@@ -76,7 +77,7 @@ def _regions(clean: LabelledImages, crafting: Crafting, regions: int, linf: floa
 def _patches(clean: LabelledImages, crafting: Crafting, side: int, linf: float) -> npt.NDArray[np.float32]:
     """Draw patterns (K, C, H, W), each of one tile; at the right and lower edge a tile may be cut."""
     _, height, width = clean.shape
-    tiles = _drawn(clean, crafting, f"patches_{side}", (side, side), linf)
+    tiles = linf * np.sign(_drawn(clean, crafting, f"patches_{side}", (side, side), linf))
     return np.tile(tiles, (1, 1, -(-height // side), -(-width // side)))[:, :, :height, :width]
 
 
