@@ -40,7 +40,7 @@ WRONG = [
         "many",
         "'craft.em_samplewise.surrogate.batch_size': expected a valid integer, got 'many'",
     ),
-    ("craft.ar.least_response", -1.0, "parameter 'craft.ar.least_response': expected greater than or equal to 0, got -1.0"),
+    ("craft.ar.search.least_response", -1.0, "parameter 'craft.ar.search.least_response': expected greater than or equal to 0, got -1.0"),
     ("craft.ntga.steps", 1.5, "parameter 'craft.ntga.steps': expected a valid integer, got 1.5"),
     ("train", 3, "parameter 'train': expected a valid dictionary"),
     ("craft", 3, "parameter 'craft': expected a valid dictionary"),

@@ -3,12 +3,12 @@ import itertools
 import numpy as np
 import pytest
 from scipy.ndimage import correlate
-from sklearn.linear_model import LogisticRegression
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from tests.conftest import make_images
 from unlearnable.errors import InputError
 from unlearnable.poisons import POISONS, Crafting, craft
-from unlearnable.poisons.autoregressive import _published_response, _sweep, find_processes, response
+from unlearnable.poisons.autoregressive import Search, _sweep, find_processes, response
 from unlearnable.poisons.cuda import _kernels as cuda_kernels
 from unlearnable.seeds import numpy_generator
 
@@ -91,7 +91,7 @@ def test_classwise_noise_is_one_pattern_a_class(images):
 
 
 def ar(images, seed=0, **settings):
-    return POISONS["ar"](images, Crafting(seed=seed), l2=1.0, **{"least_response": 3.0} | settings)
+    return POISONS["ar"](images, Crafting(seed=seed), l2=1.0, search=Search(**{"least_response": 3.0} | settings))
 
 
 def test_ar_has_the_published_norm_before_rounding(images):
@@ -100,13 +100,13 @@ def test_ar_has_the_published_norm_before_rounding(images):
 
 
 def test_ar_linf_touches_its_bound_in_every_image(images):
-    perturbation = POISONS["ar_linf"](images, Crafting(), linf=8 / 255, least_response=3.0)
+    perturbation = POISONS["ar_linf"](images, Crafting(), linf=8 / 255, search=Search(least_response=3.0))
     assert np.allclose(np.abs(perturbation).max((1, 2, 3)), 8 / 255, rtol=1e-5)
 
 
 def test_a_process_is_recognised_by_its_own_filter_alone(images):
     """The published counterexample: a non-linear detector with fixed filters tells the classes apart without an error."""
-    processes = find_processes(images, 0, 50.0, 3.0, 100_000)
+    processes = find_processes(images, 0, Search(least_response=3.0))
     perturbation = ar(images)
     answers = np.array([[response(process, signal) for process in processes] for signal in perturbation[:60].astype(float)])
     assert (answers.argmin(1) == images.labels[:60]).all()
@@ -126,7 +126,7 @@ def test_signals_are_swept_row_by_row_and_their_first_rows_and_columns_cut_off()
 
 
 def test_no_signal_of_a_process_that_was_found_diverges(images):
-    processes = find_processes(images, 0, 50.0, 3.0, 100_000)
+    processes = find_processes(images, 0, Search(least_response=3.0))
     signals = _sweep(processes.repeat(5, axis=0), images.shape, np.random.default_rng(1))
     assert np.linalg.norm(signals.reshape(50, -1), axis=1).max() < 150
 
@@ -139,9 +139,9 @@ def test_ar_noise_is_drawn_anew_for_each_image(images):
 def test_no_linear_rule_tells_ar_apart_where_it_tells_lsp_apart():
     images = make_images(1600, classes=4, side=8)
     accuracies = {}
-    for name, settings in (("ar", {"least_response": 1.0}), ("lsp", {})):
+    for name, settings in (("ar", {"search": Search(least_response=1.0)}), ("lsp", {})):
         flat = POISONS[name](images, Crafting(), l2=1.0, **settings).reshape(1600, -1)
-        accuracies[name] = LogisticRegression(C=1e6, max_iter=500).fit(flat, images.labels).score(flat, images.labels)
+        accuracies[name] = LinearDiscriminantAnalysis().fit(flat, images.labels).score(flat, images.labels)
     assert accuracies["lsp"] == 1.0
     assert accuracies["ar"] < 0.75
 
@@ -149,17 +149,17 @@ def test_no_linear_rule_tells_ar_apart_where_it_tells_lsp_apart():
 def test_any_number_of_classes_has_processes_that_are_finite():
     images = make_images(130, classes=130, side=16)
     assert np.isfinite(ar(images, least_response=None)).all()
-    assert np.allclose(find_processes(images, 0, 50.0, None, 100_000).sum(-1), 1)
+    assert np.allclose(find_processes(images, 0, Search()).sum(-1), 1)
 
 
 def test_the_published_response_is_asked_for_where_none_is_given():
     for classes, side, published in ((10, 32, 10.0), (11, 32, 3.0), (3, 16, 5.0)):
-        assert _published_response(make_images(classes, classes=classes, side=side)) == published
+        assert Search().response_for(make_images(classes, classes=classes, side=side)) == published
 
 
 def test_processes_that_cannot_be_found_are_said():
-    with pytest.raises(InputError, match=r"poison 'ar': expected 3 processes in 300 attempts for each with least_response 1000\.0, got 1"):
-        find_processes(make_images(3, classes=3), 0, 50.0, 1000.0, 300)
+    with pytest.raises(InputError, match=r"poison 'ar': expected 3 processes in 300 attempts for each with least_response 1000, got 1"):
+        find_processes(make_images(3, classes=3), 0, Search(least_response=1000.0, attempts=300))
 
 
 # ---- synthetic

@@ -11,6 +11,7 @@ published coefficients of 100 classes; here a trial signal must be finite.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -32,72 +33,61 @@ CANDIDATES = 512  # processes tried at once
 Signals = npt.NDArray[np.float64]
 
 
-@POISONS.add("ar")
-def ar(
-    clean: LabelledImages,
-    crafting: Crafting,
-    *,
-    l2: Annotated[float, POSITIVE],
-    largest_norm: Annotated[float, POSITIVE] = 50.0,
-    least_response: Annotated[float | None, NON_NEGATIVE] = None,
-    attempts: Annotated[int, AT_LEAST_ONE] = 100_000,
-) -> Perturbation:
-    """Return for each image a signal of its class's process with the norm ``l2``.
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Which processes are accepted.
 
     Args:
-        clean: images (N, C, H, W).
-        crafting: its seed decides processes and signals.
-        l2: norm of each image's perturbation before rounding, in units of [0, 1] (published: 1 for 32-pixel images).
         largest_norm: of a trial signal before it is scaled.
         least_response: of the filters accepted before; None is what was published for 32-pixel images, 10 for up to 10
             classes and 3 for more, times the side of an image in units of 32 pixels.
         attempts: processes tried for each class before the search gives up.
+    """
+
+    largest_norm: Annotated[float, POSITIVE] = 50.0
+    least_response: Annotated[float | None, NON_NEGATIVE] = None
+    attempts: Annotated[int, AT_LEAST_ONE] = 100_000
+
+    def response_for(self, clean: LabelledImages) -> float:
+        """Return the least response; that of a signal of norm 1 grows with the side of the image."""
+        _, height, width = clean.shape
+        published = (10.0 if clean.num_classes <= 10 else 3.0) * math.sqrt(height * width) / 32
+        return published if self.least_response is None else self.least_response
+
+
+@POISONS.add("ar")
+def ar(clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE], search: Search) -> Perturbation:
+    """Return for each image a signal of its class's process with the norm ``l2`` in units of [0, 1] (published: 1).
 
     Raises:
         InputError: where too few processes are found.
     """
-    processes = find_processes(clean, crafting.seed, largest_norm, least_response, attempts)
-    return _signals(clean, crafting, processes, 2, l2)
+    return _signals(clean, crafting, find_processes(clean, crafting.seed, search), 2, l2)
 
 
 @POISONS.add("ar_linf")
-def ar_linf(
-    clean: LabelledImages,
-    crafting: Crafting,
-    *,
-    linf: Annotated[float, POSITIVE_FRACTION],
-    largest_norm: Annotated[float, POSITIVE] = 50.0,
-    least_response: Annotated[float | None, NON_NEGATIVE] = None,
-    attempts: Annotated[int, AT_LEAST_ONE] = 100_000,
-) -> Perturbation:
+def ar_linf(clean: LabelledImages, crafting: Crafting, *, linf: Annotated[float, POSITIVE_FRACTION], search: Search) -> Perturbation:
     """Return what ``ar`` does, each signal scaled to the largest value ``linf`` in units of [0, 1]."""
-    processes = find_processes(clean, crafting.seed, largest_norm, least_response, attempts)
-    return _signals(clean, crafting, processes, np.inf, linf)
+    return _signals(clean, crafting, find_processes(clean, crafting.seed, search), np.inf, linf)
 
 
-def find_processes(clean: LabelledImages, seed: int, largest_norm: float, least_response: float | None, attempts: int) -> Signals:
+def find_processes(clean: LabelledImages, seed: int, search: Search) -> Signals:
     """Return coefficients (K, C, 8), summing to one over the last axis, of one process a class of ``clean``.
 
     Raises:
-        InputError: where ``attempts`` for each class give too few.
+        InputError: where the attempts give too few.
     """
     rng = numpy_generator(seed, "poison/ar/processes")
-    least_response = _published_response(clean) if least_response is None else least_response
+    least_response = search.response_for(clean)
     accepted: list[Signals] = []
-    for _ in range(0, attempts * clean.num_classes, CANDIDATES):
-        for coefficients, signal in _stable(clean.shape, largest_norm, rng):
+    for _ in range(0, search.attempts * clean.num_classes, CANDIDATES):
+        for coefficients, signal in _stable(clean.shape, search.largest_norm, rng):
             if all(response(other, signal) >= least_response for other in accepted):
                 accepted.append(coefficients)
             if len(accepted) == clean.num_classes:
                 return np.stack(accepted)
-    wanted = f"{clean.num_classes} processes in {attempts} attempts for each"
-    raise InputError(f"poison 'ar': expected {wanted} with least_response {least_response}, got {len(accepted)}")
-
-
-def _published_response(clean: LabelledImages) -> float:
-    """Return the least response; that of a signal of norm 1 grows with the side of the image."""
-    _, height, width = clean.shape
-    return (10.0 if clean.num_classes <= 10 else 3.0) * math.sqrt(height * width) / 32
+    wanted = f"{clean.num_classes} processes in {search.attempts} attempts for each"
+    raise InputError(f"poison 'ar': expected {wanted} with least_response {least_response:g}, got {len(accepted)}")
 
 
 def _stable(shape: tuple[int, int, int], largest_norm: float, rng: np.random.Generator) -> list[tuple[Signals, Signals]]:

@@ -77,7 +77,7 @@ def _regions(clean: LabelledImages, crafting: Crafting, regions: int, linf: floa
 def _patches(clean: LabelledImages, crafting: Crafting, side: int, linf: float) -> npt.NDArray[np.float32]:
     """Draw patterns (K, C, H, W), each of one tile; at the right and lower edge a tile may be cut."""
     _, height, width = clean.shape
-    tiles = linf * np.sign(_drawn(clean, crafting, f"patches_{side}", (side, side), linf))
+    tiles: npt.NDArray[np.float32] = np.float32(linf) * np.sign(_drawn(clean, crafting, f"patches_{side}", (side, side), linf))
     return np.tile(tiles, (1, 1, -(-height // side), -(-width // side)))[:, :, :height, :width]
 
 
