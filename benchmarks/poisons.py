@@ -13,7 +13,9 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -92,37 +94,13 @@ def crafted(
     return dataclasses.replace(clean, images=np.load(images)), json.loads(about.read_text())
 
 
-def trainings(
-    names: list[str],
-    seeds: list[int],
-    clean: LabelledImages,
-    poisoned_of: Callable[[str], LabelledImages],
-    settings: Settings,
-    device: torch.device,
-) -> Iterator[tuple[str, str, int, Callable[[], LabelledImages]]]:
-    """Yield poison, training, seed and what makes the set to train on."""
-    for seed in seeds:
-        yield "none", "clean", seed, lambda: clean
-    for name in names:
-        for seed in seeds:
-            yield name, "poisoned", seed, lambda name=name: poisoned_of(name)
-            yield (
-                name,
-                "recovered",
-                seed,
-                lambda name=name, seed=seed: recover(
-                    "orthogonal_projection", poisoned_of(name), seed=seed, device=device, settings=settings
-                )[1],
-            )
-
-
 def table(lines: list[Settings]) -> str:
     """Return Markdown: mean and sample deviation over seeds."""
     found = pd.DataFrame(line for line in lines if "accuracy" in line)
     crafting = {line["poison"]: line for line in lines if "crafting" in line}
     rows = ["| poison | largest change, levels | mean L2 | crafting, s | poisoned | recovered |", "|---" * 6 + "|"]
     cell = found.groupby(["poison", "training"])["accuracy"].agg(["mean", "std"])
-    text = {key: f"{row['mean']:.3f} ± {row['std']:.3f}" for key, row in cell.iterrows()}
+    text = {key: f"{row['mean']:.3f}" + (f" ± {row['std']:.3f}" if row["std"] >= 0 else "") for key, row in cell.iterrows()}
     rows.append(f"| `none` (clean) | 0 | 0 | | {text['none', 'clean']} | |")
     for name, about in crafting.items():
         sizes = f"{about['linf']:.0f} | {about['l2']:.3f} | {about['crafting']:.0f}"
@@ -139,6 +117,7 @@ def main() -> None:
     parser.add_argument("--poisons", default=",".join(name for name in POISONS if name != "none"))
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings; a poison is crafted once")
     parser.add_argument("--train-size", type=int, help="instead of the environment's")
+    parser.add_argument("--test-size", type=int, help="instead of the environment's")
     parser.add_argument("--epochs", type=int, help="instead of the environment's")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of a craft setting, as tap.attack.steps=2")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -164,7 +143,8 @@ def run(arguments: argparse.Namespace, lines: list[Settings], output: Path) -> N
         for part in reversed(name.split(".")):
             nest = {part: nest}
         settings["craft"] = merged(settings["craft"], nest)
-    settings["ingest"]["train_size"] = arguments.train_size or settings["ingest"]["train_size"]
+    for name in ("train_size", "test_size"):
+        settings["ingest"][name] = getattr(arguments, name) or settings["ingest"][name]
     settings["train"]["epochs"] = arguments.epochs or settings["train"]["epochs"]
     clean, test = cifar10(arguments.data_root, settings["ingest"])
     done = {(line["poison"], line.get("training"), line.get("seed")) for line in lines}
@@ -181,17 +161,26 @@ def run(arguments: argparse.Namespace, lines: list[Settings], output: Path) -> N
             write({"poison": name, **about, "threads": arguments.threads, "device": str(device)})
         return poisoned
 
-    names, seeds = arguments.poisons.split(","), [int(seed) for seed in arguments.seeds.split(",")]
-    for name, training, seed, make in trainings(names, seeds, clean, poisoned_of, settings["recover"]["orthogonal_projection"], device):
-        if (name, training, seed) not in done:
-            start = time.perf_counter()
-            *_, last = fit_named(arguments.model, make(), test, like=clean, recipe=recipe_from(settings["train"]), seed=seed, device="auto")
-            peak = max(epoch["test_accuracy"] for epoch in last.history)
-            measured = {"accuracy": last.measured["test_accuracy"], "peak": peak, "loss": last.measured["loss"]}
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            write(
-                {"poison": name, "training": training, "seed": seed, **measured, "seconds": time.perf_counter() - start, "peak_gib": memory}
-            )
+    def recovered(name: str, seed: int) -> LabelledImages:
+        fit = settings["recover"]["orthogonal_projection"]
+        return recover("orthogonal_projection", poisoned_of(name), seed=seed, device=device, settings=fit)[1]
+
+    def train(name: str, training: str, seed: int, make: Callable[[], LabelledImages]) -> None:
+        if (name, training, seed) in done:
+            return
+        train_set, start = make(), time.perf_counter()
+        *_, last = fit_named(arguments.model, train_set, test, like=clean, recipe=recipe_from(settings["train"]), seed=seed, device="auto")
+        peak = max(epoch["test_accuracy"] for epoch in last.history)
+        measured = {"accuracy": last.measured["test_accuracy"], "peak": peak, "loss": last.measured["loss"]}
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        write({"poison": name, "training": training, "seed": seed, **measured, "seconds": time.perf_counter() - start, "peak_gib": memory})
+
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    for seed in seeds:
+        train("none", "clean", seed, lambda: clean)
+    for name, seed in product(arguments.poisons.split(","), seeds):
+        train(name, "poisoned", seed, partial(poisoned_of, name))
+        train(name, "recovered", seed, partial(recovered, name, seed))
 
 
 if __name__ == "__main__":

@@ -222,6 +222,18 @@ def test_ntga_spoils_what_is_predicted_for_other_images(images):
     assert losses[1] > losses[0] + 0.01
 
 
+def test_what_a_block_predicts_is_for_images_outside_it(images, monkeypatch):
+    def recorded_prediction(train, target, test, **settings):
+        inside = {row.numpy().tobytes() for row in train}
+        shared.append(sum(row.numpy().tobytes() in inside for row in test))
+        return prediction(train, target, test, **settings)
+
+    shared = []
+    monkeypatch.setattr("unlearnable.poisons.ntga.prediction", recorded_prediction)
+    POISONS["ntga"](images, Crafting(), linf=EIGHT, step=EIGHT, steps=1, block_size=60)
+    assert shared == [0, 0]
+
+
 def test_ntga_poisons_every_image_whatever_the_block(images):
     for block_size in (50, 500):
         perturbation = POISONS["ntga"](images, Crafting(), linf=EIGHT, step=EIGHT, steps=1, block_size=block_size)
