@@ -224,7 +224,7 @@ def test_ntga_spoils_what_is_predicted_for_other_images(images):
 
 def test_what_a_block_predicts_is_for_images_outside_it(images, monkeypatch):
     def recorded_prediction(train, target, test, **settings):
-        inside = {row.numpy().tobytes() for row in train}
+        inside = {row.detach().numpy().tobytes() for row in train}
         shared.append(sum(row.numpy().tobytes() in inside for row in test))
         return prediction(train, target, test, **settings)
 
