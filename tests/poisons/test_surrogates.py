@@ -31,6 +31,14 @@ def recorded():
     return rounds, Crafting(seed=1, report=lambda number, measured: rounds.append((number, measured)))
 
 
+def test_the_surrogate_sees_images_normalised_by_the_clean_ones(images):
+    trainer = Workshop(images, Crafting(), SMALL, "test").trainer
+    pixels = torch.from_numpy(images.images) / 255
+    seen = torch.addcmul(trainer.shift, pixels, trainer.scale)
+    assert torch.allclose(seen.mean((0, 2, 3)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(seen.std((0, 2, 3)), torch.ones(3), atol=1e-3)
+
+
 # ---- error-minimising
 
 
