@@ -9,12 +9,13 @@ import torch.nn.functional as F
 
 from tests.conftest import make_images
 from unlearnable.adversarial import within
+from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, apply, craft
-from unlearnable.poisons.adversarial_noise import CROP_AND_FLIP, Attack, shift_and_flip
+from unlearnable.poisons.adversarial_noise import Attack, shift_and_flip
 from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.ntga import prediction, tangent_kernel
 from unlearnable.poisons.robust_error_minimising import Steps, _raised
-from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.seeds import torch_generator
 
 EIGHT = 8 / 255
@@ -37,6 +38,12 @@ def test_the_surrogate_sees_images_normalised_by_the_clean_ones(images):
     seen = torch.addcmul(trainer.shift, pixels, trainer.scale)
     assert torch.allclose(seen.mean((0, 2, 3)), torch.zeros(3), atol=1e-4)
     assert torch.allclose(seen.std((0, 2, 3)), torch.ones(3), atol=1e-3)
+
+
+def test_the_surrogate_starts_from_other_weights_than_the_trainings_and_than_other_poisons(images):
+    heads = [Workshop(images, Crafting(seed=1), SMALL, name).trainer.model.head.weight for name in ("tap", "rem")]
+    heads.append(build("small_cnn", channels=3, num_classes=3, seed=1).head.weight)
+    assert len({tuple(head.flatten().tolist()) for head in heads}) == 3
 
 
 # ---- error-minimising

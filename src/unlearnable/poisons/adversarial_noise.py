@@ -16,11 +16,8 @@ from torch import Tensor
 from unlearnable.adversarial import Objective, descend, within
 from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
-from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
-from unlearnable.training import Augmentation
-
-CROP_AND_FLIP = Augmentation(crop=4, flip=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,10 @@ from torch import Tensor
 from unlearnable.adversarial import descend, random_start
 from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
-from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE_FRACTION
-from unlearnable.training import Augmentation
 from unlearnable.training.augmentation import augment
 
-CROP_AND_FLIP = Augmentation(crop=4, flip=True)
 DECAY = 0.1  # of the learning rate, after each ``decay_every`` steps
 REPORTS = 50  # rounds, as they are reported, of all training steps
 

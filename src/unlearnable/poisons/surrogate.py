@@ -14,9 +14,11 @@ from unlearnable.metrics import accuracy
 from unlearnable.models import build
 from unlearnable.poisons.base import Crafting
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE
-from unlearnable.seeds import torch_generator
+from unlearnable.seeds import derive, torch_generator
 from unlearnable.training import Augmentation, Trainer, TrainingRecipe
 from unlearnable.training.device import CHUNK, as_float, resident
+
+CROP_AND_FLIP = Augmentation(crop=4, flip=True)  # the published augmentation of surrogates on CIFAR-10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,9 @@ class Workshop:
             precision=surrogate.precision,
             augmentation=augmentation or Augmentation(),
         )
-        model = build(surrogate.model, channels=clean.shape[0], num_classes=clean.num_classes, seed=crafting.seed)
+        # A seed of its own: the networks trained on the poison later start from the weights of ``crafting.seed`` itself.
+        own_seed = derive(crafting.seed, self.purpose)
+        model = build(surrogate.model, channels=clean.shape[0], num_classes=clean.num_classes, seed=own_seed)
         self.trainer = Trainer(model, self.recipe, channel_statistics(clean), crafting.device)
 
     def train(self) -> None:
