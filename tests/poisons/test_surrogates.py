@@ -14,9 +14,10 @@ from unlearnable.poisons import POISONS, Crafting, apply, craft
 from unlearnable.poisons.adversarial_noise import Attack, shift_and_flip
 from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.ntga import prediction, tangent_kernel
-from unlearnable.poisons.robust_error_minimising import Steps, _raised
+from unlearnable.poisons.robust_error_minimising import Steps, _defended, _raised
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.seeds import torch_generator
+from unlearnable.training.augmentation import augment
 
 EIGHT = 8 / 255
 SMALL = Surrogate(model="small_cnn", batch_size=20, learning_rate=0.02, precision="float32")
@@ -172,20 +173,35 @@ def test_rem_noise_is_in_whole_levels(images):
     assert np.array_equal(apply(images, perturbation).images, images.images + levels.round().astype(int))
 
 
-def test_rem_withstands_the_adversary_better_than_random_noise(images):
-    rounds, crafting = recorded()
-    steps = Steps(linf=2 * EIGHT, step=EIGHT / 2, steps=3)
-    adversary = Steps(linf=EIGHT / 2, step=EIGHT / 2, steps=1)
-    delta = torch.from_numpy(
-        POISONS["rem"](images, crafting, surrogate=SMALL, train_steps=20, defender=steps, adversary=adversary, transformations=2)
-    )
-    assert len(rounds) == 20
-    workshop = Workshop(images, Crafting(seed=1), SMALL, "judge", epochs=2)
+def test_rem_noise_lowers_the_loss_that_an_adversary_has_raised(images):
+    defender, adversary = Steps(linf=2 * EIGHT, step=EIGHT / 2, steps=5), Steps(linf=2 * EIGHT, step=2 * EIGHT, steps=1)
+    workshop = Workshop(images, Crafting(), SMALL, "judge", epochs=4)
     workshop.train()
-    clean, labels = workshop.images(torch.arange(120)), workshop.labels
+    everything = torch.arange(120)
+    delta = _defended(workshop, everything, defender, adversary, 2)
+    clean = workshop.images(everything)
     random = within(torch.randn(clean.shape, generator=torch_generator(0, "test")).sign() * 2 * EIGHT, clean, 2 * EIGHT)
-    raised = [workshop.losses(labels)(seen + _raised(workshop, seen, labels, adversary)).mean() for seen in (clean + delta, clean + random)]
-    assert raised[0] < raised[1]
+    losses, raised, plain = workshop.losses(workshop.labels), [], []
+    for noise in (delta, random):
+        seen = [augment(clean + noise, CROP_AND_FLIP, torch_generator(number, "test")) for number in range(8)]
+        plain.append(float(torch.stack([losses(images).mean().detach() for images in seen]).mean()))
+        raised.append(
+            float(
+                torch.stack(
+                    [losses(images + _raised(workshop, images, workshop.labels, adversary)).mean().detach() for images in seen]
+                ).mean()
+            )
+        )
+    assert raised[0] < 0.9 * raised[1]
+    assert plain[0] < raised[0]
+
+
+def test_rem_trains_its_surrogate_and_reports_it(images):
+    rounds, crafting = recorded()
+    steps = Steps(linf=EIGHT, step=EIGHT, steps=1)
+    POISONS["rem"](images, crafting, surrogate=SMALL, train_steps=20, defender=steps, adversary=steps, transformations=1)
+    assert [number for number, _ in rounds] == list(range(1, 21))
+    assert np.mean([m["loss"] for _, m in rounds[-5:]]) < np.mean([m["loss"] for _, m in rounds[:5]])
 
 
 # ---- NTGA
