@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.poisons import cifar10, norms, settings_of
 from benchmarks.timing import machine
 from unlearnable.images import LabelledImages
-from unlearnable.poisons import POISONS, Crafting, apply
+from unlearnable.poisons import Crafting, craft
 from unlearnable.seeds import numpy_generator
 
 ANALYTIC = ("lsp", "ops", "ar", "ar_linf", "regions_4", "regions_16", "l2_regions_4", "patches_4", "patches_8", "classwise_random", "cuda")
@@ -56,7 +56,7 @@ def main() -> None:
     total = 0.0
     for name in arguments.poisons.split(","):
         start = time.perf_counter()
-        poisoned = apply(clean, POISONS[name](clean, Crafting(), **settings["craft"].get(name, {})))
+        poisoned = craft(name, clean, Crafting(), settings=settings["craft"].get(name, {}))
         seconds = time.perf_counter() - start
         total += seconds
         found = norms(clean, poisoned)

@@ -33,6 +33,7 @@ def accuracies(found: pd.DataFrame) -> Figure:
         axes.bar_label(bars, [f"{value:.0%}" for value in cells["mean", name]], padding=3, fontsize=7)
     axes.axvline(clean, color=CLEAN, label=f"clean, {clean:.0%}")
     axes.axvline(CHANCE, color="grey", linewidth=0.8, linestyle=":", label="chance")
+    axes.margins(y=0.01)
     axes.set_yticks(places, cells.index, family="monospace", fontsize=9)
     axes.set(xlim=(0, 1.2 * clean), title="Accuracy on the clean test set, trained on the poisoned set and after Orthogonal Projection")
     axes.title.set_fontsize(10)
