@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,31 @@ def test_channel_statistics_are_those_of_the_pixels():
 def test_a_constant_channel_does_not_divide_by_zero():
     _, deviation = channel_statistics(LabelledImages(**GOOD))
     assert np.array_equal(deviation, np.ones(3))
+
+
+def test_images_are_numbered_where_nobody_says_their_ids():
+    images = make_images(6, classes=2, side=4)
+    assert images.ids.tolist() == [0, 1, 2, 3, 4, 5]
+    assert images.subset(np.array([4, 1])).ids.tolist() == [4, 1]
+
+
+def test_a_set_is_matched_to_another_by_its_ids():
+    images = make_images(6, classes=2, side=4)
+    shuffled = images.subset(np.array([3, 0, 5, 1, 4, 2]))
+    part = images.subset(np.array([5, 1]))
+    found = shuffled.matching(part)
+    assert found.ids.tolist() == [5, 1]
+    assert np.array_equal(found.images, part.images)
+    assert images.matching(images) is images
+
+
+def test_an_id_that_is_missing_is_named():
+    images = make_images(6, classes=2, side=4)
+    with pytest.raises(InputError, match="images: expected the id 4, and 1 more, among 3; got none"):
+        images.subset(np.array([0, 1, 2])).matching(images.subset(np.array([1, 4, 5])))
+
+
+@pytest.mark.parametrize("ids", [np.array([0, 0, 1]), np.array([0, 1]), np.array([0.0, 1.0, 2.0])])
+def test_ids_are_distinct_integers_one_an_image(ids):
+    with pytest.raises(InputError, match=r"ids: expected distinct int64 \(3,\)"):
+        replace(make_images(3, classes=3, side=4), ids=ids)
