@@ -2,7 +2,7 @@
 
 python -m benchmarks.poisons --env cifar10_small --data-root /data --poisons em_samplewise,tap
 
-Reads the settings of an environment, but needs no Kedro, so it also runs on a GPU host that has nothing but torch:
+Reads the settings of an environment, but needs no Kedro, so it also runs on a GPU host without it:
 python -m benchmarks.poisons --env cifar10 --model resnet18 --data-root /data --poisons em_samplewise,tap,rem --seeds 0,1,2
 Every line of the output is one JSON object; what is in it already is not done again. --table prints it as Markdown.
 """
@@ -27,8 +27,7 @@ from torchvision.datasets import CIFAR10
 
 from benchmarks.timing import machine
 from unlearnable.images import LabelledImages, balanced_subset
-from unlearnable.poisons import POISONS, Crafting, apply
-from unlearnable.ranges import nested
+from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.recoveries import recover
 from unlearnable.seeds import numpy_generator
 from unlearnable.training import fit_named, recipe_from
@@ -84,10 +83,9 @@ def crafted(
     """Return the poisoned set and what was measured of the crafting; both are kept in ``folder``."""
     images, about = folder / f"{name}.npy", folder / f"{name}.json"
     if not about.exists():
-        poison = POISONS[name]
         crafting = Crafting(seed=seed, device=device, report=lambda number, measured: say(f"{name}: round {number} {measured}"))
         start = time.perf_counter()
-        poisoned = apply(clean, poison(clean, crafting, **nested(poison, settings.get(name) or {})))
+        poisoned = craft(name, clean, crafting, settings=settings.get(name) or {})
         measured = {"crafting": time.perf_counter() - start, **norms(clean, poisoned)}
         np.save(images, poisoned.images)
         about.write_text(json.dumps(measured))

@@ -63,6 +63,13 @@ def apply(clean: LabelledImages, perturbation: Perturbation) -> LabelledImages:
     return replace(clean, images=images.clip(0, 255, out=images).round(out=images).astype(np.uint8))
 
 
+def scaled_to_l2(patterns: Perturbation, l2: float) -> Perturbation:
+    """Return ``patterns`` (M, C, H, W), each scaled to the norm ``l2`` in units of [0, 1]."""
+    norms = np.sqrt(np.square(patterns, dtype=np.float64).sum((1, 2, 3), keepdims=True))
+    scaled: Perturbation = (patterns * (l2 / norms)).astype(np.float32)
+    return scaled
+
+
 def craft(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dict[str, Any]) -> LabelledImages:
     """Return ``clean`` poisoned by the recipe of that name.
 

@@ -15,6 +15,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import POSITIVE
 from unlearnable.seeds import numpy_generator
+from unlearnable.training.device import as_float
 
 SIDE = 3
 
@@ -32,7 +33,7 @@ def cuda(clean: LabelledImages, crafting: Crafting, *, blur: Annotated[float, PO
     perturbation = np.empty(clean.images.shape, dtype=np.float32)
     for label, kernel in enumerate(kernels):
         members = np.flatnonzero(clean.labels == label)
-        images = torch.from_numpy(clean.images[members]).float() / 255
+        images = as_float(torch.from_numpy(clean.images[members]))
         perturbation[members] = (_filtered(images, kernel) - images).numpy()
         crafting.progress(label + 1, clean.num_classes)
     return perturbation

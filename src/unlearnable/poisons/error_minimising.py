@@ -5,6 +5,7 @@ noise, until the surrogate makes next to no error on the perturbed images.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated
 
 import torch
@@ -44,12 +45,10 @@ def em_samplewise(clean: LabelledImages, crafting: Crafting, *, surrogate: Surro
     """Return error-minimising noise with a pattern of its own for each image (published: ResNet-18, 20 steps of 0.8/255)."""
     workshop = Workshop(clean, crafting, surrogate, "em_samplewise")
     delta = torch.zeros(clean.images.shape, device=crafting.device)
-    batches = workshop.batches()
+    batches, chunks = workshop.batches(), workshop.chunks()
     for number in range(1, noise.rounds + 1):
-        for _ in range(noise.train_batches):
-            batch = next(batches)
+        for batch in islice(batches, noise.train_batches):
             workshop.trainer.step(workshop.images(batch) + delta[batch], workshop.labels[batch], workshop.generator)
-        chunks = workshop.chunks()
         for done, chunk in enumerate(chunks, start=1):
             losses, images = workshop.losses(workshop.labels[chunk]), workshop.images(chunk)
             delta[chunk] = descend(losses, images, delta[chunk], linf=noise.linf, step=noise.step, steps=noise.steps)
@@ -75,8 +74,7 @@ def em_classwise(
     subset = order[: max(1, round(portion * len(clean)))]
     batches = workshop.batches()
     for number in range(1, noise.rounds + 1):
-        for _ in range(noise.train_batches):
-            batch = next(batches)
+        for batch in islice(batches, noise.train_batches):
             labels = workshop.labels[batch]
             workshop.trainer.step(workshop.images(batch) + patterns[labels], labels, workshop.generator)
         for chunk in subset.split(surrogate.batch_size):

@@ -8,7 +8,7 @@ from sklearn.datasets import make_classification
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, scaled_to_l2
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.seeds import derive
 
@@ -39,9 +39,7 @@ def lsp(
         raise InputError(f"craft.lsp.patches: expected a divisor of {height} and {width}, got {patches}")
     grid = _by_class(clean, channels * patches * patches, class_sep, crafting.seed).reshape(-1, channels, patches, patches)
     values = grid.repeat(height // patches, axis=2).repeat(width // patches, axis=3)
-    norms = np.sqrt(np.square(values, dtype=np.float64).sum((1, 2, 3), keepdims=True))
-    scaled: Perturbation = (values * (l2 / norms)).astype(np.float32)
-    return scaled
+    return scaled_to_l2(values, l2)
 
 
 def _by_class(clean: LabelledImages, features: int, class_sep: float, seed: int) -> npt.NDArray[np.float32]:

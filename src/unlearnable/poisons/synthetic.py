@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, scaled_to_l2
 from unlearnable.ranges import POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import numpy_generator
 
@@ -46,10 +46,7 @@ def regions_16(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Pert
 @POISONS.add("l2_regions_4")
 def l2_regions_4(clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE]) -> Perturbation:
     """Return for each image the 2 x 2 flat regions of its class, scaled to the norm ``l2`` in units of [0, 1]."""
-    patterns = _regions(clean, crafting, 4, 1.0)
-    norms = np.sqrt(np.square(patterns, dtype=np.float64).sum((1, 2, 3), keepdims=True))
-    scaled: Perturbation = (patterns * (l2 / norms)).astype(np.float32)
-    return scaled[clean.labels]
+    return scaled_to_l2(_regions(clean, crafting, 4, 1.0), l2)[clean.labels]
 
 
 @POISONS.add("patches_4")
