@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import signal
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,7 +17,8 @@ from yaml import YAMLError
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
-WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError)
+WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError, OSError)
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says on a GPU, and on a CPU
 
 
 def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,8 +31,16 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             _require_pipelines(pipelines)
             return command(pipeline=pipeline, pipelines=pipelines, **options)
+        except KeyboardInterrupt as error:
+            click.echo("Interrupted: what was finished is kept, and with --only-missing-outputs a run goes on from there", err=True)
+            raise SystemExit(getattr(error, "exit_code", 128 + signal.SIGINT)) from error
         except WRONG_INPUT as error:
             raise click.ClickException(" ".join(str(_first(error)).split())) from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+                needed = "expected enough memory, got none left: a smaller train.batch_size or ingest.train_size needs less"
+                raise click.ClickException(f"{needed} ({' '.join(str(error).split())[:200]})") from error
+            raise
 
     return run
 

@@ -21,12 +21,17 @@ FIGURES = ("accuracy_figure", "directions_figure", "examples_figure")
 
 
 class CheckHooks:
-    """Check parameters before anything runs, and pin torch's threads."""
+    """Check parameters before anything runs, pin torch's threads, and clear away what runs that were killed have left."""
+
+    def __init__(self) -> None:
+        self._data = Path()
+        self._catalog: Any = None
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Tell the configuration where the project's relative paths start."""
         context.config_loader.project_path = context.project_path
+        self._data = context.project_path / "data"
 
     @hook_impl
     def before_pipeline_run(self, catalog: Any) -> None:
@@ -39,8 +44,22 @@ class CheckHooks:
         check(parameters)
         if parameters["poison"] == RELEASED:
             catalog.load("released_poison").check()
-        if parameters["threads"] is not None:
-            torch.set_num_threads(parameters["threads"])
+        torch.set_num_threads(parameters["threads"] or torch.get_num_threads())
+        self._catalog = catalog
+        self._sweep()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let go of what the run held, so that another one of this process may go on from it."""
+        for name in self._catalog.filter(type_regex="checkpoints") if self._catalog else ():
+            self._catalog.release(name)
+
+    def _sweep(self) -> None:
+        from unlearnable.datasets.atomic import sweep
+
+        swept = sum(sweep(layer) for layer in self._data.glob("0[2-9]_*"))  # not the raw images, which may be millions
+        if swept:
+            logger.info("removed %d temporary files of runs that were killed", swept)
 
 
 class SummaryHooks:

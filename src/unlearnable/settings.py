@@ -4,10 +4,12 @@ import warnings
 
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.hooks import CheckHooks, SummaryHooks, TrackingHooks
+from unlearnable.session import Session
 
 # Kedro calls an older name of OmegaConf's; not for our users to read at every run.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
 
+SESSION_CLASS = Session
 CONFIG_LOADER_CLASS = RecipeConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -15,9 +15,11 @@ from kedro.io.core import generate_timestamp
 from matplotlib.figure import Figure
 
 from tests.conftest import ROOT, make_images
-from unlearnable.datasets.artifact import Artifact, complete, sidecar, write_new
+from unlearnable.datasets.artifact import Artifact
+from unlearnable.datasets.atomic import complete, sidecar, write_new
+from unlearnable.datasets.checkpoints import CheckpointsDataset
 from unlearnable.datasets.reports import FigureDataset, JsonDataset, TableDataset
-from unlearnable.datasets.tensors import CheckpointsDataset, ImagesDataset, LinearWeightsDataset
+from unlearnable.datasets.tensors import ImagesDataset, LinearWeightsDataset
 from unlearnable.images import Projection
 from unlearnable.recoveries import RECOVERIES, LinearWeights, recover
 from unlearnable.training import Checkpoint
@@ -198,7 +200,7 @@ def test_a_write_that_fails_leaves_nothing(step, tmp_path, monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-from unlearnable.datasets.artifact import write_new
+from unlearnable.datasets.atomic import write_new
 print("ready", flush=True)
 for number in range(10_000):
     write_new(Path(sys.argv[1]) / f"file-{number}", bytes([number % 256]) * 200_000)

@@ -17,7 +17,7 @@ from kedro.io import DatasetError
 from tests.conftest import ROOT
 from tests.datasets import releases
 from tests.datasets.releases import CLASSES, last, noise, part, poisoned_images, published
-from unlearnable.datasets.artifact import complete
+from unlearnable.datasets.atomic import complete
 from unlearnable.datasets.foreign import FORMATS, convert
 from unlearnable.datasets.foreign.packing import packed, unpacked
 from unlearnable.datasets.foreign.readers import READERS

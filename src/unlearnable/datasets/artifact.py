@@ -1,89 +1,29 @@
-"""The base of every dataset class that writes: a save is all or nothing, and a load sees what was saved.
+"""The base of every dataset class that writes: a save is all or nothing, and a load sees what was saved."""
 
-A file is written beside its final name, synced, given a sidecar with its SHA-256, and linked to the final name, which
-fails where that name is taken. Whoever is killed in between leaves a temporary file and no version.
-"""
-
-import hashlib
-import os
+import logging
 import secrets
 from abc import abstractmethod
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro.io.core import VERSION_FORMAT, VersionNotFoundError
+
+from unlearnable.datasets.atomic import DamagedError, complete, read_checked, set_aside, write_new
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-# Kedro's version is a time stamp of a millisecond, which two runs can share; this tells their artifacts apart.
-PROCESS = secrets.token_hex(3)
-
-
-def sidecar(path: Path) -> Path:
-    """Return where the SHA-256 of ``path`` is written, in the form that ``sha256sum --check`` reads."""
-    return path.with_name(f"{path.name}.sha256")
-
-
-def complete(path: str | Path) -> bool:
-    """Return whether ``path`` was written to its end; a load checks its hash as well."""
-    return Path(path).is_file() and sidecar(Path(path)).is_file()
-
-
-def write_new(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` wholly or not at all; raise FileExistsError where it exists."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        _write_synced(temporary, content)
-        _write_synced(sidecar(temporary), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
-        _link_both(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        sidecar(temporary).unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _link_both(temporary: Path, path: Path) -> None:
-    """Link the sidecar, then the file: a file without its sidecar is never seen."""
-    os.link(sidecar(temporary), sidecar(path))
-    try:
-        os.link(temporary, path)
-    except OSError:
-        sidecar(path).unlink()
-        raise
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_checked(path: Path) -> bytes:
-    """Return the bytes of ``path``.
-
-    Raises:
-        DatasetError: where they are not the ones that were saved.
-    """
-    content = path.read_bytes()
-    expected, got = sidecar(path).read_text().split()[0], hashlib.sha256(content).hexdigest()
-    if got != expected:
-        raise DatasetError(f"{path}: expected the SHA-256 {expected[:12]}… of its sidecar, got {got[:12]}…")
-    return content
+logger = logging.getLogger(__name__)
+MARK_BYTES = 4  # Kedro's version is a time stamp of a millisecond, which two runs can share
 
 
 class Artifact(AbstractVersionedDataset[In, Out]):
     """One file a version, of which the subclass says how it is encoded.
+
+    A version that is damaged is set aside with a warning, and the newest good one is used: one whose sidecar is missing
+    or says another size when versions are looked up, one whose hash differs when it is loaded.
 
     Args:
         filepath: where; Kedro puts the version between its last two parts.
@@ -93,9 +33,10 @@ class Artifact(AbstractVersionedDataset[In, Out]):
     """
 
     def __init__(self, *, filepath: str, recipe: str, version: Version | None = None, metadata: dict[str, Any] | None = None) -> None:
-        super().__init__(PurePosixPath(filepath), version, exists_function=complete)
+        super().__init__(PurePosixPath(filepath), version, exists_function=self._is_good)
         self.recipe = recipe
         self.metadata = metadata
+        self._own_version: str | None = None
 
     @abstractmethod
     def encode(self, data: In) -> bytes:
@@ -106,27 +47,85 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         """Return what ``encode`` was given, and the recipe found in it."""
 
     def load(self) -> Out:
-        """Return the newest version, or the one asked for; raise DatasetError where it is damaged or of another recipe."""
-        return self.read(Path(self._get_load_path()))
+        """Return the newest good version, or the one asked for.
+
+        Raises:
+            DatasetError: where there is none, the one asked for is damaged, or it is of another recipe.
+        """
+        damage: DamagedError | None = None
+        while True:
+            try:
+                path = Path(self._get_load_path())
+            except VersionNotFoundError:
+                raise self._nothing_to_load(damage) from damage
+            try:
+                return self.read(path)
+            except DamagedError as error:
+                if self._version is None or self._version.load:
+                    raise
+                self._set_aside(path, error)
+                damage, self._cached_load_version = error, None
 
     def save(self, data: In) -> None:
         """Write a new version."""
         write_new(Path(self._get_save_path()), self.encode(data))
 
     def read(self, path: Path) -> Out:
-        """Return the content of ``path``, checked."""
-        data, recipe = self.decode(read_checked(path))
+        """Return the content of ``path``.
+
+        Raises:
+            DamagedError: where it is not what was saved.
+            DatasetError: where it was made by another recipe.
+        """
+        content = read_checked(path)
+        try:
+            data, recipe = self.decode(content)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a decoder of somebody else's raises
+            raise DamagedError(f"{path}: expected what {type(self).__name__} writes, got {type(error).__name__}: {error}") from error
         if recipe != self.recipe:
             raise DatasetError(f"{path}: expected an artifact of recipe {self.recipe}, got {recipe}")
         return data
 
     def resolve_save_version(self) -> str | None:
-        """Return Kedro's save version with the mark of this process behind it."""
+        """Return Kedro's save version, later than every other one and with a random mark behind it."""
         version = super().resolve_save_version()
-        return f"{version}-{PROCESS}" if version else None
+        if version and self._own_version is None:
+            newest = max(Path(self._filepath).glob("*/"), default=Path())
+            self._own_version = f"{_later(version, newest.name)}-{secrets.token_hex(MARK_BYTES)}"
+        return self._own_version
+
+    def _nothing_to_load(self, damage: DamagedError | None) -> DatasetError:
+        if damage is not None:
+            return DatasetError(f"{damage}; it was set aside and no other version is there: run again, which makes it anew")
+        return DatasetError(f"{self._filepath}: expected a version, got none: run the pipeline that makes it, or a chain, first")
+
+    def _is_good(self, path: str | Path) -> bool:
+        """Return whether a version is complete; set it aside where it is there and is not."""
+        good = complete(Path(path))
+        if not good and Path(path).is_file():
+            self._set_aside(Path(path), "its size is not the one that its sidecar says, or the sidecar is missing")
+        return good
+
+    def _set_aside(self, path: Path, why: object) -> None:
+        logger.warning("a damaged version was set aside as %s (%s)", set_aside(path), why)
 
     def _exists(self) -> bool:
         return self._exists_function(str(self._get_load_path()))
 
+    def _release(self) -> None:
+        super()._release()
+        self._own_version = None
+
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "recipe": self.recipe, "version": self._version}
+
+
+def _later(stamp: str, newest: str) -> str:
+    """Return ``stamp``, or the millisecond after the version ``newest`` where the clock was set back since."""
+    try:
+        after = datetime.strptime(newest.rpartition("-")[0], VERSION_FORMAT) + timedelta(milliseconds=1)
+    except ValueError:
+        return stamp
+    return max(stamp, after.strftime(VERSION_FORMAT)[:-4] + "Z")

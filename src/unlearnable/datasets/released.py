@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 from kedro.io import AbstractDataset
 
-from unlearnable.datasets.artifact import complete, read_checked, write_new
+from unlearnable.datasets.atomic import DamagedError, complete, read_checked, set_aside, write_new
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.datasets.foreign import FORMATS, NORMS, ROUNDINGS
 from unlearnable.datasets.tensors import Header, header
@@ -69,9 +69,11 @@ class Released:
         self.check()
         source = str(fingerprint(Path(str(self.path))))
         copy = self._copy(source, clean)
-        if not complete(copy):
+        found = _kept(copy)
+        if found is None:
             self._convert(clean, source, copy)
-        tensors, about = _read(copy)
+            found = _read(copy)
+        tensors, about = found
         logger.info("released_poison: read %s as %s", self.path, _stated(about))
         return LabelledImages(images=tensors["images"], labels=tensors["labels"], ids=tensors["ids"], num_classes=clean.num_classes)
 
@@ -125,6 +127,15 @@ class Released:
 
 def _shown(value: object) -> str:
     return "none" if value is None else repr(value)
+
+
+def _kept(copy: Path) -> tuple[dict[str, Any], Header] | None:
+    """Return what an earlier run read, or None where there is nothing; a damaged copy is set aside."""
+    try:
+        return _read(copy) if copy.exists() else None
+    except DamagedError as error:
+        logger.warning("a damaged copy was set aside as %s (%s)", set_aside(copy), error)
+        return None
 
 
 def _read(copy: Path) -> tuple[dict[str, Any], Header]:

@@ -13,7 +13,8 @@ from kedro_datasets._typing import ImagePreview, JSONPreview, TablePreview
 from matplotlib.figure import Figure
 from PIL import Image
 
-from unlearnable.datasets.artifact import Artifact, read_checked
+from unlearnable.datasets.artifact import Artifact
+from unlearnable.datasets.atomic import read_checked
 
 DPI = 120
 PREVIEWED_ROWS = 20

@@ -1,6 +1,7 @@
 """Progress of long work: a bar in the terminal, and a log record for each round of a crafting."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ import rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 logger = logging.getLogger(__name__)
+STOP = threading.Event()  # set where the run was asked to end: a signal itself is only seen by the main thread
 
 
 @contextmanager
@@ -19,7 +21,13 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=rich.get_console()) as bars:
         task = bars.add_task(label, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+        def show(done: int, total: int) -> None:
+            if STOP.is_set():
+                raise KeyboardInterrupt
+            bars.update(task, completed=done, total=total)
+
+        yield show
 
 
 def log_round(number: int, measured: dict[str, float]) -> None:

@@ -1,6 +1,6 @@
 """What a training hands on after every epoch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -14,13 +14,16 @@ class Checkpoint:
         epochs: how many the whole training has.
         state: the model's state dict, on the CPU.
         history: what was measured in each epoch so far: loss, test_accuracy (fraction), learning_rate,
-            images_per_second and seconds.
+            images_per_second, seconds and threads (of torch on the CPU).
+        training: what goes on from here beside the model: momentum, generator and steps done, by name. Empty after the
+            last epoch, and where a store has dropped it.
     """
 
     epoch: int
     epochs: int
     state: dict[str, Tensor]
     history: list[dict[str, float]]
+    training: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def measured(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """One training loop for every network, image set and recipe."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unlearnable.errors import DivergedError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
@@ -19,6 +20,7 @@ from unlearnable.training.device import as_float, choose_device, computes_in_bfl
 from unlearnable.training.recipe import TrainingRecipe
 
 EVALUATION_BATCH = 1000
+CHECKED_TOGETHER = 50  # steps whose losses are looked at together: on a GPU each look waits for it
 Progress = Callable[[int, int], None]
 
 
@@ -36,8 +38,12 @@ def fit(
     seed: int,
     device: torch.device,
     progress: Progress = ignore,
+    done: Sequence[Checkpoint] = (),
 ) -> Iterator[Checkpoint]:
     """Train ``model`` and yield a checkpoint after every epoch.
+
+    Where an earlier training was cut off, its checkpoints ``done`` are yielded first, and the training goes on from the last of
+    them to the same losses and weights as if it had never stopped.
 
     The same seed draws the same order and the same augmentation whatever the images are, so that trainings on clean,
     poisoned and recovered sets differ by their images alone.
@@ -51,15 +57,26 @@ def fit(
         seed: decides order and augmentation.
         device: where.
         progress: called with steps done and steps in all.
+        done: checkpoints of the same recipe, the last with what goes on beside the model.
+
+    Raises:
+        DivergedError: where the loss or a weight is no longer finite; it names the step, and no checkpoint is yielded after it.
     """
     run = Trainer(model, recipe, normalisation, device)
     pixels, labels = resident(train, device), torch.from_numpy(train.labels).to(device)
     test_pixels, test_labels = resident(test, device), torch.from_numpy(test.labels).to(device)
     generator = torch_generator(seed, "train")
-    history: list[dict[str, float]] = []
-    for epoch in range(1, recipe.epochs + 1):
+    yield from done
+    history = list(done[-1].history) if done else []
+    if done:
+        run.resume(done[-1], generator)
+    for epoch in range(len(history) + 1, recipe.epochs + 1):
         start = time.perf_counter()
-        loss = run.epoch(pixels, labels, generator, progress)
+        try:
+            loss = run.epoch(pixels, labels, generator, progress)
+        except DivergedError as error:
+            where = f"in epoch {epoch} of {recipe.epochs}; checkpoints before it are kept"
+            raise DivergedError(f"{error}, {where}: a lower train.learning_rate may help") from None
         seconds = time.perf_counter() - start
         measured: dict[str, float] = {
             "loss": loss,
@@ -67,9 +84,11 @@ def fit(
             "learning_rate": run.learning_rate,
             "images_per_second": len(train) / seconds,
             "seconds": seconds,
+            "threads": torch.get_num_threads(),  # losses differ between thread counts from the second step on
         }
         history.append(measured)
-        yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=_copy(model), history=list(history))
+        training = run.training(generator) if epoch < recipe.epochs else {}
+        yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=_finite(model, epoch), history=list(history), training=training)
 
 
 def fit_named(
@@ -82,11 +101,12 @@ def fit_named(
     seed: int,
     device: str,
     progress: Progress = ignore,
+    done: Sequence[Checkpoint] = (),
 ) -> Iterator[Checkpoint]:
     """Train a new model of that name, as ``fit`` does, normalising by the channels of ``like``.
 
     Raises:
-        InputError: where the model is unknown or the device is missing.
+        InputError: where the model is unknown or the device is missing, or the training diverges.
     """
     model = build(name, channels=train.shape[0], num_classes=train.num_classes, seed=seed)
     yield from fit(
@@ -98,11 +118,23 @@ def fit_named(
         seed=seed,
         device=choose_device(device),
         progress=progress,
+        done=done,
     )
 
 
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+def _finite(model: nn.Module, epoch: int) -> dict[str, Tensor]:
+    """Return a copy of the model's state on the CPU; raise DivergedError where a number is not finite."""
+    state = {name: _copy(value) for name, value in model.state_dict().items()}
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise DivergedError(
+                f"weights: expected finite numbers, got others in {name} after epoch {epoch}; checkpoints before it are kept"
+            )
+    return state
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
 
 
 class Trainer:
@@ -137,6 +169,7 @@ class Trainer:
             nesterov=recipe.nesterov,
         )
         self.steps_done = 0
+        self._unchecked: list[Tensor] = []
 
     @property
     def learning_rate(self) -> float:
@@ -152,7 +185,23 @@ class Trainer:
             chosen = batch.to(self.device)
             total += self.step(as_float(pixels[chosen]), labels[chosen], generator) * len(batch)
             progress(self.steps_done, self.recipe.epochs * len(batches))
+        self._require_finite()
         return float(total) / len(pixels)
+
+    def training(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return all that goes on from here beside the model's state, on the CPU: momentum, generator and steps done."""
+        buffers = {name: self.optimiser.state[parameter].get("momentum_buffer") for name, parameter in self.model.named_parameters()}
+        momentum = {f"momentum/{name}": _copy(buffer) for name, buffer in buffers.items() if buffer is not None}
+        return {**momentum, "generator": generator.get_state(), "steps_done": torch.tensor(self.steps_done)}
+
+    def resume(self, checkpoint: Checkpoint, generator: torch.Generator) -> None:
+        """Put model, momentum, ``generator`` and steps done back to what they were when ``checkpoint`` was made."""
+        self.model.load_state_dict(checkpoint.state)
+        generator.set_state(checkpoint.training["generator"])
+        self.steps_done = int(checkpoint.training["steps_done"])
+        for name, parameter in self.model.named_parameters() if self.recipe.momentum else ():
+            buffer = torch.empty_like(parameter, requires_grad=False).copy_(checkpoint.training[f"momentum/{name}"])
+            self.optimiser.state[parameter]["momentum_buffer"] = buffer
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return the model's logits (N, K) of resident images, in evaluation mode."""
@@ -168,14 +217,33 @@ class Trainer:
         return logits
 
     def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Train on one batch of images in units of [0, 1] with labels (N,); return its loss before the step."""
+        """Train on one batch of images in units of [0, 1] with labels (N,); return its loss before the step.
+
+        Raises:
+            DivergedError: some steps after a loss that is not finite.
+        """
         self.model.train()
         images = augment(images, self.recipe.augmentation, generator)
         loss = self._loss(images, labels, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        self.steps_done += 1
+        self._unchecked.append(loss.detach())
+        if len(self._unchecked) == CHECKED_TOGETHER:
+            self._require_finite()
         return loss.detach()
+
+    def _require_finite(self) -> None:
+        if not self._unchecked:
+            return
+        losses = torch.stack(self._unchecked).cpu()
+        self._unchecked.clear()
+        wrong = (~losses.isfinite()).nonzero()
+        if len(wrong):
+            first = int(wrong[0])
+            step = self.steps_done - len(losses) + first + 1
+            raise DivergedError(f"loss: expected a finite number, got {float(losses[first])} at step {step}")
 
     def _loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         mixed = self.recipe.augmentation.cutmix and float(torch.rand(1, generator=generator)) < self.recipe.augmentation.cutmix
@@ -192,4 +260,3 @@ class Trainer:
         factor = self.recipe.learning_rate_factor(self.steps_done / steps_an_epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * factor
-        self.steps_done += 1

@@ -26,13 +26,14 @@ def history_table(histories: dict[str, list[dict[str, float]]]) -> pd.DataFrame:
 def scores(
     history: pd.DataFrame, linear: LinearWeights, clean: LabelledImages, poisoned: LabelledImages, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the scores of the cell: fractions in [0, 1], seconds of each training, versions of what made them."""
+    """Return the scores of the cell: fractions in [0, 1], seconds and thread counts of each training, versions."""
     trainings = dict(list(history.groupby("training", sort=False)))
     return {
         **{name: parameters[name] for name in ("dataset", "poison", "recovery", "model", "seed")},
         "accuracy": {name: _last_and_peak(rows["test_accuracy"]) for name, rows in trainings.items()},
         "orthogonal_projection": _projection(linear, clean, poisoned),
         "seconds": {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
+        "threads": {name: sorted({int(count) for count in rows["threads"]}) for name, rows in trainings.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
 

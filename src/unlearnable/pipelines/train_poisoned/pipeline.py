@@ -12,8 +12,8 @@ PARAMETERS = ("params:model", "params:train", "params:seed", "params:device")
 
 def _training(label: str) -> Pipeline:
     function = update_wrapper(partial(train, label=label), train)
-    node = Node(function, ["train_set", "clean_train", "clean_test", *PARAMETERS], "checkpoints", name="train", tags="training")
-    sets = {"train_set": SETS[label], "clean_train": "clean_train", "clean_test": "clean_test"}
+    sets = {"train_set": SETS[label], "clean_train": "clean_train", "clean_test": "clean_test", "unfinished": f"{label}_unfinished"}
+    node = Node(function, [*sets, *PARAMETERS], "checkpoints", name="train", tags="training")
     outputs = {"checkpoints": f"{label}_checkpoints"}
     return Pipeline([node], namespace=label, inputs=sets, outputs=outputs, parameters=set(PARAMETERS))
 

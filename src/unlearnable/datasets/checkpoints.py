@@ -1,0 +1,215 @@
+"""Checkpoints of a training, saved one by one while it runs, and gone on from where it was cut off.
+
+A version is a folder with a file for each epoch. Beside the newest ones lies what goes on from there (momentum,
+generator), which is dropped when the training ends.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, overload
+
+import safetensors.torch
+from torch import Tensor
+
+from unlearnable.datasets.artifact import Artifact
+from unlearnable.datasets.atomic import DamagedError, Hold, complete, held, read_checked, remove, set_aside, write_new
+from unlearnable.datasets.tensors import header
+from unlearnable.errors import InputError
+from unlearnable.training import Checkpoint
+
+logger = logging.getLogger(__name__)
+LAST = ".last.safetensors"
+RESUMABLE = 2  # the newest epochs that can be gone on from: where one is damaged, the other is there
+
+
+class Checkpoints(Sequence[Checkpoint]):
+    """The checkpoints of a training, in the order of their epochs, each read when it is asked for."""
+
+    def __init__(self, dataset: "CheckpointsDataset", paths: Sequence[Path]) -> None:
+        self._dataset, self._paths = dataset, paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Checkpoint: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Checkpoints": ...
+    def __getitem__(self, index: int | slice) -> "Checkpoint | Checkpoints":
+        if isinstance(index, slice):
+            return Checkpoints(self._dataset, self._paths[index])
+        return self._dataset.read_epoch(self._paths[index])
+
+
+class CheckpointsDataset(Artifact[Checkpoint, Any]):
+    """Checkpoints of one training, saved one by one while it runs; a version is there once the last one is.
+
+    Args:
+        keep: how many of the newest to keep; 0 keeps all.
+
+    Example:
+        ```yaml
+        clean_checkpoints:
+          type: unlearnable.datasets.checkpoints.CheckpointsDataset
+          filepath: data/06_models/${dataset:}/clean/${param:model}/${recipe:train_clean}/checkpoints
+          recipe: ${recipe:train_clean}
+          keep: ${param:train.keep_checkpoints}
+          versioned: true
+        ```
+    """
+
+    def __init__(self, *, keep: int = 0, **artifact: Any) -> None:
+        super().__init__(**artifact)
+        self._exists_function = _finished
+        self.keep = keep
+        self._hold: Hold | None = None
+
+    def encode(self, data: Checkpoint) -> bytes:
+        """Return the model's state as safetensors, with epoch and measurements."""
+        return self._packed(data.state, {"epoch": data.epoch, "epochs": data.epochs, "history": data.history})
+
+    def decode(self, content: bytes) -> tuple[Checkpoint, str | None]:
+        """Return the checkpoint and its recipe."""
+        found = header(content)
+        return Checkpoint(state=safetensors.torch.load(content), **json.loads(found["about"])), found.get("recipe")
+
+    def read(self, path: Path) -> Checkpoints:
+        """Return the checkpoints in the folder ``path``, the last one at the end.
+
+        Raises:
+            DamagedError: where one is damaged; it and those after it are set aside, and the version counts as cut off.
+        """
+        good = self._good(path)
+        if not good or not good[-1].name.endswith(LAST):
+            raise DamagedError(f"{path}: expected the checkpoints of a whole training, got {len(good)} that are good")
+        return Checkpoints(self, good)
+
+    def save(self, data: Checkpoint) -> None:
+        """Write one checkpoint and drop the ones that need not be kept."""
+        folder = Path(self._get_save_path())
+        self._hold = self._hold or Hold(folder)
+        path = folder / f"epoch-{data.epoch:04d}{LAST if data.is_last else '.safetensors'}"
+        if data.training:
+            write_new(_training_of(path), self._packed(data.training, {"epoch": data.epoch}))
+        write_new(path, self.encode(data))
+        self._drop_old(folder, ended=data.is_last)
+        # Kedro looks up the newest version after a save, which is not this one until its last checkpoint is there.
+        self._cached_load_version = self.resolve_save_version()
+
+    def read_epoch(self, path: Path) -> Checkpoint:
+        """Return the checkpoint at ``path`` with what goes on from it, where that is there."""
+        checkpoint: Checkpoint = super().read(path)
+        return replace(checkpoint, training=_training(path))
+
+    def _good(self, folder: Path) -> list[Path]:
+        """Return the files of ``folder`` up to the first that is damaged; set that aside with all after it."""
+        files = _files(folder)
+        for place, path in enumerate(files):
+            try:
+                read_checked(path)
+            except DamagedError as error:
+                logger.warning("a damaged checkpoint was set aside as %s, with those after it (%s)", set_aside(path), error)
+                for later in files[place + 1 :]:
+                    set_aside(later)
+                return files[:place]
+        return files
+
+    def _set_aside(self, path: Path, why: object) -> None:
+        """Do nothing: ``_good`` has set aside what was damaged."""
+
+    def _drop_old(self, folder: Path, *, ended: bool) -> None:
+        files = _files(folder)
+        for path in files if ended else files[:-RESUMABLE]:
+            remove(_training_of(path))
+        for path in files[: -self.keep] if self.keep else []:
+            remove(path)
+            remove(_training_of(path))
+        if ended:
+            self._let_go()
+
+    def _folders(self) -> list[Path]:
+        return list(Path(self._filepath).glob(f"*/{self._filepath.name}"))
+
+    def _packed(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:
+        contiguous = {name: value.contiguous() for name, value in tensors.items()}
+        return safetensors.torch.save(contiguous, metadata={"recipe": self.recipe, "about": json.dumps(about)})
+
+    def _let_go(self) -> None:
+        if self._hold is not None:
+            self._hold.let_go()
+            self._hold = None
+
+    def _release(self) -> None:
+        super()._release()
+        self._let_go()
+
+
+class UnfinishedDataset(CheckpointsDataset):
+    """What a training that was cut off has left, to go on from; nothing where there is none.
+
+    Example:
+        ```yaml
+        clean_unfinished:
+          type: unlearnable.datasets.checkpoints.UnfinishedDataset
+          filepath: data/06_models/${dataset:}/clean/${param:model}/${recipe:train_clean}/checkpoints
+          recipe: ${recipe:train_clean}
+          versioned: true
+        ```
+    """
+
+    def load(self) -> Checkpoints:
+        """Return the checkpoints of the training that was cut off furthest on, the last one with all that goes on from it."""
+        for folder in sorted(self._cut_off(), key=lambda folder: _files(folder)[-1].name, reverse=True):
+            self._hold = Hold(folder)  # against other runs
+            good = self._good(folder)
+            while good and not _training(good[-1]):
+                good.pop()
+            if good:
+                logger.info("going on from %s", good[-1])
+                return Checkpoints(self, good)
+            self._let_go()
+        return Checkpoints(self, [])
+
+    def save(self, data: Checkpoint) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise InputError("unfinished checkpoints are only read")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _cut_off(self) -> list[Path]:
+        """Return the versions in which a training was cut off."""
+        return [folder for folder in self._folders() if _files(folder) and not _finished(folder) and not held(folder)]
+
+    def _release(self) -> None:
+        """Remove what was cut off, once a training has ended: all that it had is there."""
+        super()._release()
+        if any(_finished(folder) for folder in self._folders()):
+            for folder in self._cut_off():
+                if not any(folder.glob("*.damaged")):
+                    shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def _training_of(path: Path) -> Path:
+    """Return where what goes on from the checkpoint at ``path`` lies."""
+    return path.with_name(f"training-{path.name.removeprefix('epoch-')}")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*.safetensors"))
+
+
+def _finished(folder: str | Path) -> bool:
+    return any(path.name.endswith(LAST) and complete(path) for path in _files(Path(folder)))
+
+
+def _training(path: Path) -> dict[str, Tensor]:
+    """Return what goes on from the checkpoint at ``path``; nothing where it was dropped or is damaged."""
+    try:
+        return safetensors.torch.load(read_checked(_training_of(path)))
+    except (DamagedError, FileNotFoundError):
+        return {}
