@@ -1,9 +1,5 @@
 """Round trips of every dataset class, and what a damaged or half-written file leads to."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +10,9 @@ from kedro.io import DatasetError, Version
 from kedro.io.core import generate_timestamp
 from matplotlib.figure import Figure
 
-from tests.conftest import ROOT, make_images
+from tests.conftest import make_images
 from unlearnable.datasets.artifact import Artifact
-from unlearnable.datasets.atomic import complete, sidecar, write_new
+from unlearnable.datasets.atomic import sidecar, write_new
 from unlearnable.datasets.checkpoints import CheckpointsDataset
 from unlearnable.datasets.reports import FigureDataset, JsonDataset, TableDataset
 from unlearnable.datasets.tensors import ImagesDataset, LinearWeightsDataset
@@ -115,30 +111,137 @@ def test_an_artifact_of_another_recipe_is_refused(name, tmp_path):
         loaded(make(kind, tmp_path, recipe="other"))
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_a_flipped_bit_is_noticed(name, tmp_path):
-    kind, data = EXAMPLES[name]
-    dataset = make(kind, tmp_path)
-    dataset.save(data if name != "figure" else figure())
-    [file] = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".sha256"]
-    content = bytearray(file.read_bytes())
-    for place in np.random.default_rng(0).integers(len(content) * 8, size=20):
-        content[place // 8] ^= 1 << (place % 8)
-        file.write_bytes(content)
-        with pytest.raises(DatasetError, match="expected the SHA-256"):
-            loaded(dataset)
-        content[place // 8] ^= 1 << (place % 8)
-    file.write_bytes(content)
-    loaded(dataset)
+CAUGHT = ("expected the SHA-256", "expected the checkpoints of a whole training")
 
 
+def the_file(folder: Path) -> Path:
+    [file] = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".sha256"]
+    return file
+
+
+@pytest.mark.parametrize("trials", [40, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_file_without_its_sidecar_is_not_there(name, tmp_path):
+def test_a_flipped_bit_is_caught(name, trials, tmp_path):
     kind, data = EXAMPLES[name]
     make(kind, tmp_path).save(data if name != "figure" else figure())
-    for path in tmp_path.rglob("*.sha256"):
-        path.unlink()
-    assert not make(kind, tmp_path).exists()
+    file = the_file(tmp_path)
+    content, note = file.read_bytes(), sidecar(file).read_bytes()
+    caught = 0
+    for place in np.random.default_rng(0).integers(len(content) * 8, size=trials):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << (place % 8)
+        file.write_bytes(flipped)
+        sidecar(file).write_bytes(note)
+        with pytest.raises(DatasetError, match=CAUGHT[kind is CheckpointsDataset]):
+            make(kind, tmp_path).load()
+        assert not make(kind, tmp_path).exists()
+        caught += 1
+    assert caught == trials
+    file.write_bytes(content)
+    sidecar(file).write_bytes(note)
+    loaded(make(kind, tmp_path))
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def without_sidecar(file):
+    sidecar(file).unlink()
+
+
+def with_another_sidecar(file):
+    sidecar(file).write_text("hello")
+
+
+DAMAGE = [cut, emptied, flipped, without_sidecar, with_another_sidecar]
+
+
+def damaged_newest(kind, name, folder, damage) -> Path:
+    """Save two versions, damage the newer one, and return its file."""
+    for day in ("2026-01-01T00.00.00.000Z", "2026-01-02T00.00.00.000Z"):
+        make(kind, folder, version=Version(None, day)).save(EXAMPLES[name][1] if name != "figure" else figure())
+    newest = max(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".sha256")
+    damage(newest)
+    return newest
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_damaged_newest_version_is_set_aside_and_the_newest_good_one_is_used(name, damage, tmp_path, caplog):
+    kind, data = EXAMPLES[name]
+    newest = damaged_newest(kind, name, tmp_path, damage)
+    found = loaded(make(kind, tmp_path))
+    assert same(found, data) or name in ("figure", "json")
+    if kind is CheckpointsDataset and damage is not flipped:
+        return  # seen as a training that was cut off; tests/datasets/test_checkpoints.py
+    assert len(caplog.records) == 1
+    assert "set aside" in caplog.text
+    assert newest.with_name(f"{newest.name}.damaged").exists()
+    assert not newest.exists()
+    caplog.clear()
+    assert make(kind, tmp_path).exists()
+    loaded(make(kind, tmp_path))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_where_no_good_version_is_left_the_next_save_is(damage, tmp_path):
+    make(JsonDataset, tmp_path).save({"seed": 1})
+    damage(the_file(tmp_path))
+    with pytest.raises(DatasetError, match=r"thing.*expected .*"):
+        make(JsonDataset, tmp_path).load()
+    assert not make(JsonDataset, tmp_path).exists()
+    make(JsonDataset, tmp_path).save({"seed": 2})
+    assert make(JsonDataset, tmp_path).load()["seed"] == 2
+
+
+def test_a_version_that_is_asked_for_and_damaged_is_refused(tmp_path):
+    newest = damaged_newest(JsonDataset, "json", tmp_path, flipped)
+    pinned = make(JsonDataset, tmp_path, version=Version(newest.parent.name, None))
+    with pytest.raises(DatasetError, match="expected the SHA-256"):
+        pinned.load()
+    assert newest.exists()
+
+
+def test_content_that_says_nothing_is_refused_even_where_its_hash_is_right(tmp_path):
+    for name, (kind, _) in EXAMPLES.items():
+        folder = tmp_path / name
+        target = make(kind, folder)
+        path = Path(target._get_save_path())
+        write_new(path / "epoch-0003.last.safetensors" if kind is CheckpointsDataset else path, b"\xff" * 100)
+        with pytest.raises(DatasetError, match=f"expected what {kind.__name__} writes, got "):
+            loaded(make(kind, folder))
+
+
+def test_nothing_to_load_says_what_to_do(tmp_path):
+    with pytest.raises(DatasetError, match="thing: expected a version, got none: run the pipeline that makes it"):
+        make(JsonDataset, tmp_path).load()
+
+
+def test_two_runs_in_the_same_millisecond_write_two_versions(tmp_path):
+    stamp = Version(None, "2026-01-01T00.00.00.000Z")
+    for number in (1, 2):
+        make(JsonDataset, tmp_path, version=stamp).save({"number": number})
+    assert len(make(JsonDataset, tmp_path).list_versions()) == 2
+    assert make(JsonDataset, tmp_path).load()["number"] == 2
+
+
+def test_a_clock_that_was_set_back_does_not_hide_what_is_written_later(tmp_path):
+    for number, day in enumerate(("2026-01-02T00.00.00.000Z", "2026-01-01T00.00.00.000Z", "2025-01-01T00.00.00.000Z"), start=1):
+        target = make(JsonDataset, tmp_path, version=Version(None, day))
+        target.save({"number": number})
+        assert target.load()["number"] == make(JsonDataset, tmp_path).load()["number"] == number
 
 
 def test_versions_stand_beside_each_other(tmp_path):
@@ -148,27 +251,6 @@ def test_versions_stand_beside_each_other(tmp_path):
     assert newest.load()["number"] == 2
     first = make(JsonDataset, tmp_path, version=Version(newest.list_versions(full_path=False)[-1], None))
     assert first.load()["number"] == 1
-
-
-def test_a_name_that_is_taken_is_not_overwritten(tmp_path):
-    write_new(tmp_path / "x", b"first")
-    with pytest.raises(FileExistsError):
-        write_new(tmp_path / "x", b"second")
-    assert (tmp_path / "x").read_bytes() == b"first"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.sha256"]
-
-
-def test_a_file_that_lost_its_sidecar_is_not_overwritten_either(tmp_path):
-    (tmp_path / "x").write_bytes(b"first")
-    with pytest.raises(FileExistsError):
-        write_new(tmp_path / "x", b"second")
-    assert (tmp_path / "x").read_bytes() == b"first"
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
-
-
-def test_the_sidecar_is_what_sha256sum_checks(tmp_path):
-    write_new(tmp_path / "x", b"content")
-    subprocess.run(["sha256sum", "--check", "--quiet", "x.sha256"], cwd=tmp_path, check=True)
 
 
 def test_an_encoder_that_fails_leaves_nothing(tmp_path):
@@ -184,72 +266,6 @@ def test_an_encoder_that_fails_leaves_nothing(tmp_path):
         dataset.save(1)
     assert not dataset.exists()
     assert list(tmp_path.rglob("*")) == []
-
-
-@pytest.mark.parametrize("step", ["fsync", "link"])
-def test_a_write_that_fails_leaves_nothing(step, tmp_path, monkeypatch):
-    def fail(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, step, fail)
-    with pytest.raises(OSError, match="No space"):
-        write_new(tmp_path / "x", b"content")
-    assert list(tmp_path.iterdir()) == []
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from unlearnable.datasets.atomic import write_new
-print("ready", flush=True)
-for number in range(10_000):
-    write_new(Path(sys.argv[1]) / f"file-{number}", bytes([number % 256]) * 200_000)
-"""
-
-
-def test_a_killed_writer_leaves_no_broken_file(tmp_path):
-    for round_ in range(5):
-        folder = tmp_path / str(round_)
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}
-        )
-        assert process.stdout.readline() == b"ready\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.05 + 0.03 * round_)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        whole = [path for path in folder.glob("file-*") if complete(path)]
-        assert whole
-        for path in whole:
-            number = int(path.name.removeprefix("file-"))
-            assert path.read_bytes() == bytes([number % 256]) * 200_000
-
-
-def test_checkpoints_are_there_once_the_last_one_is(tmp_path):
-    dataset = make(CheckpointsDataset, tmp_path)
-    for epoch in (1, 2):
-        dataset.save(checkpoint(epoch))
-        assert not make(CheckpointsDataset, tmp_path).exists()
-    dataset.save(checkpoint(3))
-    found = make(CheckpointsDataset, tmp_path).load()
-    assert [c.epoch for c in found] == [1, 2, 3]
-    assert [c.epoch for c in found[1:]] == [2, 3]
-    assert same(found[0], checkpoint(1))
-
-
-def test_only_the_newest_checkpoints_are_kept_where_asked(tmp_path):
-    dataset = make(CheckpointsDataset, tmp_path, keep=2)
-    for epoch in (1, 2, 3):
-        dataset.save(checkpoint(epoch))
-    assert [c.epoch for c in dataset.load()] == [2, 3]
-    assert len(list(tmp_path.rglob("*.sha256"))) == 2
-
-
-def test_an_unfinished_training_does_not_hide_a_finished_one(tmp_path):
-    make(CheckpointsDataset, tmp_path, version=Version(None, "2026-01-01")).save(checkpoint(3))
-    make(CheckpointsDataset, tmp_path, version=Version(None, "2026-01-02")).save(checkpoint(1))
-    assert [c.epoch for c in make(CheckpointsDataset, tmp_path).load()] == [3]
 
 
 def test_weights_of_no_recovery_go_round_too(tmp_path, clean):
@@ -269,7 +285,3 @@ def test_previews_are_what_kedro_viz_shows(tmp_path):
         dataset = make(kind, tmp_path / name)
         dataset.save(data if name != "figure" else figure())
         assert dataset.preview()
-
-
-def test_sidecar_stands_beside(tmp_path: Path):
-    assert sidecar(tmp_path / "a.png").name == "a.png.sha256"
