@@ -49,9 +49,18 @@ class CheckHooks:
         self._sweep()
 
     @hook_impl
+    def after_dataset_saved(self, node: Any, data: Any) -> None:
+        """Let go of what a training that ended had gone on from: Kedro keeps what no node of the run makes."""
+        if "training" in node.tags and data.is_last:
+            self._release([name for name in node.inputs if name.endswith("_unfinished")])
+
+    @hook_impl
     def on_pipeline_error(self) -> None:
         """Let go of what the run held, so that another one of this process may go on from it."""
-        for name in self._catalog.filter(type_regex="checkpoints") if self._catalog else ():
+        self._release(self._catalog.filter(type_regex="checkpoints") if self._catalog else [])
+
+    def _release(self, names: list[str]) -> None:
+        for name in names if self._catalog else ():  # a process of ParallelRunner's has none, and lets go as it ends
             self._catalog.release(name)
 
     def _sweep(self) -> None:
