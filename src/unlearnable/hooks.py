@@ -21,17 +21,12 @@ FIGURES = ("accuracy_figure", "directions_figure", "examples_figure")
 
 
 class CheckHooks:
-    """Check parameters before anything runs, pin torch's threads, and clear away what runs that were killed have left."""
-
-    def __init__(self) -> None:
-        self._data = Path()
-        self._catalog: Any = None
+    """Check parameters before anything runs, and pin torch's threads."""
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Tell the configuration where the project's relative paths start."""
         context.config_loader.project_path = context.project_path
-        self._data = context.project_path / "data"
 
     @hook_impl
     def before_pipeline_run(self, catalog: Any) -> None:
@@ -45,30 +40,44 @@ class CheckHooks:
         if parameters["poison"] == RELEASED:
             catalog.load("released_poison").check()
         torch.set_num_threads(parameters["threads"] or torch.get_num_threads())
+
+
+class ArtifactHooks:
+    """Clear away what runs that were killed have left, and let go of what a training has gone on from."""
+
+    def __init__(self) -> None:
+        self._data = Path()
+        self._catalog: Any = None
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Note where artifacts lie."""
+        self._data = context.project_path / "data"
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: Any) -> None:
+        """Remove the temporary files of dead processes."""
+        from unlearnable.datasets.atomic import sweep
+
         self._catalog = catalog
-        self._sweep()
+        swept = sum(sweep(layer) for layer in self._data.glob("0[2-9]_*"))  # not the raw images, which may be millions
+        if swept:
+            logger.info("removed %d temporary files of runs that were killed", swept)
 
     @hook_impl
     def after_dataset_saved(self, node: Any, data: Any) -> None:
-        """Let go of what a training that ended had gone on from: Kedro keeps what no node of the run makes."""
+        """Let go of the unfinished training that one which ended has gone on from: Kedro keeps what no node of the run makes."""
         if "training" in node.tags and data.is_last:
             self._release([name for name in node.inputs if name.endswith("_unfinished")])
 
     @hook_impl
     def on_pipeline_error(self) -> None:
-        """Let go of what the run held, so that another one of this process may go on from it."""
+        """Let go of all checkpoints, so that another run of this process may go on from them."""
         self._release(self._catalog.filter(type_regex="checkpoints") if self._catalog else [])
 
     def _release(self, names: list[str]) -> None:
         for name in names if self._catalog else ():  # a process of ParallelRunner's has none, and lets go as it ends
             self._catalog.release(name)
-
-    def _sweep(self) -> None:
-        from unlearnable.datasets.atomic import sweep
-
-        swept = sum(sweep(layer) for layer in self._data.glob("0[2-9]_*"))  # not the raw images, which may be millions
-        if swept:
-            logger.info("removed %d temporary files of runs that were killed", swept)
 
 
 class SummaryHooks:
