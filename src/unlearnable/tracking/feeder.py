@@ -10,10 +10,13 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from unlearnable.tracking.record import CELL, Event, read
 from unlearnable.tracking.server import Server, reason
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
 RECORD_TAG = "unlearnable.record"
@@ -36,8 +39,10 @@ class Feeder:
         except BlockingIOError:
             self._file.close()
             raise
+        self._bytes: int
         self._runs: dict[str, str]
-        self._bytes, self._runs = _sent(record)
+        (self._bytes, self._runs), whole = _sent(record)
+        self._file.truncate(whole)  # else the next note would stand on half a line
         self._experiment = next((event.get("experiment") for event, _ in read(record)), None)
 
     def __enter__(self) -> Self:
@@ -63,45 +68,46 @@ class Feeder:
 
     def _feed(self) -> None:
         for batch, after in _batches(read(self._record, self._bytes)):
-            self._send_or_refuse(batch)
+            if batch[0]["event"] == "start":
+                self._start(batch[0])
+            self._log(batch)
             self._note(after, self._runs)
 
-    def _send_or_refuse(self, batch: list[Event]) -> None:
-        """Send events; leave out, with a warning, the one that MLflow will never take, so that it keeps nobody waiting."""
-        try:
-            self._send(batch)
-        except Exception as error:
-            if not self._server.is_refusal(error):
-                raise
-            if len(batch) > 1:
-                for event in batch:
-                    self._send_or_refuse([event])
-            else:
-                logger.warning("MLflow refuses '%s' of %s: %s", batch[0]["event"], self._record.name, reason(error))
-
-    def _send(self, batch: list[Event]) -> None:
-        event, client = batch[0], self._server.client
-        kind, label = event["event"], event.get("label")
-        if kind == "start":
-            self._start(event)
-        elif label not in self._runs:
-            logger.warning("%s: left out '%s', of which no start is known", self._record.name, kind)
-        elif kind == "metrics":
-            client.log_batch(self._runs[label], metrics=_metrics(batch))
-        elif kind == "tags":
-            client.log_batch(self._runs[label], tags=_tags(event["values"]))
-        elif kind == "artifact":
-            self._send_artifact(self._runs[label], event)
-        elif kind == "end":
-            self._end(self._runs[label], event)
-
     def _start(self, event: Event) -> None:
-        from mlflow.entities import Param
-
         label = event["label"]
         run_id = self._runs.get(label) or self._find(label) or self._create(event)
         self._note(self._bytes, self._runs | {label: run_id})
-        self._server.client.log_batch(run_id, params=[Param(name, str(value)) for name, value in event["params"].items()])
+
+    def _log(self, batch: list[Event]) -> None:
+        """Send events of a run; leave out, with a warning, the one that MLflow will never take, so that none waits behind it."""
+        client, event = self._server.client, batch[0]
+        try:
+            self._send(client, batch)
+        except Exception as error:
+            if not self._server.is_refusal(error):
+                raise
+            if len(batch) == 1:
+                logger.warning("MLflow refuses '%s' of %s: %s", event["event"], self._record.name, reason(error))
+            else:
+                for each in batch:
+                    self._log([each])
+
+    def _send(self, client: "MlflowClient", batch: list[Event]) -> None:
+        event = batch[0]
+        kind, run_id = event["event"], self._runs.get(event.get("label", CELL))
+        if run_id is None:
+            logger.warning("%s: left out '%s', of which no start is known", self._record.name, kind)
+        elif kind == "start":
+            client.log_batch(run_id, params=_params(event))
+        elif kind == "metrics":
+            client.log_batch(run_id, metrics=_metrics(batch))
+        elif kind == "tags":
+            client.log_batch(run_id, tags=_tags(event["values"]))
+        elif kind == "artifact":
+            self._send_artifact(client, run_id, event)
+        elif kind == "end":
+            client.log_batch(run_id, tags=_tags({"error": event["error"]} if "error" in event else {}))
+            client.set_terminated(run_id, event["status"], end_time=event["time"])
 
     def _find(self, label: str) -> str | None:
         """Return the run that an earlier try created, where its answer was lost."""
@@ -121,18 +127,13 @@ class Feeder:
     def _tag(self, label: str) -> str:
         return f"{self._record.stem}/{label}"
 
-    def _send_artifact(self, run_id: str, event: Event) -> None:
+    def _send_artifact(self, client: "MlflowClient", run_id: str, event: Event) -> None:
         if "content" in event:
-            self._server.client.log_dict(run_id, event["content"], event["name"])
+            client.log_dict(run_id, event["content"], event["name"])
         elif (path := self._server.project / event["path"]).exists():
-            self._server.client.log_artifact(run_id, str(path))
+            client.log_artifact(run_id, str(path))
         else:
             logger.warning("%s: left out %s, which is gone", self._record.name, path)
-
-    def _end(self, run_id: str, event: Event) -> None:
-        if "error" in event:
-            self._server.client.log_batch(run_id, tags=_tags({"error": event["error"]}))
-        self._server.client.set_terminated(run_id, event["status"], end_time=event["time"])
 
     def _note(self, sent: int, runs: dict[str, str]) -> None:
         self._bytes, self._runs = sent, runs
@@ -141,16 +142,18 @@ class Feeder:
 
 def unsent(record: Path) -> int:
     """Return how many events of a record MLflow does not have."""
-    sent, _ = _sent(record)
+    (sent, _), _ = _sent(record)
     return 0 if sent == record.stat().st_size else sum(1 for _ in read(record, sent))
 
 
-def _sent(record: Path) -> tuple[int, dict[str, str]]:
-    state: dict[str, Any] = {"bytes": 0, "runs": {}}
+def _sent(record: Path) -> tuple[tuple[int, dict[str, str]], int]:
+    """Return how many bytes MLflow has, in which runs, and how long the file that says so is without half a line."""
+    note: Event = {"bytes": 0, "runs": {}}
+    whole = 0
     if _sent_file(record).exists():
-        for line, _ in read(_sent_file(record)):
-            state = line if "bytes" in line else state
-    return state["bytes"], state["runs"]
+        for line, after in read(_sent_file(record)):
+            note, whole = (line if "bytes" in line else note), after
+    return (note["bytes"], note["runs"]), whole
 
 
 def _sent_file(record: Path) -> Path:
@@ -175,6 +178,12 @@ def _may_join(event: Event, batch: list[Event]) -> bool:
     if not event["event"] == batch[0]["event"] == "metrics" or event["label"] != batch[0]["label"]:
         return False
     return sum(len(each["values"]) for each in [*batch, event]) <= MOST_METRICS
+
+
+def _params(start: Event) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(name, value) for name, value in start["params"].items()]
 
 
 def _metrics(batch: list[Event]) -> list[Any]:

@@ -15,8 +15,8 @@ class TrackingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    tracking_uri: str
-    experiment: str
+    tracking_uri: Annotated[str, Field(min_length=1)]
+    experiment: Annotated[str, Field(min_length=1)]
     system_metrics: bool
     records: str
     wait_s: Annotated[float, Field(ge=0)]
@@ -37,7 +37,8 @@ class TrackingSettings(BaseModel):
 
 
 def _line(problem: Any) -> str:
-    expected = problem["msg"].removeprefix("Input should be ")
+    kinds = {"extra_forbidden": "no such setting", "missing": "a value"}
+    expected = kinds.get(problem["type"], problem["msg"].removeprefix("Input should be "))
     return f"mlflow.yml: '{problem['loc'][0]}': expected {expected}, got {problem['input']!r}"
 
 
