@@ -11,7 +11,6 @@ import pytest
 from unlearnable.tracking.record import CELL, Record, is_live, name_of, read, reap, records
 
 START = {"name": "a cell", "experiment": "unlearnable", "params": {"seed": "0"}, "tags": {}}
-KILLS = 100
 
 
 def events(path) -> list[dict]:
@@ -133,6 +132,28 @@ def test_a_living_run_is_left_alone_and_a_killed_one_is_closed_once(tmp_path):
     assert [(end["label"], end["status"], end["time"]) for end in ends] == [("clean", "KILLED", 1234), (CELL, "KILLED", 1234)]
 
 
+def test_a_run_that_just_starts_is_never_taken_for_a_dead_one(tmp_path):
+    def close_all(_) -> int:
+        return sum(reap(path) for path in records(tmp_path))
+
+    with ThreadPoolExecutor(2) as threads:
+        closed = threads.map(close_all, range(400))
+        for _ in range(200):
+            Record.create(tmp_path, **START).end("FINISHED")
+        assert sum(closed) == 0
+
+
+@pytest.mark.parametrize("step", ["fcntl.flock", "os.write"])
+def test_a_record_has_no_name_before_it_is_locked_and_has_its_start(tmp_path, monkeypatch, step):
+    def fails(*_):
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(step, fails)
+    with pytest.raises(OSError, match="no locks here"):
+        Record.create(tmp_path, **START)
+    assert not list(tmp_path.iterdir())
+
+
 def test_many_who_close_at_once_close_once(tmp_path):
     path, pid = dead_record(tmp_path)
     killed(pid)
@@ -141,10 +162,11 @@ def test_many_who_close_at_once_close_once(tmp_path):
     assert len(events(path)) == 5
 
 
-def test_what_was_acknowledged_survives_a_kill(tmp_path):
+@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_what_was_acknowledged_survives_a_kill(tmp_path, kills):
     """The child says which step is on the disk; after the kill that step and all before it are in the record."""
     rng = random.Random(0)  # noqa: S311
-    for trial in range(KILLS):
+    for trial in range(kills):
         heard, said = os.pipe()
 
         def work(said: int = said, folder=tmp_path / str(trial)) -> None:

@@ -58,7 +58,7 @@ def test_a_server_that_answers_has_everything_at_the_end(place, gate, warnings):
 
 
 def test_nothing_listens_at_the_start(place, gate, warnings):
-    place.values["wait_s"] = 0.5
+    place.values["wait_s"] = 2
     tracker = place.tracker()
     train(tracker, pause_s=0.02)
     tracker.end()
@@ -78,7 +78,7 @@ def test_a_server_that_comes_late_gets_everything_without_a_replay(place, gate):
 
 
 def test_a_server_goes_away_in_the_middle(place, gate, warnings):
-    place.values["wait_s"] = 0.5
+    place.values["wait_s"] = 2
     gate.open()
     tracker = place.tracker()
 
@@ -96,7 +96,9 @@ def test_a_server_goes_away_in_the_middle(place, gate, warnings):
     assert_complete(place)
 
 
-def slow_answers(place: Place, gate: Gate, delay_s: float) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("delay_s", [0.8, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_server_answers_late(place, gate, delay_s):
     place.values["wait_s"] = 0
     gate.delay_s = delay_s
     gate.open()
@@ -110,18 +112,8 @@ def slow_answers(place: Place, gate: Gate, delay_s: float) -> None:
     assert_complete(place)
 
 
-def test_a_server_answers_late(place, gate):
-    slow_answers(place, gate, delay_s=0.8)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_server_answers_after_half_a_minute(place, gate):
-    slow_answers(place, gate, delay_s=30)
-
-
 def test_a_server_answers_500(place, gate, warnings):
-    place.values["wait_s"] = 0.5
+    place.values["wait_s"] = 2
     gate.status = 500
     gate.open()
     tracker = place.tracker()
@@ -136,7 +128,7 @@ def test_a_server_answers_500(place, gate, warnings):
 
 @pytest.mark.parametrize("status", [200, 400, 404])
 def test_the_port_is_taken_by_something_else(place, gate, warnings, status):
-    place.values["wait_s"] = 0.5
+    place.values["wait_s"] = 2
     gate.status = status
     gate.open()
     tracker = place.tracker()
@@ -164,7 +156,7 @@ def test_a_request_that_hangs_does_not_keep_the_interpreter(place, gate):
 
 
 def test_a_password_stays_out_of_the_log(place, warnings):
-    place.values |= {"tracking_uri": f"http://user:secret@{HOST}:{free_port()}", "wait_s": 0.5}
+    place.values |= {"tracking_uri": f"http://user:secret@{HOST}:{free_port()}", "wait_s": 2}
     tracker = place.tracker()
     train(tracker, pause_s=0.02)
     tracker.end()
@@ -175,7 +167,7 @@ def test_a_password_stays_out_of_the_log(place, warnings):
 @pytest.mark.slow
 def test_a_server_is_killed_in_the_middle_and_started_again(tmp_path):
     port = free_port()
-    place = Place(tmp_path, uri=f"http://{HOST}:{port}", wait_s=0.5)
+    place = Place(tmp_path, uri=f"http://{HOST}:{port}", wait_s=2)
     with mlflow_server(tmp_path, port) as server:
         tracker = place.tracker()
         train(tracker, at_epoch=lambda epoch: kill(server) if epoch == 10 else None, pause_s=0.1)

@@ -41,7 +41,7 @@ def test_a_run_is_in_mlflow_when_it_ends(place, caplog):
     assert {"recipe.ingest": "0123", "pipeline": "orthoproj", "env": "test"}.items() <= cell.data.tags.items()
     assert {"mlflow.user", "mlflow.source.name"} <= set(cell.data.tags)
     assert place.runs()["clean"].data.params["training"] == "clean"
-    assert not caplog.messages
+    assert not [line for line in caplog.records if line.levelname != "INFO"]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,8 @@ def test_an_interpreter_that_exits_without_an_end_leaves_a_killed_run(place):
     assert place.statuses() == {CELL: "KILLED", "clean": "FINISHED"}
 
 
-def train_while_locked(place, locked_s: float) -> None:
+@pytest.mark.parametrize("locked_s", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_locked_database_costs_nothing(place, locked_s):
     place.tracker().end()
     blocker = sqlite3.connect(place.folder / "mlflow.db", isolation_level=None, check_same_thread=False)
     blocker.execute("BEGIN EXCLUSIVE")
@@ -196,15 +197,6 @@ def train_while_locked(place, locked_s: float) -> None:
     tracker.end()
     assert time.monotonic() - begun >= locked_s
     assert len(place.metrics("clean", place.records[1])) == METRICS
-
-
-def test_a_locked_database_costs_nothing(place):
-    train_while_locked(place, locked_s=2.0)
-
-
-@pytest.mark.slow
-def test_a_database_locked_for_half_a_minute_costs_nothing(place):
-    train_while_locked(place, locked_s=30.0)
 
 
 WRITER = """
@@ -220,8 +212,8 @@ WRITER = """
 """
 
 
-def many_writers(place, processes: int, metrics: int) -> None:
-    """Processes that create one database and write into it at once."""
+@pytest.mark.parametrize(("processes", "metrics"), [(3, 100), pytest.param(16, 1_000, marks=pytest.mark.slow)])
+def test_processes_that_write_into_one_new_database_lose_nothing(place, processes, metrics):
     code = textwrap.dedent(WRITER)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
     command = [sys.executable, "-c", code, str(place.folder), str(metrics)]
@@ -232,12 +224,3 @@ def many_writers(place, processes: int, metrics: int) -> None:
     assert len(place.records) == processes
     for record in place.records:
         assert len(place.metrics("clean", record)) == metrics
-
-
-def test_processes_that_write_into_one_database_lose_nothing(place):
-    many_writers(place, processes=3, metrics=100)
-
-
-@pytest.mark.slow
-def test_sixteen_processes_that_write_into_one_database_lose_nothing(place):
-    many_writers(place, processes=16, metrics=1_000)

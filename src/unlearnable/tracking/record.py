@@ -44,9 +44,9 @@ class Record:
         path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         unnamed = path.with_suffix(".tmp")  # named when it is locked and has its start: nobody must take it for a dead one
         file = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
-        fcntl.flock(file, fcntl.LOCK_EX)
         record = cls(path, file)
         try:
+            fcntl.flock(file, fcntl.LOCK_EX)
             record.append("start", **start)
             unnamed.rename(path)
         except OSError:
