@@ -150,6 +150,7 @@ def test_what_mlflow_refuses_is_left_out_with_a_warning(place, caplog):
     record.append("metrics", step=1, values={"loss": 0.5})
     record.append("metrics", step=1, values={"what?": 0.5})
     record.append("metrics", step=2, values={"loss": 0.25})
+    record.append("metrics", step=2, values={"how?": 0.5})
     record.end("FINISHED")
     assert place.replay() == 1
     assert place.metrics(CELL) == [("loss", 1, 0.5), ("loss", 2, 0.25)]

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from unlearnable.tracking import record as record_module
 from unlearnable.tracking.record import CELL, Record, is_live, name_of, read, reap, records
 
 START = {"name": "a cell", "experiment": "unlearnable", "params": {"seed": "0"}, "tags": {}}
@@ -141,6 +142,21 @@ def test_a_run_that_just_starts_is_never_taken_for_a_dead_one(tmp_path):
         for _ in range(200):
             Record.create(tmp_path, **START).end("FINISHED")
         assert sum(closed) == 0
+
+
+def test_who_waited_for_the_lock_looks_again(tmp_path, monkeypatch):
+    path, pid = dead_record(tmp_path)
+    killed(pid)
+    locked = record_module._locked
+
+    def late(*arguments) -> bool:
+        monkeypatch.setattr(record_module, "_locked", locked)
+        assert reap(path), "another one closes it first"
+        return locked(*arguments)
+
+    monkeypatch.setattr(record_module, "_locked", late)
+    assert not reap(path)
+    assert len(events(path)) == 5
 
 
 @pytest.mark.parametrize("step", ["fcntl.flock", "os.write"])

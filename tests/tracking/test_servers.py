@@ -155,6 +155,19 @@ def test_a_request_that_hangs_does_not_keep_the_interpreter(place, gate):
     assert_complete(place)
 
 
+def test_a_loss_that_is_no_number_is_sent_once(place, gate):
+    gate.open()
+    record = place.record()
+    for step, loss in enumerate((float("nan"), float("inf"), -float("inf"), 0.5)):
+        record.append("metrics", step=step, values={"loss": loss})
+    record.end("FAILED")
+    assert place.replay() == 1
+    record.path.with_suffix(".sent").unlink()
+    assert place.replay() == 1
+    assert [step for _, step, _ in sorted(place.metrics(CELL), key=lambda row: row[1])] == [0, 1, 2, 3]
+    assert place.statuses() == {CELL: "FAILED"}
+
+
 def test_a_password_stays_out_of_the_log(place, warnings):
     place.values |= {"tracking_uri": f"http://user:secret@{HOST}:{free_port()}", "wait_s": 2}
     tracker = place.tracker()

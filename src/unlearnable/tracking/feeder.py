@@ -33,6 +33,7 @@ class Feeder:
     def __init__(self, record: Path, server: Server) -> None:
         self._record = record
         self._server = server
+        self._has_refused = False
         self._file = _sent_file(record).open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,11 +87,13 @@ class Feeder:
         except Exception as error:
             if not self._server.is_refusal(error):
                 raise
-            if len(batch) == 1:
-                logger.warning("MLflow refuses '%s' of %s: %s", event["event"], self._record.name, reason(error))
-            else:
+            if len(batch) > 1:
                 for each in batch:
                     self._log([each])
+            else:  # a run that somebody deleted refuses everything: one warning will do
+                level = logging.DEBUG if self._has_refused else logging.WARNING
+                logger.log(level, "MLflow refuses '%s' of %s: %s", event["event"], self._record.name, reason(error))
+                self._has_refused = True
 
     def _send(self, client: "MlflowClient", batch: list[Event]) -> None:
         event = batch[0]
