@@ -111,7 +111,7 @@ def train(tracker: Tracker, *, pause_s: float = 0.0, at_epoch=lambda epoch: None
     tracker.end_child("clean")
 
 
-def until(condition, timeout_s: float = 30.0) -> None:
+def until(condition, timeout_s: float = 60.0) -> None:
     """Wait for a condition."""
     end = time.monotonic() + timeout_s
     while not condition():

@@ -58,9 +58,10 @@ def test_a_server_that_answers_has_everything_at_the_end(place, gate, warnings):
 
 
 def test_nothing_listens_at_the_start(place, gate, warnings):
-    place.values["wait_s"] = 2
+    place.values["wait_s"] = 0.5
     tracker = place.tracker()
     train(tracker, pause_s=0.02)
+    until(warnings)
     tracker.end()
     assert_two_lines(warnings, place)
     assert "Connection refused" in warnings()[0]
@@ -78,7 +79,7 @@ def test_a_server_that_comes_late_gets_everything_without_a_replay(place, gate):
 
 
 def test_a_server_goes_away_in_the_middle(place, gate, warnings):
-    place.values["wait_s"] = 2
+    place.values["wait_s"] = 0.5
     gate.open()
     tracker = place.tracker()
 
@@ -88,6 +89,7 @@ def test_a_server_goes_away_in_the_middle(place, gate, warnings):
             gate.shut()
 
     train(tracker, at_epoch=at_epoch, pause_s=0.02)
+    until(warnings)
     tracker.end()
     assert_two_lines(warnings, place)
     gate.open()
@@ -113,11 +115,12 @@ def test_a_server_answers_late(place, gate, delay_s):
 
 
 def test_a_server_answers_500(place, gate, warnings):
-    place.values["wait_s"] = 2
+    place.values["wait_s"] = 0.5
     gate.status = 500
     gate.open()
     tracker = place.tracker()
     train(tracker, pause_s=0.02)
+    until(warnings)
     tracker.end()
     assert_two_lines(warnings, place)
     assert "500" in warnings()[0]
@@ -128,11 +131,12 @@ def test_a_server_answers_500(place, gate, warnings):
 
 @pytest.mark.parametrize("status", [200, 400, 404])
 def test_the_port_is_taken_by_something_else(place, gate, warnings, status):
-    place.values["wait_s"] = 2
+    place.values["wait_s"] = 0.5
     gate.status = status
     gate.open()
     tracker = place.tracker()
     train(tracker, pause_s=0.02)
+    until(warnings)
     tracker.end()
     assert_two_lines(warnings, place)
     gate.status = 0
@@ -169,9 +173,10 @@ def test_a_loss_that_is_no_number_is_sent_once(place, gate):
 
 
 def test_a_password_stays_out_of_the_log(place, warnings):
-    place.values |= {"tracking_uri": f"http://user:secret@{HOST}:{free_port()}", "wait_s": 2}
+    place.values |= {"tracking_uri": f"http://user:secret@{HOST}:{free_port()}", "wait_s": 0.5}
     tracker = place.tracker()
     train(tracker, pause_s=0.02)
+    until(warnings)
     tracker.end()
     assert len(warnings()) == 2
     assert "secret" not in " ".join(warnings())
@@ -180,7 +185,7 @@ def test_a_password_stays_out_of_the_log(place, warnings):
 @pytest.mark.slow
 def test_a_server_is_killed_in_the_middle_and_started_again(tmp_path):
     port = free_port()
-    place = Place(tmp_path, uri=f"http://{HOST}:{port}", wait_s=2)
+    place = Place(tmp_path, uri=f"http://{HOST}:{port}", wait_s=0.5)
     with mlflow_server(tmp_path, port) as server:
         tracker = place.tracker()
         train(tracker, at_epoch=lambda epoch: kill(server) if epoch == 10 else None, pause_s=0.1)

@@ -119,6 +119,7 @@ def test_a_server_that_cannot_be_is_one_that_is_down(place, caplog, uri):
     place.values |= {"tracking_uri": uri, "wait_s": 1}
     tracker = place.tracker()
     train(tracker)
+    until(lambda: caplog.messages)
     tracker.end()
     warned, left = caplog.messages
     assert warned.startswith(f"MLflow at {uri}: ")
