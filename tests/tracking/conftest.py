@@ -1,5 +1,6 @@
 """A run that records 60 metrics, and what MLflow has of it."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -86,8 +87,17 @@ class Place:
         return {label: run.info.status for label, run in self.runs(record).items()}
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory) -> Path:
+    """A database with MLflow's tables, to be copied: to make one takes a second."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def place(tmp_path) -> Place:
+def place(tmp_path, empty_database) -> Place:
+    shutil.copy(empty_database, tmp_path)
     return Place(tmp_path)
 
 

@@ -215,6 +215,7 @@ WRITER = """
 
 @pytest.mark.parametrize(("processes", "metrics"), [(3, 100), pytest.param(16, 1_000, marks=pytest.mark.slow)])
 def test_processes_that_write_into_one_new_database_lose_nothing(place, processes, metrics):
+    (place.folder / "mlflow.db").unlink()
     code = textwrap.dedent(WRITER)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
     command = [sys.executable, "-c", code, str(place.folder), str(metrics)]
