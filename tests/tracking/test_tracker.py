@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -100,7 +101,7 @@ def test_the_machine_is_measured_until_the_end(place, monkeypatch):
     tracker.end()
     size = place.records[0].stat().st_size
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= {name for name, *_ in place.metrics(CELL)}
-    time.sleep(0.2)
+    until(lambda: "system-metrics" not in {thread.name for thread in threading.enumerate()}, timeout_s=10)
     assert place.records[0].stat().st_size == size
 
 
