@@ -21,7 +21,7 @@ assert not loaded, loaded
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["registry", "list"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["registry", "list"], ["tracking", "replay", "--help"]], ids=" ".join)
 def test_listing_imports_neither_torch_nor_mlflow(arguments):
     done = subprocess.run(
         [sys.executable, "-c", LISTING.format(arguments=arguments)],

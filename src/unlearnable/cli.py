@@ -4,11 +4,13 @@ import copy
 import functools
 import signal
 from collections.abc import Callable
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import env_option
 from kedro.framework.project import pipelines as registered
 from kedro.io import DatasetError
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +18,9 @@ from yaml import YAMLError
 
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
+
+if TYPE_CHECKING:
+    from unlearnable.tracking.server import Server
 
 WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError, OSError)
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says on a GPU, and on a CPU
@@ -68,3 +73,76 @@ def cli() -> None:
 run = copy.copy(kedro_run)
 run.callback = _in_one_line(cast("Callable[..., Any]", kedro_run.callback))
 cli.add_command(run)
+
+
+@cli.group()
+def runs() -> None:
+    """What is known of runs."""
+
+
+@runs.command()
+@env_option
+def reap(env: str | None) -> None:
+    """Close the runs that were killed before they could say so."""
+    from unlearnable.tracking import record
+
+    folder, server = _tracked(env)
+    closed = [path for path in record.records(folder) if record.reap(path)]
+    for path in closed:
+        click.echo(f"{record.name_of(path)}: KILLED")
+    if not closed:
+        click.echo("nothing to close")
+    _send(folder, server)
+
+
+@cli.group()
+def tracking() -> None:
+    """What runs recorded, and what MLflow has of it."""
+
+
+@tracking.command()
+@env_option
+def replay(env: str | None) -> None:
+    """Send MLflow what it lacks of all runs that are over."""
+    folder, server = _tracked(env)
+    sent = _send(folder, server)
+    for line in sent or ["nothing is missing"]:
+        click.echo(line)
+
+
+def _tracked(env: str | None) -> "tuple[Path, Server]":
+    """Return where the records of this project lie, and the server that an environment names."""
+    from kedro.framework.session import KedroSession
+
+    from unlearnable.tracking import TrackingSettings
+    from unlearnable.tracking.server import Server
+
+    try:
+        with KedroSession.create(env=env) as session:
+            context = cast("KedroSession", session).load_context()
+            settings = TrackingSettings.of(context.config_loader["mlflow"], context.project_path)
+    except WRONG_INPUT as error:
+        raise click.ClickException(" ".join(str(_first(error)).split())) from error
+    return Path(settings.records), Server(settings, context.project_path)
+
+
+def _send(folder: Path, server: "Server") -> list[str]:
+    """Send what is missing, with a bar; return a line for each record."""
+    import rich
+    from rich.progress import track
+
+    from unlearnable.tracking.delivery import send, to_send
+    from unlearnable.tracking.feeder import unsent
+    from unlearnable.tracking.record import name_of
+    from unlearnable.tracking.server import reason
+
+    lines = []
+    console = rich.get_console()
+    for path in track(to_send(folder), "sending", console=console, transient=True, disable=not console.is_terminal):
+        missing = unsent(path)
+        try:
+            was_free = send(path, server)
+        except Exception as error:
+            raise click.ClickException(f"MLflow at {server}: {reason(error)}; 'kedro tracking replay' sends the rest") from error
+        lines.append(f"{name_of(path)}: {f'{missing} events sent' if was_free else 'is being sent by another process'}")
+    return lines

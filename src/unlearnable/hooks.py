@@ -149,8 +149,11 @@ class TrackingHooks:
         """Start the run before parameters are checked, so that a wrong one leaves a run that FAILED."""
         from unlearnable.tracking import Tracker
 
-        self._tracker = Tracker(self._settings, self._project)
-        self._tracker.start(catalog.load("parameters"), run_params)
+        if self._tracker is not None:  # of an earlier run of this process, which an interrupt may have left open
+            self._tracker.end(KeyboardInterrupt())
+        tracker = Tracker(self._settings, self._project)
+        tracker.start(catalog.load("parameters"), run_params)
+        self._tracker = tracker
         with self._tracker.ended_by_errors():
             return (yield)
 
@@ -173,9 +176,9 @@ class TrackingHooks:
 
     @hook_impl
     def after_dataset_saved(self, node: Any, data: Any) -> None:
-        """Log what was measured with each checkpoint."""
+        """Record what was measured up to each checkpoint."""
         if "training" in node.tags:
-            self._tracker.log_step(node.namespace, data.epoch, data.measured)
+            self._tracker.log_history(node.namespace, data.history)
             if data.is_last:
                 self._tracker.end_child(node.namespace)
 
@@ -189,6 +192,7 @@ class TrackingHooks:
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
-        """Mark the run and its open children as FAILED."""
+        """Mark the run and its open children as FAILED, or as KILLED by an interrupt."""
         ROUNDS.removeHandler(self._rounds)
-        self._tracker.end(error)
+        if self._tracker is not None:  # a signal may come before there is one
+            self._tracker.end(error)

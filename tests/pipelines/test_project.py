@@ -66,7 +66,8 @@ def runs(project: Path) -> pd.DataFrame:
 
 
 def files(project: Path) -> set[Path]:
-    return {path for path in (project / "data").rglob("*") if path.is_file()}
+    """What runs made; each also records itself."""
+    return {path for path in (project / "data").rglob("*") if path.is_file() and "09_tracking" not in path.parts}
 
 
 def all_scores(project: Path) -> list[dict]:

@@ -1,0 +1,201 @@
+"""From a record to MLflow: what was not sent is sent, in order, and nothing twice.
+
+Beside a record lies a file ``.sent``. Each of its lines says how many bytes of the record MLflow has, and which MLflow run
+is which label; the last whole line counts. Who feeds holds a lock on it. Where an answer was lost, or that file, the same is
+sent again, and MLflow keeps one of each: runs are looked up by a tag, and it drops metrics and parameters that it has.
+"""
+
+import fcntl
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from unlearnable.tracking.record import CELL, Event, read
+from unlearnable.tracking.server import Server, reason
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+RECORD_TAG = "unlearnable.record"
+MOST_METRICS = 1000  # that MLflow takes at once
+
+
+class Feeder:
+    """Sends one record to a server.
+
+    Raises:
+        BlockingIOError: another process, or thread, is sending this record.
+    """
+
+    def __init__(self, record: Path, server: Server) -> None:
+        self._record = record
+        self._server = server
+        self._has_refused = False
+        self._file = _sent_file(record).open("ab", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise
+        self._bytes: int
+        self._runs: dict[str, str]
+        (self._bytes, self._runs), whole = _sent(record)
+        self._file.truncate(whole)  # else the next note would stand on half a line
+        self._experiment = next((event.get("experiment") for event, _ in read(record)), None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def feed(self) -> None:
+        """Send what the record holds by now; where that fails, the next call goes on from there.
+
+        Raises:
+            Exception: whatever mlflow raises where the server does not answer.
+        """
+        try:
+            self._feed()
+        except Exception as error:
+            if not self._server.is_unknown_run(error):
+                raise
+            self._note(0, {})  # the database is another one than before
+            self._server.forget()
+            self._feed()
+
+    def _feed(self) -> None:
+        for batch, after in _batches(read(self._record, self._bytes)):
+            if batch[0]["event"] == "start":
+                self._start(batch[0])
+            self._log(batch)
+            self._note(after, self._runs)
+
+    def _start(self, event: Event) -> None:
+        label = event["label"]
+        run_id = self._runs.get(label) or self._find(label) or self._create(event)
+        self._note(self._bytes, self._runs | {label: run_id})
+
+    def _log(self, batch: list[Event]) -> None:
+        """Send events of a run; leave out, with a warning, the one that MLflow will never take, so that none waits behind it."""
+        client, event = self._server.client, batch[0]
+        try:
+            self._send(client, batch)
+        except Exception as error:
+            if not self._server.is_refusal(error):
+                raise
+            if len(batch) > 1:
+                for each in batch:
+                    self._log([each])
+            else:  # a run that somebody deleted refuses everything: one warning will do
+                level = logging.DEBUG if self._has_refused else logging.WARNING
+                logger.log(level, "MLflow refuses '%s' of %s: %s", event["event"], self._record.name, reason(error))
+                self._has_refused = True
+
+    def _send(self, client: "MlflowClient", batch: list[Event]) -> None:
+        event = batch[0]
+        kind, run_id = event["event"], self._runs.get(event.get("label", CELL))
+        if run_id is None:
+            logger.warning("%s: left out '%s', of which no start is known", self._record.name, kind)
+        elif kind == "start":
+            client.log_batch(run_id, params=_params(event))
+        elif kind == "metrics":
+            client.log_batch(run_id, metrics=_metrics(batch))
+        elif kind == "tags":
+            client.log_batch(run_id, tags=_tags(event["values"]))
+        elif kind == "artifact":
+            self._send_artifact(client, run_id, event)
+        elif kind == "end":
+            client.log_batch(run_id, tags=_tags({"error": event["error"]} if "error" in event else {}))
+            client.set_terminated(run_id, event["status"], end_time=event["time"])
+
+    def _find(self, label: str) -> str | None:
+        """Return the run that an earlier try created, where its answer was lost."""
+        experiments = [self._server.experiment(str(self._experiment))]
+        found = self._server.client.search_runs(experiments, f"tags.`{RECORD_TAG}` = '{self._tag(label)}'", max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def _create(self, event: Event) -> str:
+        from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+        parent = {} if event["label"] == CELL else {MLFLOW_PARENT_RUN_ID: self._runs[CELL]}
+        tags = event.get("tags", {}) | parent | {RECORD_TAG: self._tag(event["label"])}
+        experiment = self._server.experiment(str(self._experiment))
+        created = self._server.client.create_run(experiment, start_time=event["time"], tags=tags, run_name=event["name"])
+        return str(created.info.run_id)
+
+    def _tag(self, label: str) -> str:
+        return f"{self._record.stem}/{label}"
+
+    def _send_artifact(self, client: "MlflowClient", run_id: str, event: Event) -> None:
+        if "content" in event:
+            client.log_dict(run_id, event["content"], event["name"])
+        elif (path := self._server.project / event["path"]).exists():
+            client.log_artifact(run_id, str(path))
+        else:
+            logger.warning("%s: left out %s, which is gone", self._record.name, path)
+
+    def _note(self, sent: int, runs: dict[str, str]) -> None:
+        self._bytes, self._runs = sent, runs
+        self._file.write(json.dumps({"bytes": sent, "runs": runs}).encode() + b"\n")
+
+
+def unsent(record: Path) -> int:
+    """Return how many events of a record MLflow does not have."""
+    (sent, _), _ = _sent(record)
+    return 0 if sent == record.stat().st_size else sum(1 for _ in read(record, sent))
+
+
+def _sent(record: Path) -> tuple[tuple[int, dict[str, str]], int]:
+    """Return how many bytes MLflow has, in which runs, and how long the file that says so is without half a line."""
+    note: Event = {"bytes": 0, "runs": {}}
+    whole = 0
+    if _sent_file(record).exists():
+        for line, after in read(_sent_file(record)):
+            note, whole = (line if "bytes" in line else note), after
+    return (note["bytes"], note["runs"]), whole
+
+
+def _sent_file(record: Path) -> Path:
+    return record.with_suffix(".sent")
+
+
+def _batches(events: Iterable[tuple[Event, int]]) -> Iterator[tuple[list[Event], int]]:
+    """Yield events that go in one request (one event, or metrics of one run), and the place behind them."""
+    batch: list[Event] = []
+    place = 0
+    for event, after in events:
+        if batch and not _may_join(event, batch):
+            yield batch, place
+            batch = []
+        batch.append(event)
+        place = after
+    if batch:
+        yield batch, place
+
+
+def _may_join(event: Event, batch: list[Event]) -> bool:
+    if not event["event"] == batch[0]["event"] == "metrics" or event["label"] != batch[0]["label"]:
+        return False
+    return sum(len(each["values"]) for each in [*batch, event]) <= MOST_METRICS
+
+
+def _params(start: Event) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(name, value) for name, value in start["params"].items()]
+
+
+def _metrics(batch: list[Event]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [Metric(name, value, event["time"], event["step"]) for event in batch for name, value in event["values"].items()]
+
+
+def _tags(values: dict[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(name, value) for name, value in values.items()]

@@ -1,0 +1,183 @@
+"""The record of a run: a file of JSON lines that only grows, and the truth about the run whatever becomes of MLflow.
+
+A line is an event of the cell or of one of its children: ``start``, ``tags``, ``metrics``, ``artifact``, ``end``. Who
+writes a record holds a lock on it, which the system frees when the process dies. So a record that has no end and no lock
+is of a run that was killed.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+CELL = "cell"
+SUFFIX = ".jsonl"
+LAST_LINES = 1 << 13  # bytes in which the end of a record is looked for
+
+Event = dict[str, Any]
+
+
+class Record:
+    """A record that is open for writing: events go to its end, each on the disk before ``append`` returns."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self._file = file
+        self._lock = threading.Lock()
+        self._is_open = True
+
+    @classmethod
+    def create(cls, folder: Path, **start: Any) -> "Record":
+        """Return a new record, named by the time and at random, that holds the cell's ``start``.
+
+        Raises:
+            OSError: the folder or the file cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+        unnamed = path.with_suffix(".tmp")  # named when it is locked and has its start: nobody must take it for a dead one
+        file = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
+        record = cls(path, file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            record.append("start", **start)
+            unnamed.rename(path)
+        except OSError:
+            record.close()
+            unnamed.unlink(missing_ok=True)
+            raise
+        return record
+
+    def append(self, event: str, label: str = CELL, **fields: Any) -> None:
+        """Write an event; after the end nothing is written any more (a thread of a failed run may still be at work).
+
+        Raises:
+            OSError: the disk is full. What is there stays readable.
+        """
+        line = json.dumps({"event": event, "label": label, "time": now_ms(), **fields}, default=str).encode() + b"\n"
+        with self._lock:
+            if self._is_open:
+                self._write(line)
+
+    def end(self, status: str, error: str | None = None, at_ms: int | None = None) -> None:
+        """Write the end of whatever has not ended, the cell last and with the error, and close the record.
+
+        Raises:
+            OSError: the disk is full; the record is closed all the same.
+        """
+        try:
+            for label in reversed(_unended(self.path)):
+                said = {"error": error} if error and label == CELL else {}
+                self.append("end", label, status=status, time=at_ms or now_ms(), **said)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give up the lock."""
+        with self._lock:
+            if self._is_open:
+                os.close(self._file)
+            self._is_open = False
+
+    def _write(self, line: bytes) -> None:
+        size = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except OSError:
+            os.ftruncate(self._file, size)  # else the next event would stand on half a line
+            raise
+        os.fsync(self._file)
+
+
+def now_ms() -> int:
+    """Return the time as MLflow writes it: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def records(folder: Path) -> list[Path]:
+    """Return the records of a folder, the oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def read(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
+    """Yield each event from a place on, and the place behind it; half a line at the end, which a kill leaves, is left out."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if line.endswith(b"\n"):
+                offset += len(line)
+                yield _parsed(line), offset
+
+
+def is_live(path: Path) -> bool:
+    """Return whether a process is writing the record."""
+    with path.open("rb") as file:
+        return not _locked(file.fileno(), fcntl.LOCK_SH)
+
+
+def name_of(path: Path) -> str:
+    """Return the name of the run that a record is of."""
+    return str(next((event.get("name") for event, _ in read(path)), path.stem))
+
+
+def reap(path: Path) -> bool:
+    """End a record as KILLED where its process died before its end; return whether that was so.
+
+    The run ended at the last sign of life, not now.
+    """
+    if _has_ended(path):
+        return False
+    file = os.open(path, os.O_RDWR | os.O_APPEND)
+    record = Record(path, file)
+    try:
+        if not _locked(file, fcntl.LOCK_EX) or _has_ended(path):
+            return False
+        events = list(read(path))
+        os.ftruncate(file, events[-1][1] if events else 0)
+        record.end("KILLED", at_ms=events[-1][0].get("time") if events else None)
+        return True
+    finally:
+        record.close()
+
+
+def _locked(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _parsed(line: bytes) -> Event:
+    try:
+        event = json.loads(line)
+    except ValueError:  # a power cut may leave blocks of zeros
+        event = None
+    return event if isinstance(event, dict) else {"event": "unreadable"}
+
+
+def _has_ended(path: Path) -> bool:
+    size = path.stat().st_size
+    last: Event = {}
+    for last, _ in read(path, max(0, size - LAST_LINES)):  # noqa: B007
+        pass
+    return last.get("event") == "end" and last.get("label") == CELL
+
+
+def _unended(path: Path) -> list[str]:
+    """Return the labels that have started and not ended, the cell first."""
+    labels = {CELL: None}
+    for event, _ in read(path):
+        if event["event"] == "start":
+            labels[event["label"]] = None
+        elif event["event"] == "end":
+            labels.pop(event["label"], None)
+    return list(labels)

@@ -1,0 +1,97 @@
+"""The tracking server that ``mlflow.yml`` names. mlflow is imported when it is first asked for, which takes seconds."""
+
+import logging
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from unlearnable.tracking.settings import SQLITE, TrackingSettings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+OPENS_AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens in its view for language models
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # who feeds tries again itself
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "120",  # seconds; a busy server may take its time
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+CHATTER = ("mlflow", "alembic", "sqlalchemy", "urllib3")
+LONGEST_REASON = 200
+
+
+class Server:
+    """An MLflow server or database. Where it does not answer, whatever mlflow raises comes through."""
+
+    def __init__(self, settings: TrackingSettings, project: Path) -> None:
+        self.project = project
+        self._uri = settings.tracking_uri
+        self._experiments: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        return re.sub(r"//[^/@]*@", "//", self._uri)  # a password is nobody's business
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """The client of MLflow; a database is created where there is none."""
+        load_mlflow()
+        from mlflow import MlflowClient
+
+        with self._one_creator():
+            return MlflowClient(self._uri)
+
+    def experiment(self, name: str) -> str:
+        """Return the id of an experiment, which is created where it is missing."""
+        if name not in self._experiments:
+            client = self.client
+            with self._one_creator():
+                found = client.get_experiment_by_name(name)
+                self._experiments[name] = str(found.experiment_id if found else self._create(name))
+        return self._experiments[name]
+
+    def forget(self) -> None:
+        """Ask for experiments anew: the database may be another one than before."""
+        self._experiments.clear()
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Return whether MLflow answered that it will never take this: a value that it does not allow, a deleted run."""
+        return self._answered(error, "INVALID_PARAMETER_VALUE")
+
+    def is_unknown_run(self, error: Exception) -> bool:
+        """Return whether MLflow answered that it knows no such run."""
+        return self._answered(error, "RESOURCE_DOES_NOT_EXIST")
+
+    def _answered(self, error: Exception, code: str) -> bool:
+        from mlflow.exceptions import MlflowException, RestException
+
+        kind = RestException if self._uri.startswith("http") else MlflowException  # another server's 404 is no answer of MLflow
+        return isinstance(error, kind) and error.error_code == code
+
+    def _create(self, name: str) -> str:
+        artifacts = (self.project / "mlartifacts").as_uri() if self._uri.startswith(SQLITE) else None
+        return self.client.create_experiment(name, artifacts, tags=OPENS_AS_TRAINING)
+
+    def _one_creator(self) -> FileLock:
+        return FileLock(self.project / ".mlflow.lock")  # two first runs at once would both create the tables
+
+
+def load_mlflow() -> None:
+    """Import mlflow, and keep what it logs off the terminal."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401
+
+    for name in CHATTER:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def reason(error: BaseException) -> str:
+    """Return in one line what an error began with: mlflow wraps a refused connection five times."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return (" ".join(str(error).split()) or type(error).__name__)[:LONGEST_REASON]

@@ -1,0 +1,133 @@
+"""What the hooks tell of a run."""
+
+import atexit
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unlearnable.tracking.delivery import Delivery, tidy
+from unlearnable.tracking.record import Record
+from unlearnable.tracking.server import Server, load_mlflow
+from unlearnable.tracking.settings import TrackingSettings
+from unlearnable.tracking.system import SystemMetrics
+
+logger = logging.getLogger(__name__)
+LONGEST_TAG = 500
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+    return flat
+
+
+class Tracker:
+    """One run, with a child for the crafting and for each training.
+
+    Everything is appended to a record on the disk, and a thread sends it to MLflow.
+
+    Args:
+        settings: ``mlflow.yml``.
+        project: the project's folder.
+
+    Raises:
+        InputError: a setting is wrong.
+    """
+
+    def __init__(self, settings: dict[str, Any], project: Path) -> None:
+        self._settings = TrackingSettings.of(settings, project)
+        self._project = project
+        self._params: dict[str, Any] = {}
+        self._steps: dict[str, int] = {}
+        self._ended = False
+
+    def start(self, parameters: dict[str, Any], run_params: dict[str, Any]) -> None:
+        """Start the record and all that goes on beside the run; close what killed runs left.
+
+        Raises:
+            OSError: the record cannot be written.
+        """
+        self._params = {name: str(value) for name, value in flatten(parameters).items() if not name.startswith("recipe.")}
+        cell = "-".join(str(parameters.get(name)) for name in ("dataset", "poison", "recovery", "model"))
+        tags = {f"recipe.{stage}": value for stage, value in parameters["recipe"].items()}
+        tags |= {"pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]), "env": str(run_params["env"])}
+        start = {"experiment": self._settings.experiment, "name": f"{cell}-seed{parameters.get('seed')}", "tags": tags}
+        self._record = Record.create(Path(self._settings.records), **start, params=self._params)
+        atexit.register(self.end, KeyboardInterrupt())  # Kedro tells no hook of an interrupt
+        server = Server(self._settings, self._project)
+        self._delivery = Delivery(self._record.path, server, prepare=self._record_origin)
+        self._system = SystemMetrics(self._record) if self._settings.system_metrics else None
+        tidy(self._record.path.parent, server)
+
+    def start_child(self, label: str, name: str, **params: str) -> None:
+        """Start a child, known as ``label`` until it ends."""
+        self._append("start", label, name=name, params=self._params | params)
+
+    def log_step(self, label: str, step: int, measured: dict[str, float]) -> None:
+        """Record what was measured in an epoch or a round of a child."""
+        self._append("metrics", label, step=step, values={name: float(value) for name, value in measured.items()})
+
+    def log_history(self, label: str, history: list[dict[str, float]]) -> None:
+        """Record each epoch of a training that is not recorded yet: one that was resumed brings along those before it."""
+        for step, measured in enumerate(history, start=1):
+            if step > self._steps.get(label, 0):
+                self.log_step(label, step, measured)
+                self._steps[label] = step
+
+    def end_child(self, label: str) -> None:
+        """End a child as FINISHED."""
+        self._append("end", label, status="FINISHED")
+
+    def log_scores(self, scores: dict[str, Any], figures: list[Path]) -> None:
+        """Record accuracies as metrics, scores and figures as artifacts."""
+        self._append("metrics", step=0, values=flatten({"accuracy": scores["accuracy"], "seconds": scores["seconds"]}))
+        self._append("artifact", name="scores.json", content=scores)
+        for figure in figures:
+            self._append("artifact", path=str(figure.relative_to(self._project) if figure.is_relative_to(self._project) else figure))
+
+    @contextmanager
+    def ended_by_errors(self) -> Iterator[None]:
+        """End the run where the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the run and whatever child is open: FINISHED, KILLED by an interrupt, or FAILED with the error as a tag.
+
+        Wait a while for MLflow to have it. Neither that nor a full disk raises, which would hide the first error.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        atexit.unregister(self.end)
+        if self._system:
+            self._system.stop()
+        try:
+            self._record.end(*_outcome(error))
+        except OSError as full:
+            logger.warning("the end of the run is not recorded: %s", full)
+        self._delivery.finish(self._settings.wait_s)
+
+    def _append(self, event: str, *label: str, **fields: Any) -> None:
+        self._record.append(event, *label, **fields)
+        self._delivery.wake()
+
+    def _record_origin(self) -> None:
+        """Record who runs what, as MLflow finds it out: user, command, commit. A replay would find itself."""
+        load_mlflow()
+        from mlflow.tracking.context.registry import resolve_tags
+
+        self._record.append("tags", values=resolve_tags())
+
+
+def _outcome(error: BaseException | None) -> tuple[str, str | None]:
+    if error is None:
+        return "FINISHED", None
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", " ".join(str(error).split())[:LONGEST_TAG]

@@ -1,0 +1,145 @@
+"""`kedro runs reap` and `kedro tracking replay`, and a run that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
+
+from tests.conftest import copy_project
+from tests.tracking.conftest import CELL, Place, all_metrics, train
+from tests.tracking.servers import HOST, free_port
+from unlearnable.cli import cli
+from unlearnable.tracking.feeder import unsent
+from unlearnable.tracking.record import read, records
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Place:
+    """A whole project."""
+    folder = copy_project(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    bootstrap_project(folder)
+    return Place(folder)
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, [*arguments, "--env=test"])
+    assert "Traceback" not in result.output
+    return result.exit_code, result.output
+
+
+def configure(place: Place, **changed) -> None:
+    """Change ``mlflow.yml`` of the project."""
+    file = place.folder / "conf" / "base" / "mlflow.yml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | changed))
+    place.values |= changed
+
+
+def test_where_nothing_is_missing_both_say_so(place):
+    assert command("runs", "reap") == (0, "nothing to close\n")
+    assert command("tracking", "replay") == (0, "nothing is missing\n")
+
+
+def test_replay_says_what_it_sent_and_what_it_could_not(place):
+    uri = f"http://{HOST}:{free_port()}"
+    configure(place, tracking_uri=uri, wait_s=0)
+    for _ in range(2):
+        tracker = place.tracker()
+        train(tracker, pause_s=0.02)
+        tracker.end()
+    code, output = command("tracking", "replay")
+    assert (code, output) == (1, f"Error: MLflow at {uri}: [Errno 111] Connection refused; 'kedro tracking replay' sends the rest\n")
+    configure(place, tracking_uri="sqlite:///mlflow.db")
+    code, output = command("tracking", "replay")
+    lines = [f"digits-lsp-none-small_cnn-seed0: {unsent_events(record)} events sent" for record in place.records]
+    assert (code, output.splitlines()) == (0, lines)
+    for record in place.records:
+        assert place.metrics("clean", record) == all_metrics()
+    assert command("tracking", "replay") == (0, "nothing is missing\n")
+
+
+def unsent_events(record) -> int:
+    return sum(1 for _ in read(record))
+
+
+def test_a_wrong_setting_or_environment_is_one_line(place):
+    result = CliRunner().invoke(cli, ["runs", "reap", "--env=tset"])
+    assert result.exit_code == 1
+    assert "Error: unknown environment 'tset'" in result.output
+    configure(place, wait_s="long")
+    assert command("tracking", "replay") == (1, "Error: mlflow.yml: 'wait_s': expected a valid number, got 'long'\n")
+
+
+def kedro_run(place: Place, *parameters: str) -> subprocess.Popen:
+    arguments = ["--env=test", "--pipeline=orthoproj", "--params=" + ",".join(["train.epochs=500", *parameters])]
+    environment = {**os.environ, "DO_NOT_TRACK": "true"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "kedro", "run", *arguments],
+        cwd=place.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_epochs(place: Place, process: subprocess.Popen, epochs: int, *, run: int = 1) -> None:
+    """Wait until the given run of this project has recorded so many epochs."""
+    for _ in range(1200):
+        assert process.poll() is None, process.stdout.read()
+        found = records(place.folder / "data" / "09_tracking")
+        if len(found) == run and sum(event["event"] == "metrics" for event, _ in read(found[-1])) >= epochs:
+            return
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def test_a_run_that_was_killed_is_closed_and_sent(place):
+    process = kedro_run(place)
+    wait_for_epochs(place, process, 3)
+    assert command("runs", "reap")[1] == "nothing to close\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert command("runs", "reap") == (0, "digits-lsp-orthogonal_projection-small_cnn-seed0: KILLED\n")
+    assert command("runs", "reap") == (0, "nothing to close\n")
+    assert place.statuses() == {CELL: "KILLED", "clean": "KILLED"}
+    recorded = [event for event, _ in read(place.records[0]) if event["event"] == "metrics" and event["label"] == "clean"]
+    assert len(recorded) >= 3
+    assert len(place.metrics("clean")) == sum(len(event["values"]) for event in recorded)
+    assert unsent(place.records[0]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_runs_that_are_killed_at_any_time_lose_nothing(place):
+    """Ten kills, from before the first epoch on; each next run closes and sends what the last one left."""
+    for trial in range(10):
+        process = kedro_run(place, f"seed={trial}")
+        wait_for_epochs(place, process, 3 * trial % 10, run=trial + 1)
+        time.sleep(0.13 * trial)
+        process.kill()
+        process.communicate()
+    command("runs", "reap")
+    assert len(place.records) == 10
+    for record in place.records:
+        events = [event for event, _ in read(record)]
+        assert set(place.statuses(record).values()) <= {"KILLED", "FINISHED"}
+        assert place.statuses(record)[CELL] == "KILLED"
+        values = sum(len(event["values"]) for event in events if event["event"] == "metrics" and event["label"] == "clean")
+        assert len(place.metrics("clean", record)) == values
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_killed(place):
+    process = kedro_run(place)
+    wait_for_epochs(place, process, 3)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert place.statuses() == {CELL: "KILLED", "clean": "KILLED"}

@@ -1,0 +1,229 @@
+"""The tracker: what a run records, and that nothing of it harms the run."""
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.tracking.conftest import CELL, METRICS, all_metrics, measured, train, until
+from unlearnable.errors import InputError
+from unlearnable.tracking import Tracker
+from unlearnable.tracking.feeder import unsent
+from unlearnable.tracking.record import read
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that is raised as an exception."""
+
+
+def test_a_run_is_in_mlflow_when_it_ends(place, caplog):
+    tracker = place.tracker()
+    train(tracker)
+    tracker.end()
+    assert place.metrics("clean") == all_metrics()
+    assert place.statuses() == {CELL: "FINISHED", "clean": "FINISHED"}
+    cell = place.runs()[CELL]
+    assert cell.info.run_name == "digits-lsp-none-small_cnn-seed0"
+    assert cell.data.params == {
+        "dataset": "digits",
+        "poison": "lsp",
+        "recovery": "none",
+        "model": "small_cnn",
+        "seed": "0",
+        "train.epochs": "20",
+    }
+    assert {"recipe.ingest": "0123", "pipeline": "orthoproj", "env": "test"}.items() <= cell.data.tags.items()
+    assert {"mlflow.user", "mlflow.source.name"} <= set(cell.data.tags)
+    assert place.runs()["clean"].data.params["training"] == "clean"
+    assert not [line for line in caplog.records if line.levelname != "INFO"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("it\nbroke"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (Interrupted("SIGTERM"), "KILLED")]
+)
+def test_an_error_ends_the_run_and_its_children(place, error, status):
+    tracker = place.tracker()
+    tracker.start_child("clean", "train-clean")
+    with pytest.raises(type(error)), tracker.ended_by_errors():
+        raise error
+    tracker.end()
+    tracker.log_step("clean", 1, {"loss": 0.5})
+    assert place.statuses() == {CELL: status, "clean": status}
+    assert place.runs()[CELL].data.tags.get("error") == (" ".join(str(error).split()) or None)
+
+
+def test_a_resumed_training_brings_its_whole_curve(place):
+    tracker = place.tracker()
+    tracker.start_child("clean", "train-clean")
+    history = [measured(epoch) for epoch in range(1, 21)]
+    for epoch in (7, 8, 12, 20):
+        tracker.log_history("clean", history[:epoch])
+    tracker.end_child("clean")
+    tracker.end()
+    assert place.metrics("clean") == all_metrics()
+    assert len([event for event, _ in read(place.records[0]) if event["event"] == "metrics"]) == 20
+
+
+def test_scores_and_figures_are_artifacts(place):
+    tracker = place.tracker()
+    figure = place.folder / "data" / "accuracy.png"
+    figure.write_bytes(b"a figure")
+    tracker.log_scores({"accuracy": {"clean": {"last": 0.5, "peak": 0.75}}, "seconds": {"clean": 2.0}}, [figure])
+    tracker.end()
+    assert place.metrics(CELL) == [("accuracy.clean.last", 0, 0.5), ("accuracy.clean.peak", 0, 0.75), ("seconds.clean", 0, 2.0)]
+    assert {file.path for file in place.client().list_artifacts(place.runs()[CELL].info.run_id)} == {"scores.json", "accuracy.png"}
+
+
+def test_a_full_disk_does_not_hide_the_error(place, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    tracker = place.tracker()
+    until(place.runs)
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(ValueError, match="the first error"), tracker.ended_by_errors():
+        raise ValueError("the first error")
+    assert "the end of the run is not recorded: [Errno 28] No space left on device" in caplog.messages
+
+
+def test_the_machine_is_measured_until_the_end(place, monkeypatch):
+    monkeypatch.setattr("unlearnable.tracking.system.INTERVAL_S", 0.05)
+    place.values["system_metrics"] = True
+    tracker = place.tracker()
+    until(lambda: sum(event["event"] == "metrics" for event, _ in read(place.records[0])) >= 3)
+    tracker.end()
+    size = place.records[0].stat().st_size
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= {name for name, *_ in place.metrics(CELL)}
+    until(lambda: "system-metrics" not in {thread.name for thread in threading.enumerate()}, timeout_s=10)
+    assert place.records[0].stat().st_size == size
+
+
+def test_sensors_that_break_harm_nothing(place, monkeypatch):
+    monkeypatch.setattr("unlearnable.tracking.system.INTERVAL_S", 0.01)
+    monkeypatch.setattr("unlearnable.tracking.system._measured", lambda sensors: 1 / 0)
+    place.values["system_metrics"] = True
+    tracker = place.tracker()
+    train(tracker)
+    tracker.end()
+    assert place.metrics("clean") == all_metrics()
+
+
+@pytest.mark.parametrize("uri", ["nonsense://server", "http://", "http://no such host:1", "://"])
+def test_a_server_that_cannot_be_is_one_that_is_down(place, caplog, uri):
+    place.values |= {"tracking_uri": uri, "wait_s": 1}
+    tracker = place.tracker()
+    train(tracker)
+    until(lambda: caplog.messages)
+    tracker.end()
+    warned, left = caplog.messages
+    assert warned.startswith(f"MLflow at {uri}: ")
+    assert re.fullmatch(r"\d+ events are not sent to MLflow at .*: 'kedro tracking replay' sends them", left)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"wait_s": "long"}, "mlflow.yml: 'wait_s': expected a valid number, got 'long'"),
+        ({"wait_s": -1}, "mlflow.yml: 'wait_s': expected greater than or equal to 0, got -1"),
+        ({"tracking_uri": None}, "mlflow.yml: 'tracking_uri': expected a valid string, got None"),
+        ({"trackign_uri": "x"}, "mlflow.yml: 'trackign_uri': expected no such setting, got 'x'"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(place, changed, message):
+    with pytest.raises(InputError) as error:
+        Tracker(place.values | changed, place.folder)
+    assert str(error.value) == message
+
+
+LEFT = """
+    import sys, time
+    from pathlib import Path
+    from tests.tracking.conftest import Place, train
+    place = Place(Path(sys.argv[1]), uri=sys.argv[2], wait_s=float(sys.argv[3]))
+    tracker = place.tracker()
+    train(tracker)
+    {then}
+"""
+
+
+def python(then: str, *arguments: str) -> subprocess.Popen:
+    """Run a training in a process of its own, and then some more lines."""
+    code = textwrap.dedent(LEFT).format(then=then)
+    path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_the_next_run_closes_and_sends_what_a_killed_one_left(place):
+    process = python("print('trained', flush=True); time.sleep(60)", str(place.folder), "sqlite:////no/such/folder/x.db", "0")
+    while process.stdout.readline() != "trained\n":
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    [dead] = place.records
+    tracker = place.tracker()
+    until(lambda: unsent(dead) == 0)
+    tracker.end()
+    assert place.statuses(dead) == {CELL: "KILLED", "clean": "FINISHED"}
+    assert place.metrics("clean", dead) == all_metrics()
+    assert place.statuses(place.records[1]) == {CELL: "FINISHED"}
+
+
+def test_an_interpreter_that_exits_without_an_end_leaves_a_killed_run(place):
+    process = python("sys.exit(3)", str(place.folder), "sqlite:///mlflow.db", "30")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, output
+    assert place.statuses() == {CELL: "KILLED", "clean": "FINISHED"}
+
+
+@pytest.mark.parametrize("locked_s", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_locked_database_costs_nothing(place, locked_s):
+    place.tracker().end()
+    blocker = sqlite3.connect(place.folder / "mlflow.db", isolation_level=None, check_same_thread=False)
+    blocker.execute("BEGIN EXCLUSIVE")
+    tracker = place.tracker()
+    train(tracker)
+    begun = time.monotonic()
+    time.sleep(locked_s)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    tracker.end()
+    assert time.monotonic() - begun >= locked_s
+    assert len(place.metrics("clean", place.records[1])) == METRICS
+
+
+WRITER = """
+    import sys, time
+    from pathlib import Path
+    from tests.tracking.conftest import Place
+    place = Place(Path(sys.argv[1]), wait_s=120)
+    tracker = place.tracker()
+    tracker.start_child("clean", "train-clean")
+    for step in range(int(sys.argv[2])):
+        tracker.log_step("clean", step, {"loss": step + 0.5})
+    tracker.end()
+"""
+
+
+@pytest.mark.parametrize(("processes", "metrics"), [(3, 100), pytest.param(16, 1_000, marks=pytest.mark.slow)])
+def test_processes_that_write_into_one_new_database_lose_nothing(place, processes, metrics):
+    (place.folder / "mlflow.db").unlink()
+    code = textwrap.dedent(WRITER)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
+    command = [sys.executable, "-c", code, str(place.folder), str(metrics)]
+    writers = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(processes)]
+    for writer in writers:
+        output, _ = writer.communicate()
+        assert writer.returncode == 0, output.decode()
+    assert len(place.records) == processes
+    for record in place.records:
+        assert len(place.metrics("clean", record)) == metrics
