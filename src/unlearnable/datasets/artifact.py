@@ -76,7 +76,8 @@ def read_checked(path: Path) -> bytes:
         DatasetError: where they are not the ones that were saved.
     """
     content = path.read_bytes()
-    expected, got = sidecar(path).read_text().split()[0], hashlib.sha256(content).hexdigest()
+    said, got = sidecar(path).read_text(errors="replace").split(), hashlib.sha256(content).hexdigest()
+    expected = said[0] if said else "nothing"
     if got != expected:
         raise DatasetError(f"{path}: expected the SHA-256 {expected[:12]}… of its sidecar, got {got[:12]}…")
     return content
@@ -114,8 +115,14 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         write_new(Path(self._get_save_path()), self.encode(data))
 
     def read(self, path: Path) -> Out:
-        """Return the content of ``path``, checked."""
-        data, recipe = self.decode(read_checked(path))
+        """Return the content of ``path``; raise DatasetError where it is not what was saved, or of another recipe."""
+        content = read_checked(path)
+        try:
+            data, recipe = self.decode(content)
+        except MemoryError:
+            raise
+        except Exception as error:  # the readers of a broken file raise nearly everything
+            raise DatasetError(f"{path}: expected what {type(self).__name__} writes, got {type(error).__name__}: {error}") from error
         if recipe != self.recipe:
             raise DatasetError(f"{path}: expected an artifact of recipe {self.recipe}, got {recipe}")
         return data

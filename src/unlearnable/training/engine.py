@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
@@ -86,8 +87,10 @@ def fit_named(
     """Train a new model of that name, as ``fit`` does, normalising by the channels of ``like``.
 
     Raises:
-        InputError: where the model is unknown or the device is missing.
+        InputError: where the model is unknown, the device is missing or a batch is larger than the set.
     """
+    if recipe.batch_size > len(train):
+        raise InputError(f"train.batch_size: expected at most {len(train)}, the images of the training set, got {recipe.batch_size}")
     model = build(name, channels=train.shape[0], num_classes=train.num_classes, seed=seed)
     yield from fit(
         model,
