@@ -78,7 +78,9 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", refuse)
-    with pytest.raises(DatasetError, match=r"holds no cifar-10-batches-py, and the download failed \(no network\); set data_root"):
+    with pytest.raises(
+        DatasetError, match=r"expected cifar-10-batches-py in .*empty, got none, and the download failed \(no network\); set data_root"
+    ):
         TorchvisionImages(name="CIFAR10", path=str(tmp_path / "empty")).load()
 
 

@@ -65,25 +65,22 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """Read files of one kind, as Kedro does; raise InputError that names the one which is no mapping with each name once."""
         try:
             found = super()._read_dir_configs(conf_path, patterns, *more)
-        except (YAMLError, ValueError) as error:
+        except (YAMLError, ValueError, AttributeError) as error:  # the last where a file holds a list
             files = sorted(path for pattern in patterns for path in self._fs.glob(f"{conf_path}/{pattern}"))
-            raise InputError(next((line for line in map(self._broken, files) if line), str(error))) from error
-        for file, config in found.items():
-            wrong = "a list" if OmegaConf.is_list(config) else _odd_name(OmegaConf.to_container(config, resolve=False))
-            if wrong:
-                raise InputError(f"{file}: expected names with values, got {wrong}")
+            raise InputError(next(filter(None, map(self._broken, files)), str(error))) from error
+        for line in filter(None, map(_odd, found, found.values())):
+            raise InputError(line)
         return found
 
     def _broken(self, file: str) -> str | None:
         """Return what is wrong with a file of YAML, or None."""
         try:
-            OmegaConf.load(io.StringIO(self._fs.cat_file(file).decode()))
+            return _odd(file, OmegaConf.load(io.StringIO(self._fs.cat_file(file).decode())))
         except (YAMLError, ValueError) as error:
             mark = getattr(error, "problem_mark", None)
             problem = str(getattr(error, "problem", None) or error).removeprefix("found ").rstrip(".")
             where = f" in line {mark.line + 1}" if mark else ""
             return f"{file}: expected YAML with each name once, got {problem}{where}"
-        return None
 
     def _require_credentials(self, catalog: dict[str, Any]) -> None:
         wanted = {name: entry.get("credentials") for name, entry in catalog.items() if isinstance(entry, dict)}
@@ -163,6 +160,12 @@ def _dotted(settings: Any, name: str) -> Any:
     for part in name.split("."):
         settings = settings.get(part) if isinstance(settings, dict) else None
     return settings
+
+
+def _odd(file: object, config: Any) -> str | None:
+    """Return the line that ``file`` holds a list or a name that is no text, or None."""
+    wrong = "a list" if OmegaConf.is_list(config) else _odd_name(OmegaConf.to_container(config, resolve=False))
+    return f"{file}: expected names with values, got {wrong}" if wrong else None
 
 
 def _odd_name(settings: Any) -> str | None:

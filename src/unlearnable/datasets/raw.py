@@ -103,8 +103,8 @@ class TorchvisionImages(ReadOnly):
         try:
             self.reader(self.path, download=True)
         except (OSError, RuntimeError) as error:
-            where = f"{self.path} holds no {self.reader.base_folder}"
-            raise InputError(f"raw_images: {where}, and the download failed ({error}); set data_root to a folder that does") from error
+            expected = f"expected {self.reader.base_folder} in {self.path}, got none, and the download failed ({error})"
+            raise InputError(f"raw_images: {expected}; set data_root to a folder that holds it") from error
 
     def _files(self) -> dict[str, str]:
         meta = self.reader.meta
