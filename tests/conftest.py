@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.faults.table import PAGE, ROWS, page
+from tests.faults.table import FUZZED, PAGE, ROWS, page
 from unlearnable.images import LabelledImages
 
 ROOT = Path(__file__).parents[1]
@@ -18,12 +18,15 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.stash[ROWS] = []
+    config.stash[ROWS], config.stash[FUZZED] = [], []
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Print what each malformed input led to, where they were tried."""
-    rows = config.stash[ROWS]
+    """Print what malformed inputs and damaged bytes led to, where they were tried."""
+    rows, fuzzed = config.stash[ROWS], config.stash[FUZZED]
+    if fuzzed:
+        terminalreporter.section("damaged bytes")
+        terminalreporter.write_line("\n".join(fuzzed))
     if rows:
         terminalreporter.section("malformed inputs")
         for row in sorted(rows):

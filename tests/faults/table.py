@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROWS = pytest.StashKey[list["Row"]]()
+FUZZED = pytest.StashKey[list[str]]()
 PAGE = Path(__file__).parents[2] / "docs" / "reliability-inputs.md"
 HEAD = """# What a malformed input leads to
 
