@@ -20,6 +20,7 @@ check: lint types laws ## linters, types and import laws
 lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python -m bandit --quiet --recursive src benchmarks
 
 types: .venv/installed
 	$(BIN)/python -m mypy

@@ -190,7 +190,8 @@ def _child(read: Reader, contents: Content, allowed: tuple[type[Exception], ...]
 
     try:
         every_example()
-    except BaseException:
+    except BaseException as error:
+        error.__notes__ = []  # the example, which lies at ``place``
         report.write_text(traceback.format_exc()[-4000:])
         return 1
     report.write_text("".join(f"{name} {count}\n" for name, count in seen.items()))
