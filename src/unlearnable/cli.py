@@ -62,7 +62,9 @@ def _params(parse: Callable[..., Any]) -> Callable[..., Any]:
     def read(context: click.Context, option: click.Parameter, text: Any) -> Any:
         try:
             return parse(context, option, text)
-        except (OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
+        except click.ClickException:
+            raise
+        except Exception as error:  # OmegaConf parses it, and raises what YAML, its grammar and its own code do
             reason = " ".join(str(error).split())
             raise click.BadParameter(f"expected NAME=VALUE, separated by commas, got {text!r} ({reason})") from error
 

@@ -139,6 +139,14 @@ def test_what_follows_from_other_parameters_cannot_be_given(name):
         loader(**{name: "mine"})["parameters"]
 
 
+@pytest.mark.parametrize(
+    ("given", "name"), [({"by_model": 1}, "train.by_model"), ({"by_model": {"small_cnn": 1}}, "train.by_model.small_cnn")]
+)
+def test_a_number_where_the_recipe_of_a_model_belongs_is_named(given, name):
+    with pytest.raises(InputError, match=f"parameter '{name}': expected a valid dictionary, got 1"):
+        loader(train=given)["parameters"]
+
+
 @pytest.mark.parametrize("block", ["train", "craft", "recover"])
 def test_a_number_where_a_block_belongs_reaches_the_check(block):
     configuration = loader(**{block: 3})

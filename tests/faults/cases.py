@@ -387,6 +387,7 @@ PARAMETERS = [
         "poison=${nowhere}",
         "expected a value for 'poison', got an interpolation without one",
     ),
+    (47, "interpolation that does not end", "poison=${", "expected NAME=VALUE, separated by commas, got 'poison=${'"),
     (49, "learning rate 0", "train.learning_rate=0", "expected greater than 0, got 0"),
     (49, "learning rate NaN", "train.learning_rate=.nan", "expected a finite number, got nan"),
 ]

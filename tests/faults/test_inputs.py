@@ -36,7 +36,7 @@ def test_a_malformed_input_is_one_line_and_leaves_nothing(case: Case, sandbox: S
     lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert len(lines) == 1, (result.output, result.exception)
     request.config.stash[ROWS].append(Row(case.number, case.what, result.exit_code, without_places(lines[0], sandbox.folder)))
-    assert result.exit_code == 1
+    assert result.exit_code != 0
     assert case.message in lines[0]
     assert case.names in lines[0]
     assert "Traceback" not in result.output
@@ -65,6 +65,8 @@ def test_every_case_asks_for_a_name_and_for_what_was_expected():
     assert [str(case) for case in CASES if not case.names or not case.message.startswith(said)] == []
 
 
-def test_the_page_has_every_case():
+def test_the_page_has_every_case(request):
+    if request.config.getoption("write_table"):
+        pytest.skip("it is being written")
     page = PAGE.read_text()
     assert [case for case in CASES if f"| {case.number} | {case.what} |" not in page] == []

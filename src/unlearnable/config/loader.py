@@ -117,7 +117,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _training_recipe(self, parameters: dict[str, Any]) -> Any:
         """Return ``train`` with ``by_model`` of the chosen model over it, and the command line over both."""
         from_command_line = (self.runtime_params or {}).get("train") or {}
-        of_model = (parameters["train"].get("by_model") or {}).get(str(parameters.get("model"))) or {}
+        model = str(parameters.get("model"))
+        by_model = _block("train.by_model", parameters["train"].get("by_model"))
+        of_model = _block(f"train.by_model.{model}", by_model.get(model))
         layers = (parameters["train"], of_model, from_command_line)
         merged = OmegaConf.merge(*({k: v for k, v in layer.items() if k != "by_model"} for layer in layers))
         return OmegaConf.to_container(merged)
@@ -160,6 +162,13 @@ def _dotted(settings: Any, name: str) -> Any:
     for part in name.split("."):
         settings = settings.get(part) if isinstance(settings, dict) else None
     return settings
+
+
+def _block(name: str, value: Any) -> dict[str, Any]:
+    """Return a nested block of parameters, empty where there is none; raise InputError where it is anything else."""
+    if value is not None and not isinstance(value, dict):
+        raise InputError(f"parameter '{name}': expected a valid dictionary, got {value!r}")
+    return value or {}
 
 
 def _odd(file: object, config: Any) -> str | None:
