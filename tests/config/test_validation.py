@@ -147,6 +147,11 @@ def test_a_number_where_the_recipe_of_a_model_belongs_is_named(given, name):
         loader(train=given)["parameters"]
 
 
+def test_an_interpolation_where_the_recipe_belongs_is_named():
+    with pytest.raises(InputError, match=r"parameter 'train': expected a valid dictionary, got '\$\{ingest\}'"):
+        loader(train="${ingest}")["parameters"]
+
+
 @pytest.mark.parametrize("block", ["train", "craft", "recover"])
 def test_a_number_where_a_block_belongs_reaches_the_check(block):
     configuration = loader(**{block: 3})

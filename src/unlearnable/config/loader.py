@@ -116,7 +116,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _training_recipe(self, parameters: dict[str, Any]) -> Any:
         """Return ``train`` with ``by_model`` of the chosen model over it, and the command line over both."""
-        from_command_line = (self.runtime_params or {}).get("train") or {}
+        from_command_line = _block("train", (self.runtime_params or {}).get("train"))
         model = str(parameters.get("model"))
         by_model = _block("train.by_model", parameters["train"].get("by_model"))
         of_model = _block(f"train.by_model.{model}", by_model.get(model))
