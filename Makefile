@@ -6,7 +6,7 @@ KEDRO := $(BIN)/python -m kedro
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test check lint types laws mlflow viz lock bench clean
+.PHONY: demo test test-slow check lint types laws mlflow viz lock bench release clean
 
 demo: .venv/installed ## run the main job on the built-in dataset; what is there already is not made again
 	$(KEDRO) run --pipeline=orthoproj --only-missing-outputs
@@ -15,11 +15,15 @@ test: .venv/installed ## run the tests
 	./tests/install_browser.sh
 	$(BIN)/python -m pytest
 
+test-slow: .venv/installed ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
 check: lint types laws ## linters, types and import laws
 
 lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python -m bandit --quiet --recursive src benchmarks
 
 types: .venv/installed
 	$(BIN)/python -m mypy
@@ -37,6 +41,12 @@ bench: .venv/installed ## measure projection, training and start-up (docs/result
 	$(BIN)/python -m benchmarks.projection
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup
+
+release: .venv/installed ## build wheel, source, configuration and the list of all parts (SBOM, CycloneDX) in dist, from the lock
+	rm -rf dist build
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python
+	git archive --output dist/conf.tar.gz HEAD conf
+	$(BIN)/python -W ignore -m cyclonedx_py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json
 
 # ---- setting up: the lock names every version and its hash
 .venv/installed: requirements.lock requirements-uv.lock

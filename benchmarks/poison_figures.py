@@ -72,7 +72,8 @@ def main() -> None:
     clean, _ = cifar10(arguments.data_root, settings_of(arguments.env, "small_cnn")["ingest"])
     pair = np.flatnonzero(clean.labels == clean.labels[0])[:2]
     names = [line["poison"] for line in lines if "crafting" in line]
-    poisoned = {name: np.load(arguments.out / f"{name}.npy", mmap_mode="r")[pair] for name in names}
+    files = {name: arguments.out / f"{name}.npy" for name in names}
+    poisoned = {name: np.load(file, mmap_mode="r", allow_pickle=False)[pair] for name, file in files.items()}  # our own  # noqa: TID251
     looks(clean.images[pair], poisoned).savefig(arguments.out / "looks.png", dpi=130)
 
 

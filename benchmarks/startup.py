@@ -3,7 +3,7 @@
 python -m benchmarks.startup
 """
 
-import subprocess
+import subprocess  # for our own commands  # nosec B404
 import sys
 
 from benchmarks.timing import in_turns
@@ -21,7 +21,7 @@ def main() -> None:
     """Measure and print."""
 
     def runner(arguments: list[str]) -> None:
-        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)  # noqa: S603
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)  # no shell, our command  # noqa: S603  # nosec B603
 
     medians = in_turns({name: lambda a=arguments: runner(a) for name, arguments in COMMANDS.items()}, ROUNDS)  # type: ignore[misc]
     for name, seconds in medians.items():

@@ -7,9 +7,32 @@ import numpy as np
 import pytest
 import torch
 
+from tests.faults.table import FUZZED, PAGE, ROWS, page
 from unlearnable.images import LabelledImages
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-table", action="store_true", help=f"write docs/{PAGE.name} from the cases of tests/faults that ran")
+
+
+def pytest_configure(config):
+    config.stash[ROWS], config.stash[FUZZED] = [], []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print what malformed inputs and damaged bytes led to, where they were tried."""
+    rows, fuzzed = config.stash[ROWS], config.stash[FUZZED]
+    if fuzzed:
+        terminalreporter.section("damaged bytes")
+        terminalreporter.write_line("\n".join(fuzzed))
+    if rows:
+        terminalreporter.section("malformed inputs")
+        for row in sorted(rows):
+            terminalreporter.write_line(f"{row.number:>3}  {row.what:<45}  {row.exit_code}  {row.message}")
+    if rows and config.getoption("write_table"):
+        PAGE.write_text(page(rows))
 
 
 @pytest.fixture(autouse=True, scope="session")

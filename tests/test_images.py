@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from tests.conftest import make_images
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages, Projection, balanced_subset, channel_statistics
+from unlearnable.images import LabelledImages, Projection, balanced_subset, channel_statistics, leaked, require_every_class
 
 GOOD = {"images": np.zeros((2, 3, 4, 4), np.uint8), "labels": np.array([0, 1]), "num_classes": 2}
 
@@ -98,3 +99,36 @@ def test_an_id_that_is_missing_is_named():
 def test_ids_are_distinct_integers_one_an_image(ids):
     with pytest.raises(InputError, match=r"ids: expected distinct int64 \(3,\)"):
         replace(make_images(3, classes=3, side=4), ids=ids)
+
+
+def test_a_subset_has_an_image_of_each_class():
+    assert len(balanced_subset(make_images(9, classes=3), 3, np.random.default_rng(0))) == 3
+    with pytest.raises(InputError, match="subset: expected at least 3 images, one of each class, got size 2"):
+        balanced_subset(make_images(9, classes=3), 2, np.random.default_rng(0))
+
+
+def test_a_class_without_an_image_is_named():
+    images = make_images(9, classes=3)
+    require_every_class(images)
+    with pytest.raises(InputError, match="expected images of each of the 3 classes, got none of class 1"):
+        require_every_class(images.subset(np.flatnonzero(images.labels != 1)))
+
+
+def test_leaked_images_are_found_by_their_bytes():
+    train, test = make_images(60, classes=3), make_images(20, classes=3, seed=1)
+    assert leaked(train, test).tolist() == []
+    images = test.images.copy()
+    images[[4, 11]] = train.images[[59, 0]]
+    images[7] = train.images[7]
+    images[7, 0, 0, 0] ^= 1  # one bit of difference is no leak
+    assert leaked(train, replace(test, images=images)).tolist() == [4, 11]
+
+
+def test_leaks_among_as_many_images_as_cifar10_has_are_found_in_less_than_a_second():
+    rng = np.random.default_rng(0)
+    images = [rng.integers(256, size=(size, 3, 32, 32), dtype=np.uint8) for size in (50_000, 10_000)]
+    images[1][123] = images[0][45_678]
+    train, test = (LabelledImages(images=part, labels=np.zeros(len(part), np.int64), num_classes=1) for part in images)
+    start = time.process_time()
+    assert leaked(train, test).tolist() == [123]
+    assert time.process_time() - start < 1

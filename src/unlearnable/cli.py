@@ -70,7 +70,27 @@ def cli() -> None:
     """Commands of this project."""
 
 
+def _params(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the reading of ``--params``, which comes before the command, end with one line too."""
+
+    @functools.wraps(parse)
+    def read(context: click.Context, option: click.Parameter, text: Any) -> Any:
+        try:
+            return parse(context, option, text)
+        except click.ClickException:
+            raise
+        except Exception as error:  # OmegaConf parses it, and raises what YAML, its grammar and its own code do
+            reason = " ".join(str(error).split())
+            raise click.BadParameter(f"expected NAME=VALUE, separated by commas, got {text!r} ({reason})") from error
+
+    return read
+
+
 run = copy.copy(kedro_run)
+run.params = [copy.copy(option) for option in kedro_run.params]
+for option in run.params:
+    if option.name == "params":
+        option.callback = _params(cast("Callable[..., Any]", option.callback))
 run.callback = _in_one_line(cast("Callable[..., Any]", kedro_run.callback))
 cli.add_command(run)
 

@@ -1,5 +1,6 @@
 """The one array form of images with labels, and a projection through which they may be seen."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -117,10 +118,12 @@ def balanced_subset(images: LabelledImages, size: int | None, rng: np.random.Gen
     """Return ``size`` images, as many of each class as of any other within one, in their first order; None returns all.
 
     Raises:
-        InputError: where ``size`` is more than there are, or a class has too few.
+        InputError: where ``size`` is more than there are or less than one of each class, or a class has too few.
     """
     if size is None or size == len(images):
         return images
+    if size < images.num_classes:
+        raise InputError(f"subset: expected at least {images.num_classes} images, one of each class, got size {size}")
     if size > len(images):
         raise InputError(f"subset: expected at most {len(images)} images, got size {size}")
     counts = np.full(images.num_classes, size // images.num_classes)
@@ -134,3 +137,18 @@ def _draw(labels: npt.NDArray[np.int64], label: int, count: int, rng: np.random.
     if len(members) < count:
         raise InputError(f"subset: expected at least {count} images of class {label}, got {len(members)}")
     return rng.choice(members, size=count, replace=False)
+
+
+def require_every_class(images: LabelledImages) -> None:
+    """Raise InputError where a class has no image."""
+    empty = np.flatnonzero(np.bincount(images.labels, minlength=images.num_classes) == 0)
+    if len(empty):
+        raise InputError(f"expected images of each of the {images.num_classes} classes, got none of class {empty[0]}")
+
+
+def leaked(train: LabelledImages, test: LabelledImages) -> npt.NDArray[np.int64]:
+    """Return the places of the test images that are, byte by byte, among the training images."""
+    known = {hashlib.sha256(image).digest() for image in np.ascontiguousarray(train.images)}
+    return np.array(
+        [i for i, image in enumerate(np.ascontiguousarray(test.images)) if hashlib.sha256(image).digest() in known], dtype=np.int64
+    )

@@ -139,6 +139,19 @@ def test_what_follows_from_other_parameters_cannot_be_given(name):
         loader(**{name: "mine"})["parameters"]
 
 
+@pytest.mark.parametrize(
+    ("given", "name"), [({"by_model": 1}, "train.by_model"), ({"by_model": {"small_cnn": 1}}, "train.by_model.small_cnn")]
+)
+def test_a_number_where_the_recipe_of_a_model_belongs_is_named(given, name):
+    with pytest.raises(InputError, match=f"parameter '{name}': expected a valid dictionary, got 1"):
+        loader(train=given)["parameters"]
+
+
+def test_an_interpolation_where_the_recipe_belongs_is_named():
+    with pytest.raises(InputError, match=r"parameter 'train': expected a valid dictionary, got '\$\{ingest\}'"):
+        loader(train="${ingest}")["parameters"]
+
+
 @pytest.mark.parametrize("block", ["train", "craft", "recover"])
 def test_a_number_where_a_block_belongs_reaches_the_check(block):
     configuration = loader(**{block: 3})

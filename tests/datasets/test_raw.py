@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from kedro.io import DatasetError
 
+from tests.conftest import make_images
 from tests.datasets.cifar import write_cifar10
 from unlearnable.datasets.digits import DigitsOnPhotographs, _blend
-from unlearnable.datasets.raw import TorchvisionImages
+from unlearnable.datasets.raw import RawImages, TorchvisionImages
 from unlearnable.errors import InputError
 
 
@@ -75,10 +78,31 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", refuse)
-    with pytest.raises(DatasetError, match=r"holds no cifar-10-batches-py, and the download failed \(no network\); set data_root"):
+    with pytest.raises(
+        DatasetError, match=r"expected cifar-10-batches-py in .*empty, got none, and the download failed \(no network\); set data_root"
+    ):
         TorchvisionImages(name="CIFAR10", path=str(tmp_path / "empty")).load()
 
 
 def test_an_unknown_torchvision_dataset_is_refused():
     with pytest.raises(InputError, match="expected name CIFAR10 or CIFAR100, got 'MNIST'"):
         TorchvisionImages(name="MNIST", path=".")
+
+
+def test_test_images_among_the_training_images_are_refused_and_a_few_of_many_are_not():
+    train, test = make_images(60, classes=3), make_images(300, classes=3, seed=1)
+    images = test.images.copy()
+    images[[5, 9, 10]] = train.images[[0, 1, 2]]
+    RawImages(train=train, test=replace(test, images=images))  # one in a hundred
+    images[200] = train.images[3]
+    with pytest.raises(InputError, match=r"raw_images: expected at most 1% of .*, got 4 of 300; the first is test image 5"):
+        RawImages(train=train, test=replace(test, images=images))
+
+
+@pytest.mark.parametrize(("parts", "name"), [((0, 1), "test"), ((1, 0), "training")])
+def test_a_set_without_a_class_is_refused(parts, name):
+    whole = make_images(60, classes=3)
+    sets = [whole.subset(np.arange(0, 30)), make_images(60, classes=3, seed=1)]
+    sets[parts[1]] = sets[parts[1]].subset(np.flatnonzero(sets[parts[1]].labels))
+    with pytest.raises(InputError, match=f"raw_images, {name} set: expected images of each of the 3 classes, got none of class 0"):
+        RawImages(train=sets[0], test=sets[1])

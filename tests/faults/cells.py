@@ -30,7 +30,7 @@ from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import TEMPORARIES, DamagedError, read_checked
 from unlearnable.session import Session
 
-TINY = "ingest.train_size=60,ingest.test_size=20"
+TINY = "ingest.train_size=60,ingest.test_size=20,train.batch_size=20"
 
 
 def start(project: Path, parameters: str, *options: str) -> int:
@@ -203,7 +203,7 @@ def _study(project: Path, cells: list, report: Path) -> int:
     bootstrap_project(project)
     seen = []
     for seed, poison, recovery in cells:
-        parameters = {"seed": seed, "poison": poison, "recovery": recovery, "train": {"epochs": 1}}
+        parameters = {"seed": seed, "poison": poison, "recovery": recovery, "train": {"epochs": 1, "batch_size": 20}}
         parameters |= {"ingest": {"train_size": 60, "test_size": 20}}
         with Session.create(project, env="test", runtime_params=parameters) as session:
             session.run(pipeline_names=["orthoproj"], only_missing_outputs=True)

@@ -109,14 +109,14 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint_befor
 
     def spoilt(self, *arguments):
         step["number"] += 1
-        if step["number"] == 2:
+        if step["number"] == 5:
             self.model.head.weight.data.fill_(float("nan"))
         return real(self, *arguments)
 
     monkeypatch.setattr(Trainer, "step", spoilt)
     code, line = command()
     assert code == 1
-    assert "loss: expected a finite number, got nan at step 2, in epoch 2 of 2; checkpoints before it are kept" in line
+    assert "loss: expected a finite number, got nan at step 5, in epoch 2 of 2; checkpoints before it are kept" in line
     assert [path.name for path in (project / "data").rglob("epoch-*.safetensors")] == ["epoch-0001.safetensors"]
     monkeypatch.undo()
     monkeypatch.chdir(project)

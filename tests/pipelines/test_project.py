@@ -195,7 +195,12 @@ def test_cifar10_is_the_same_job_on_another_entry(project, tmp_path):
     entry["raw_images"]["md5"] = md5
     (conf / "cifar10" / "catalog.yml").write_text(yaml.safe_dump(entry))
     bootstrap_project(project)
-    parameters = {"data_root": str(root), "threads": 1, "ingest": {"train_size": 60, "test_size": 20}, "train": {"epochs": 2}}
+    parameters = {
+        "data_root": str(root),
+        "threads": 1,
+        "ingest": {"train_size": 60, "test_size": 20},
+        "train": {"epochs": 2, "batch_size": 20},
+    }
     with KedroSession.create(project, env="cifar10", conf_source=str(conf), runtime_params=parameters) as session:
         session.run(pipeline_names=["orthoproj"])
     scores = newest_scores(project)

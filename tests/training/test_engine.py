@@ -141,3 +141,9 @@ def test_a_recipe_comes_from_nested_settings():
     recipe = recipe_from(settings)
     assert recipe.epochs == 3
     assert recipe.augmentation == Augmentation(crop=4)
+
+
+def test_a_batch_larger_than_the_set_is_refused_before_anything_is_trained(clean):
+    assert train(clean, recipe=TrainingRecipe(epochs=1, batch_size=60, learning_rate=0.05, precision="float32"))
+    with pytest.raises(InputError, match=r"train\.batch_size: expected at most 60, the images of the training set, got 61"):
+        train(clean, recipe=TrainingRecipe(epochs=1, batch_size=61, learning_rate=0.05, precision="float32"))

@@ -4,14 +4,17 @@
 stage's bytes, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
 """
 
+import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from unlearnable.config.recipe import DERIVED, RELEASED, RELEASED_PLACES, STAGES, recipe_hash
 from unlearnable.datasets.fingerprint import fingerprint
@@ -33,16 +36,65 @@ class RecipeConfigLoader(OmegaConfigLoader):
         resolvers: dict[str, Callable[..., Any]] = {"param": self._param, "recipe": self._recipe, "dataset": self._dataset}
         for name, resolver in resolvers.items():
             OmegaConf.register_resolver(name, resolver, replace=True)
-        if key == "parameters":
-            return self._parameters
-        self._require_environment()
-        return super().__getitem__(key)
+        if key == "catalog":
+            return self._catalog()
+        return self._parameters if key == "parameters" else self._resolved(key)
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:
         """The parameters, completed: every path of the catalog asks for them, and reading them takes a while."""
+        return self._completed(self._resolved("parameters"))
+
+    def _catalog(self) -> Any:
+        """Return the catalog, once its parameters are there: an error of theirs would be said to be one of its paths."""
+        _ = self._parameters
+        catalog = self._resolved("catalog")
+        self._require_credentials(catalog)
+        return catalog
+
+    def _resolved(self, key: str) -> Any:
+        """Return the configuration of that kind; raise InputError where an interpolation has no value."""
         self._require_environment()
-        return self._completed(super().__getitem__("parameters"))
+        try:
+            return super().__getitem__(key)
+        except OmegaConfBaseException as error:
+            problem = (error.msg or str(error)).splitlines()[0]
+            raise InputError(f"{key}: expected a value for '{error.full_key}', got an interpolation without one ({problem})") from error
+
+    def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], *more: Any) -> Any:
+        """Read files of one kind, as Kedro does; raise InputError that names the one which is no mapping with each name once."""
+        try:
+            found = super()._read_dir_configs(conf_path, patterns, *more)
+        except (YAMLError, ValueError, AttributeError) as error:  # the last where a file holds a list
+            files = sorted(path for pattern in patterns for path in self._fs.glob(f"{conf_path}/{pattern}"))
+            raise InputError(next(filter(None, map(self._broken, files)), str(error))) from error
+        for line in filter(None, map(_odd, found, found.values())):
+            raise InputError(line)
+        return found
+
+    def _broken(self, file: str) -> str | None:
+        """Return what is wrong with a file of YAML, or None."""
+        try:
+            return _odd(file, OmegaConf.load(io.StringIO(self._fs.cat_file(file).decode())))
+        except (YAMLError, ValueError) as error:
+            mark = getattr(error, "problem_mark", None)
+            problem = str(getattr(error, "problem", None) or error).removeprefix("found ").rstrip(".")
+            where = f" in line {mark.line + 1}" if mark else ""
+            return f"{file}: expected YAML with each name once, got {problem}{where}"
+
+    def _require_credentials(self, catalog: dict[str, Any]) -> None:
+        wanted = {name: entry.get("credentials") for name, entry in catalog.items() if isinstance(entry, dict)}
+        if not any(isinstance(name, str) for name in wanted.values()):
+            return
+        try:
+            known = list(self["credentials"])
+        except MissingConfigException:
+            known = []
+        for entry, name in wanted.items():
+            if isinstance(name, str) and name not in known:
+                raise InputError(
+                    f"catalog entry '{entry}': expected the credentials '{name}' in credentials.yml, got none{nearest(name, known)}"
+                )
 
     def _require_environment(self) -> None:
         known = sorted(path.rsplit("/", 1)[-1] for path in self._fs.ls(self.conf_source, detail=False) if self._fs.isdir(path))
@@ -64,8 +116,10 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _training_recipe(self, parameters: dict[str, Any]) -> Any:
         """Return ``train`` with ``by_model`` of the chosen model over it, and the command line over both."""
-        from_command_line = (self.runtime_params or {}).get("train") or {}
-        of_model = (parameters["train"].get("by_model") or {}).get(str(parameters.get("model"))) or {}
+        from_command_line = _block("train", (self.runtime_params or {}).get("train"))
+        model = str(parameters.get("model"))
+        by_model = _block("train.by_model", parameters["train"].get("by_model"))
+        of_model = _block(f"train.by_model.{model}", by_model.get(model))
         layers = (parameters["train"], of_model, from_command_line)
         merged = OmegaConf.merge(*({k: v for k, v in layer.items() if k != "by_model"} for layer in layers))
         return OmegaConf.to_container(merged)
@@ -79,6 +133,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """Return a catalog entry, unresolved: reading the whole catalog would ask for this entry again."""
         base, environment, *_ = self._read_raw_config("catalog")
         for config in (*environment.values(), *base.values()):
+            if name in config and not OmegaConf.is_dict(config[name]):
+                raise InputError(f"catalog entry '{name}': expected a mapping, got {config[name]!r}")
             if name in config:
                 return OmegaConf.to_container(config[name], resolve=False)  # type: ignore[return-value]
         raise MissingConfigException(f"catalog: expected an entry '{name}', got none")
@@ -106,3 +162,24 @@ def _dotted(settings: Any, name: str) -> Any:
     for part in name.split("."):
         settings = settings.get(part) if isinstance(settings, dict) else None
     return settings
+
+
+def _block(name: str, value: Any) -> dict[str, Any]:
+    """Return a nested block of parameters, empty where there is none; raise InputError where it is anything else."""
+    if value is not None and not isinstance(value, dict):
+        raise InputError(f"parameter '{name}': expected a valid dictionary, got {value!r}")
+    return value or {}
+
+
+def _odd(file: object, config: Any) -> str | None:
+    """Return the line that ``file`` holds a list or a name that is no text, or None."""
+    wrong = "a list" if OmegaConf.is_list(config) else _odd_name(OmegaConf.to_container(config, resolve=False))
+    return f"{file}: expected names with values, got {wrong}" if wrong else None
+
+
+def _odd_name(settings: Any) -> str | None:
+    """Return the first name of nested settings that is no text, as it is shown to the user."""
+    if not isinstance(settings, dict):
+        return None
+    odd = (repr(name) if not isinstance(name, str) else _odd_name(value) for name, value in settings.items())
+    return next((name for name in odd if name), None)

@@ -16,10 +16,10 @@ def fingerprint(path: Path) -> str | None:
     Raises:
         InputError: where a file cannot be read.
     """
-    if not path.exists():
-        return None
     total = hashlib.sha256()
     try:
+        if not path.exists():
+            return None
         for name, file in _files(path):
             total.update(os.fsencode(name) + b"\0" + _content(file) + b"\0")
     except OSError as error:

@@ -10,15 +10,32 @@ from torchvision import datasets as torchvision_datasets
 from torchvision.datasets.utils import check_integrity
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages
+from unlearnable.images import LabelledImages, leaked, require_every_class
+
+MOST_LEAKED = 0.01  # of the test images: CIFAR-10 has none among its training images, CIFAR-100 has a few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawImages:
-    """A dataset as its makers publish it: a training set and a test set."""
+    """A dataset as its makers publish it: a training set and a test set, checked when made.
+
+    Raises:
+        InputError: where a class is empty, or too many test images are among the training images.
+    """
 
     train: LabelledImages
     test: LabelledImages
+
+    def __post_init__(self) -> None:
+        for part, images in (("training", self.train), ("test", self.test)):
+            try:
+                require_every_class(images)
+            except InputError as error:
+                raise InputError(f"raw_images, {part} set: {error}") from None
+        found = leaked(self.train, self.test)
+        if len(found) > MOST_LEAKED * len(self.test):
+            most = f"at most {MOST_LEAKED:.0%} of the test images among the training images"
+            raise InputError(f"raw_images: expected {most}, got {len(found)} of {len(self.test)}; the first is test image {found[0]}")
 
 
 class ReadOnly(AbstractDataset[None, RawImages]):
@@ -86,8 +103,8 @@ class TorchvisionImages(ReadOnly):
         try:
             self.reader(self.path, download=True)
         except (OSError, RuntimeError) as error:
-            where = f"{self.path} holds no {self.reader.base_folder}"
-            raise InputError(f"raw_images: {where}, and the download failed ({error}); set data_root to a folder that does") from error
+            expected = f"expected {self.reader.base_folder} in {self.path}, got none, and the download failed ({error})"
+            raise InputError(f"raw_images: {expected}; set data_root to a folder that holds it") from error
 
     def _files(self) -> dict[str, str]:
         meta = self.reader.meta
@@ -95,11 +112,12 @@ class TorchvisionImages(ReadOnly):
 
     def _read(self, *, train: bool) -> LabelledImages:
         found = self.reader(self.path, train=train)
-        return LabelledImages(
-            images=np.ascontiguousarray(found.data.transpose(0, 3, 1, 2)),
-            labels=np.asarray(found.targets, dtype=np.int64),
-            num_classes=len(found.classes),
-        )
+        images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
+        labels = np.asarray(found.targets, dtype=np.int64)
+        try:
+            return LabelledImages(images=images, labels=labels, num_classes=len(found.classes))
+        except InputError as error:
+            raise InputError(f"raw_images, {self.path / self.reader.base_folder}: {error}") from None
 
     def _describe(self) -> dict[str, Any]:
         return {"name": self.reader.__name__, "path": str(self.path)}

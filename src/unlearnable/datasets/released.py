@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-import subprocess
+import subprocess  # for our own child process  # nosec B404
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,9 +107,9 @@ class Released:
         # -P: no module is taken from the folder that this runs in
         command = [sys.executable, "-P", "-m", CHILD, *limits, json.dumps(request | {"num_classes": clean.num_classes})]
         given = safetensors.numpy.save({"images": np.ascontiguousarray(clean.images), "labels": clean.labels, "ids": clean.ids})
-        environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(Path(__file__).parents[2])}
+        env = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(Path(__file__).parents[2])}
         try:
-            done = subprocess.run(command, input=given, capture_output=True, env=environment, timeout=self.timeout_s, check=False)  # noqa: S603
+            done = subprocess.run(command, input=given, capture_output=True, env=env, timeout=self.timeout_s, check=False)  # no shell  # noqa: S603  # nosec B603
         except subprocess.TimeoutExpired:
             raise InputError(f"released_poison.path ({self.path}): expected to be read in {self.timeout_s:g} s, got no end") from None
         if done.returncode == 0:

@@ -15,10 +15,13 @@ Header = dict[str, str]
 
 
 def header(content: bytes) -> Header:
-    """Return the metadata of a safetensors file."""
+    """Return the metadata of a safetensors file; raise ValueError where there is none."""
     length = int.from_bytes(content[:8], "little")
-    found: Header = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    return found
+    found = json.loads(content[8 : 8 + length])
+    about = found.get("__metadata__") if isinstance(found, dict) else None
+    if not isinstance(about, dict):
+        raise ValueError("expected a header with metadata, got none")
+    return about
 
 
 def _packed(tensors: dict[str, Any], projection: Projection | None, about: Header) -> bytes:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearnable.errors import DivergedError
+from unlearnable.errors import DivergedError, InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
@@ -106,8 +106,10 @@ def fit_named(
     """Train a new model of that name, as ``fit`` does, normalising by the channels of ``like``.
 
     Raises:
-        InputError: where the model is unknown or the device is missing, or the training diverges.
+        InputError: where the model is unknown, the device is missing, a batch is larger than the set, or the training diverges.
     """
+    if recipe.batch_size > len(train):
+        raise InputError(f"train.batch_size: expected at most {len(train)}, the images of the training set, got {recipe.batch_size}")
     model = build(name, channels=train.shape[0], num_classes=train.num_classes, seed=seed)
     yield from fit(
         model,

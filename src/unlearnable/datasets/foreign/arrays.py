@@ -47,7 +47,9 @@ def _npy(file: IO[bytes], path: Path) -> Array:
         major = np.lib.format.read_magic(file)[0]
         header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = header(file)
-    except ValueError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # NumPy parses it as Python: tokenize and ast raise errors of their own
         raise InputError(f"expected the header of a .npy file, got a broken one ({_short(error)})") from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise InputError(f"expected an array of numbers, got dtype '{dtype}'")
@@ -96,7 +98,9 @@ def _torch_zip(file: IO[bytes], bound: int) -> Array:
                 raise InputError(f"expected the storage data/{tensor.storage.key} in the file of torch, got none")
             _require_storage(tensor, _stored(member, bound).file_size)
             return tensor.filled(archive.read(member), bound)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # zipfile raises nearly everything too
         raise InputError(f"expected a whole file of torch, got a broken zip ({_short(error)})") from None
 
 

@@ -5,7 +5,7 @@ functions, which take sizes and bytes; any other name ends the reading.
 """
 
 import math
-import pickle
+import pickle  # its Unpickler alone, which may name nothing but KNOWN  # noqa: TID251  # nosec B403
 from collections.abc import Callable
 from typing import IO, Any
 

@@ -8,10 +8,20 @@ if TYPE_CHECKING:
 
 
 def select(raw: "RawImages", settings: dict[str, Any]) -> "tuple[LabelledImages, LabelledImages]":
-    """Return class-balanced subsets of the training and the test set, of the sizes asked for."""
+    """Return class-balanced subsets of the training and the test set, of the sizes asked for.
+
+    Raises:
+        InputError: where the dataset does not have so many images, or they are too few.
+    """
+    return _subset("train", raw.train, settings), _subset("test", raw.test, settings)
+
+
+def _subset(part: str, images: "LabelledImages", settings: dict[str, Any]) -> "LabelledImages":
+    from unlearnable.errors import InputError
     from unlearnable.images import balanced_subset
     from unlearnable.seeds import numpy_generator
 
-    seed = settings["subset_seed"]
-    train = balanced_subset(raw.train, settings["train_size"], numpy_generator(seed, "ingest/train"))
-    return train, balanced_subset(raw.test, settings["test_size"], numpy_generator(seed, "ingest/test"))
+    try:
+        return balanced_subset(images, settings[f"{part}_size"], numpy_generator(settings["subset_seed"], f"ingest/{part}"))
+    except InputError as error:
+        raise InputError(f"ingest.{part}_size: {error}") from None
