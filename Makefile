@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KEDRO := $(BIN)/python -m kedro
+TWO_AT_ONCE := --numprocesses 2 --dist loadfile # tests compute with one thread
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -13,10 +14,11 @@ demo: .venv/installed ## run the main job on the built-in dataset; what is there
 
 test: .venv/installed ## run the tests
 	./tests/install_browser.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_AT_ONCE)
 
 test-slow: .venv/installed ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow --timeout 3600
+	./tests/install_browser.sh
+	$(BIN)/python -m pytest -m slow $(TWO_AT_ONCE)
 
 check: lint types laws ## linters, types and import laws
 

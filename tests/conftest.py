@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.faults.table import FUZZED, PAGE, ROWS, page
+from tests.faults.table import FUZZED, PAGE, ROW, Row, page
 from unlearnable.images import LabelledImages
 
 ROOT = Path(__file__).parents[1]
@@ -17,19 +17,17 @@ def pytest_addoption(parser):
     parser.addoption("--write-table", action="store_true", help=f"write docs/{PAGE.name} from the cases of tests/faults that ran")
 
 
-def pytest_configure(config):
-    config.stash[ROWS], config.stash[FUZZED] = [], []
-
-
 def pytest_terminal_summary(terminalreporter, config):
-    """Print what malformed inputs and damaged bytes led to, where they were tried."""
-    rows, fuzzed = config.stash[ROWS], config.stash[FUZZED]
-    if fuzzed:
+    """Print what malformed inputs and damaged bytes led to, where they were tried; tests may have run in other processes."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind if getattr(report, "when", None) == "call"]
+    told = [pair for report in reports for pair in report.user_properties]
+    rows = sorted(Row(*row) for name, row in told if name == ROW)
+    if fuzzed := [line for name, line in told if name == FUZZED]:
         terminalreporter.section("damaged bytes")
         terminalreporter.write_line("\n".join(fuzzed))
     if rows:
         terminalreporter.section("malformed inputs")
-        for row in sorted(rows):
+        for row in rows:
             terminalreporter.write_line(f"{row.number:>3}  {row.what:<45}  {row.exit_code}  {row.message}")
     if rows and config.getoption("write_table"):
         PAGE.write_text(page(rows))

@@ -74,7 +74,7 @@ def loaded(dataset):
     return found[-1] if isinstance(dataset, CheckpointsDataset) else found
 
 
-@pytest.mark.parametrize("name", set(EXAMPLES) - {"figure", "json"})
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"figure", "json"}))
 def test_what_is_saved_is_what_is_loaded(name, tmp_path):
     kind, data = EXAMPLES[name]
     dataset = make(kind, tmp_path)

@@ -206,12 +206,16 @@ def test_other_bytes_settings_or_images_are_another_copy(tmp_path, rem):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_damaged_copy_is_noticed(tmp_path, rem):
-    rem[0].poisoned(part())
+@pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"!", lambda content: content[:-1], lambda content: b""])
+def test_a_damaged_copy_is_set_aside_and_made_anew(damage, tmp_path, rem, caplog):
+    first = rem[0].poisoned(part())
     [copy] = (tmp_path / "copies").rglob("*.safetensors")
-    copy.write_bytes(copy.read_bytes()[:-1] + b"!")
-    with pytest.raises(DatasetError, match="expected the SHA-256"):
-        rem[0].poisoned(part())
+    copy.write_bytes(damage(copy.read_bytes()))
+    caplog.clear()
+    assert np.array_equal(rem[0].poisoned(part()).images, first.images)
+    assert "a damaged copy was set aside" in caplog.text
+    assert complete(copy)
+    assert copy.with_name("poisoned.safetensors.damaged").exists()
 
 
 def test_an_entry_opens_nothing(tmp_path):

@@ -216,23 +216,24 @@ READERS["parameters"] = Fuzz(
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_reader_returns_an_object_or_raises_what_it_documents(reader, tmp_path, request):
-    fuzz(reader, tmp_path, 200, request.config.stash[FUZZED])
+def test_a_reader_returns_an_object_or_raises_what_it_documents(reader, tmp_path, record_property):
+    fuzz(reader, tmp_path, 200, record_property)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("reader", READERS)
-def test_a_reader_does_so_for_10000_examples(reader, tmp_path, request):
-    fuzz(reader, tmp_path, 10_000, request.config.stash[FUZZED])
+def test_a_reader_does_so_for_10000_examples(reader, tmp_path, record_property):
+    fuzz(reader, tmp_path, 10_000, record_property)
 
 
-def fuzz(reader: str, folder: Path, examples: int, rows: list[str]) -> None:
+def fuzz(reader: str, folder: Path, examples: int, record_property: Callable[[str, str], None]) -> None:
     chosen = READERS[reader]
     place = folder / chosen.file
     place.parent.mkdir(exist_ok=True)
     outcomes = fuzzed(chosen.reader(place), chosen.contents, chosen.allowed, examples, place)
-    rows.append(f"{reader:<21}  {outcomes.total():>5} examples: {', '.join(f'{count} {name}' for name, count in outcomes.most_common())}")
+    kinds = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
+    record_property(FUZZED, f"{reader:<21}  {outcomes.total():>6} examples: {kinds}")
     assert outcomes.total() >= 0.9 * examples
     assert len(outcomes) > 1 or reader == "our header"
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.faults.cases import CASES, Case
 from tests.faults.sandbox import Sandbox, Watch
-from tests.faults.table import PAGE, ROWS, Row, without_places
+from tests.faults.table import PAGE, ROW, without_places
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,14 @@ def sandbox(made, monkeypatch):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_malformed_input_is_one_line_and_leaves_nothing(case: Case, sandbox: Sandbox, watch: Watch, request):
+def test_a_malformed_input_is_one_line_and_leaves_nothing(case: Case, sandbox: Sandbox, watch: Watch, record_property):
     arguments = case.arrange(sandbox)
     before = sandbox.state()
     with watch:
         result = sandbox.run(arguments)
     lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert len(lines) == 1, (result.output, result.exception)
-    request.config.stash[ROWS].append(Row(case.number, case.what, result.exit_code, without_places(lines[0], sandbox.folder)))
+    record_property(ROW, [case.number, case.what, result.exit_code, without_places(lines[0], sandbox.folder)])
     assert result.exit_code != 0
     assert case.message in lines[0]
     assert case.names in lines[0]

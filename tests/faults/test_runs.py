@@ -233,10 +233,12 @@ def test_a_damaged_artifact_is_made_anew(name, damage, finished, monkeypatch):
     monkeypatch.chdir(finished)
     bootstrap_project(finished)
     damage(max(path for path in (finished / "data").rglob(name) if path.is_file()))
+    if name != "scores.json":  # which is read in any case; the rest for what is made of it
+        shutil.rmtree(finished / "data" / "08_reporting")
     code, line = command()
     if code:
         assert damage is flipped
         assert "run again, which makes it anew" in line
         code, line = command()
     assert (code, line) == (0, "")
-    assert len(broken(finished)) == 0
+    assert broken(finished) == []
