@@ -39,10 +39,11 @@ mlflow: .venv/installed ## open the tracked runs at http://127.0.0.1:5000
 viz: .venv/installed ## open the graph of the pipelines at http://127.0.0.1:4141
 	$(KEDRO) viz run --host 127.0.0.1 --port 4141
 
-bench: .venv/installed ## measure projection, training and start-up (docs/results)
+bench: .venv/installed ## measure projection, training, start-up and what reliability costs (docs)
 	$(BIN)/python -m benchmarks.projection
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.reliability
 
 release: .venv/installed ## build wheel, source, configuration and the list of all parts (SBOM, CycloneDX) in dist, from the lock
 	rm -rf dist build

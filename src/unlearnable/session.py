@@ -1,5 +1,6 @@
 """Kedro's session, which ends by a signal as it ends by an error: hooks are told, and what was finished is kept."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -58,7 +59,9 @@ def _signals_raise() -> Iterator[None]:
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     for each in SIGNALS:
         signal.signal(each, _end_at_once)
-    STOP.set()  # for trainings that run as threads
+    STOP.set()  # for nodes that run as threads
+    for child in multiprocessing.active_children():  # and for those that run as processes
+        child.terminate()
     raise InterruptedRun(number)
 
 

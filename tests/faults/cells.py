@@ -30,6 +30,7 @@ from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import TEMPORARIES, DamagedError, read_checked
 from unlearnable.session import Session
 
+RUNNERS = ("SequentialRunner", "ThreadRunner", "ParallelRunner")
 TINY = "ingest.train_size=60,ingest.test_size=20,train.batch_size=20"
 
 
@@ -81,9 +82,9 @@ def broken(project: Path) -> list[str]:
 
 
 def resume(trials: int, root: Path) -> dict[str, object]:
-    """Kill a run ``trials`` times in each precision, let it end, and compare it with one that was never killed."""
+    """Kill a run ``trials`` times in each precision, let it end, and compare it with one that was never killed; one trial is float32's."""
     totals: dict[str, object] = {"kills": 0, "gone_on": 0}
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16")[:trials]:
         parameters = f"train.precision={precision},train.epochs=12,{TINY}"
         whole, killed = (copy_project(root / precision / name) for name in ("whole", "killed"))
         codes = [ended(start(whole, parameters))]
@@ -118,16 +119,19 @@ def checkpoints(project: Path) -> float:
 
 
 def signals(trials: int, root: Path) -> dict[str, object]:
-    """Send SIGINT and SIGTERM in turn at random times, each to a run of its own, every other pair twice; then let one more run end."""
+    """Send SIGINT and SIGTERM in turn at random times, each to a run of its own, every other time twice; then let one more run end.
+
+    Of every six runs, two go by each of Kedro's runners.
+    """
     project = copy_project(root / "project")
     chance, codes, slowest = random.Random(1), [], 0.0  # noqa: S311
     for trial in range(trials):
         number = (signal.SIGINT, signal.SIGTERM)[trial % 2]
-        process = start(project, f"seed={trial},train.epochs=100,{TINY}")
+        process = start(project, f"seed={trial},train.epochs=100,{TINY}", f"--runner={RUNNERS[trial // 2 % 3]}")
         wait_until(project, trial + 1, chance.uniform(0.0, 3.0))
         sent = time.monotonic()
         os.kill(process, number)
-        if trial % 4 > 1:
+        if trial % 4 in (1, 2):
             time.sleep(0.02)
             os.kill(process, number)
         codes.append(ended(process) - number)
@@ -185,7 +189,7 @@ def runners(trials: int, root: Path) -> dict[str, object]:
     """Run one cell ``trials`` times by each of Kedro's runners, each in a project of its own, and compare all that was made."""
     outcomes = []
     for trial in range(trials):
-        for runner in ("SequentialRunner", "ThreadRunner", "ParallelRunner"):
+        for runner in RUNNERS:
             project = copy_project(root / str(trial) / runner)
             code = ended(start(project, TINY, f"--runner={runner}"))
             outcomes.append(outcome(project) | {"code": code})
