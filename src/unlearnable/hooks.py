@@ -13,6 +13,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from unlearnable.config.recipe import RELEASED
+from unlearnable.interrupts import answer
 
 logger = logging.getLogger(__name__)
 ROUNDS = logging.getLogger("unlearnable.pipelines.progress")
@@ -78,6 +79,20 @@ class ArtifactHooks:
     def _release(self, names: list[str]) -> None:
         for name in names if self._catalog else ():  # a process of ParallelRunner's has none, and lets go as it ends
             self._catalog.release(name)
+
+
+class InterruptHooks:
+    """Let a run that was asked to end do so between two nodes, once the other hooks have noted what there was."""
+
+    @hook_impl(trylast=True)
+    def before_node_run(self) -> None:
+        """Raise InterruptedRun where the run was asked to end."""
+        answer()
+
+    @hook_impl(trylast=True)
+    def after_dataset_saved(self) -> None:
+        """Raise InterruptedRun where the run was asked to end."""
+        answer()
 
 
 class SummaryHooks:

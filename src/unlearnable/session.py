@@ -11,17 +11,9 @@ from typing import Any, NoReturn
 
 from kedro.framework.session import KedroSession
 
-from unlearnable.pipelines.progress import STOP
+from unlearnable import interrupts
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class InterruptedRun(KeyboardInterrupt):
-    """A run was asked to end by a signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.exit_code = 128 + number  # what a shell says of a process that a signal ended
 
 
 class Session(KedroSession):
@@ -33,7 +25,7 @@ class Session(KedroSession):
         Raises:
             InterruptedRun: after SIGINT or SIGTERM; a second one ends the process at once.
         """
-        with _signals_raise():
+        with _signals_end_it():
             try:
                 return super().run(*args, **options)
             except KeyboardInterrupt as error:
@@ -42,27 +34,26 @@ class Session(KedroSession):
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Let signals raise InterruptedRun in the block; only the main thread can, in others they stay as they are."""
+def _signals_end_it() -> Iterator[None]:
+    """Let signals end the block by InterruptedRun; only the main thread can, in others they stay as they are."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    before = {number: signal.signal(number, _ask_to_end) for number in SIGNALS}
     try:
         yield
     finally:
-        STOP.clear()
+        interrupts.withdraw()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+def _ask_to_end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     for each in SIGNALS:
         signal.signal(each, _end_at_once)
-    STOP.set()  # for nodes that run as threads
-    for child in multiprocessing.active_children():  # and for those that run as processes
+    interrupts.request(number)
+    for child in multiprocessing.active_children():  # nodes that run as processes have this handler too
         child.terminate()
-    raise InterruptedRun(number)
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

@@ -3,7 +3,7 @@
 import warnings
 
 from unlearnable.config.loader import RecipeConfigLoader
-from unlearnable.hooks import ArtifactHooks, CheckHooks, SummaryHooks, TrackingHooks
+from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, SummaryHooks, TrackingHooks
 from unlearnable.session import Session
 
 # Kedro calls an older name of OmegaConf's; not for our users to read at every run.
@@ -17,4 +17,4 @@ CONFIG_LOADER_ARGS = {
     "config_patterns": {"mlflow": ["mlflow*"]},
     "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
 }
-HOOKS = (CheckHooks(), ArtifactHooks(), SummaryHooks(), TrackingHooks())
+HOOKS = (CheckHooks(), ArtifactHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks())

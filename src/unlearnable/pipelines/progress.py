@@ -1,15 +1,15 @@
 """Progress of long work: a bar in the terminal, and a log record for each round of a crafting."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from unlearnable.interrupts import answer
+
 logger = logging.getLogger(__name__)
-STOP = threading.Event()  # set where the run was asked to end: a signal itself is only seen by the main thread
 
 
 @contextmanager
@@ -23,8 +23,7 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
         task = bars.add_task(label, total=None)
 
         def show(done: int, total: int) -> None:
-            if STOP.is_set():
-                raise KeyboardInterrupt
+            answer()
             bars.update(task, completed=done, total=total)
 
         yield show
