@@ -168,3 +168,9 @@ def test_a_file_in_the_place_of_a_folder_is_said(tmp_path):
     (tmp_path / "x").touch()
     with pytest.raises(OSError, match="x"):
         make_folder(tmp_path / "x" / "y")
+
+
+def test_a_hold_that_cannot_be_had_says_so_and_no_more(tmp_path):
+    (tmp_path / "x").touch()
+    with pytest.raises(OSError, match="x"):
+        Hold(tmp_path / "x" / "y")

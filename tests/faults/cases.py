@@ -433,6 +433,11 @@ def _(sandbox):
     return ["--pipeline=ingest", "--env=test"]
 
 
+@case(46, "a list in place of a block", "craft.lsp", "expected names with values where there are some already, got a list in craft.lsp")
+def _(sandbox):
+    return ["--pipeline=ingest", "--env=test", "--params=craft.lsp=-"]
+
+
 @case(47, "catalog path without a value", "catalog", "expected a value for 'raw_images.path', got an interpolation without one")
 def _(sandbox):
     return sandbox.configured("catalog.yml", "  path: ${nowhere}\n")

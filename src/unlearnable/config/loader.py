@@ -6,7 +6,7 @@ stage's bytes, ``${dataset:}`` the name that the entry ``raw_images`` gives its 
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
         except OmegaConfBaseException as error:
             problem = (error.msg or str(error)).splitlines()[0]
             raise InputError(f"{key}: expected a value for '{error.full_key}', got an interpolation without one ({problem})") from error
+        except TypeError as error:  # OmegaConf's, of a list that is to be merged with a mapping
+            where = ", ".join(_lists(self.runtime_params or {})) or "a file of the environment"
+            raise InputError(f"{key}: expected names with values where there are some already, got a list in {where}") from error
 
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], *more: Any) -> Any:
         """Read files of one kind, as Kedro does; raise InputError that names the one which is no mapping with each name once."""
@@ -169,6 +172,15 @@ def _block(name: str, value: Any) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise InputError(f"parameter '{name}': expected a valid dictionary, got {value!r}")
     return value or {}
+
+
+def _lists(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of the lists in nested settings."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _lists(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield prefix + name
 
 
 def _odd(file: object, config: Any) -> str | None:

@@ -101,6 +101,7 @@ class Hold:
     """A mark in ``folder`` that a living process works there, until ``let_go`` or the end of the process."""
 
     def __init__(self, folder: Path) -> None:
+        self._descriptor = -1
         make_folder(folder)
         self._descriptor, self._path = _temporary(folder / "hold")
 
