@@ -57,4 +57,6 @@ def _ask_to_end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    for child in multiprocessing.active_children():  # an idle one would wait for work for ever
+        child.kill()
     os._exit(128 + number)
