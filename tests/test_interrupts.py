@@ -74,3 +74,10 @@ def test_a_session_takes_signals_and_gives_them_back():
         run()
     assert signal.getsignal(signal.SIGINT) == before
     answer()
+
+
+def test_a_session_without_a_signal_leaves_the_timer_of_its_host():
+    before = signal.setitimer(signal.ITIMER_REAL, 100)
+    with _signals_end_it():
+        pass
+    assert signal.setitimer(signal.ITIMER_REAL, *before)[0] > 90

@@ -38,6 +38,7 @@ def answer() -> None:
 
 
 def withdraw() -> None:
-    """Forget what was asked: the run has ended."""
-    _requested.clear()
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    """Forget what was asked: the run has ended. Where nothing was, a timer that somebody else has set goes on."""
+    if _requested:
+        _requested.clear()
+        signal.setitimer(signal.ITIMER_REAL, 0)

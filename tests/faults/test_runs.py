@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import copy_project
+from tests.datasets.test_artifacts import cut, emptied, flipped
 from tests.datasets.test_atomic import Faulty
 from tests.faults.cells import TINY, broken
 from unlearnable.cli import run as run_command
@@ -203,20 +204,6 @@ def test_a_data_folder_that_may_not_be_written_is_one_line(project):
 
 
 # ---- artifacts that were damaged since they were made
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def emptied(path):
-    path.write_bytes(b"")
-
-
-def flipped(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.fixture(scope="module")
