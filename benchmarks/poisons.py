@@ -43,8 +43,12 @@ def settings_of(env: str, model: str) -> Settings:
     for folder in ("base", env):
         for file in sorted((CONF / folder).glob("parameters*.yml")):
             parameters = merged(parameters, yaml.safe_load(file.read_text()))
-    by_model = parameters["train"].pop("by_model")
-    return {**parameters, "train": merged(parameters["train"], by_model.get(model) or {})}
+    trainings = []
+    for recipe in (parameters["train"], parameters["probe"]["train"]):
+        by_model = recipe.pop("by_model")
+        trainings.append(merged(recipe, by_model.get(model) or {}))
+    train, probed = trainings
+    return {**parameters, "train": train, "probe": parameters["probe"] | {"train": merged(train, probed)}}
 
 
 def merged(below: Settings, above: Settings) -> Settings:

@@ -6,7 +6,7 @@ Libraries that take seconds to import (torch, mlflow) are imported when a run ne
 import logging
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,13 @@ from unlearnable.interrupts import answer
 
 logger = logging.getLogger(__name__)
 ROUNDS = logging.getLogger("unlearnable.pipelines.progress")
-CRAFTING = "crafting"  # the tag of its node
-FIGURES = ("accuracy_figure", "directions_figure", "examples_figure")
+CRAFTING = "crafting"
+WORKS = {CRAFTING: "craft-{poison}", "probing": "probe-checkpoints"}  # tags of nodes that tell each round, and their MLflow runs
+REPORTS = {  # what a chain ends with: scores, and the files that people look at
+    "scores": ("accuracy_figure", "directions_figure", "examples_figure"),
+    "dfr_scores": ("dfr_figure", "dfr_table"),
+    "separability_scores": ("separability_figure",),
+}
 
 
 class CheckHooks:
@@ -126,14 +131,21 @@ class SummaryHooks:
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Print what the run found, also where all of it was there already."""
-        if "scores" in pipeline.datasets():
+        if found := dict(_reports(pipeline, catalog)):
             from unlearnable.summary import show
 
-            show(catalog.load("scores"), {name: catalog.load(name) for name in FIGURES})
+            show(list(found.values()))
+
+
+def _reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, Path]]]]:
+    """Yield the name of each scores of ``pipeline``, with the scores and the paths of the files beside them."""
+    for name, files in REPORTS.items():
+        if name in pipeline.datasets():
+            yield name, (catalog.load(name), {file: catalog[file].newest() for file in files})
 
 
 class _Rounds(logging.Handler):
-    """Hands the rounds of a crafting on to the tracker."""
+    """Hands what each round of a crafting, or each epoch that is probed, has measured on to the tracker."""
 
     def __init__(self, tracker: Any) -> None:
         super().__init__()
@@ -141,11 +153,11 @@ class _Rounds(logging.Handler):
 
     def emit(self, record: Any) -> None:
         """Log what a record of ``pipelines.progress.log_round`` carries."""
-        self._tracker.log_step(CRAFTING, record.round, record.measured)
+        self._tracker.log_step(record.work, record.number, record.measured)
 
 
 class TrackingHooks:
-    """One MLflow run for each Kedro run, and a child of it for the crafting and for each training."""
+    """One MLflow run for each Kedro run, and a child of it for the crafting, for each training and for the probing."""
 
     def __init__(self) -> None:
         self._tracker: Any = None
@@ -174,20 +186,20 @@ class TrackingHooks:
 
     @hook_impl
     def before_node_run(self, node: Any, inputs: dict[str, Any]) -> None:
-        """Start a child run where a training or the crafting starts."""
+        """Start a child run where a training, the crafting or the probing starts."""
         if "training" in node.tags:
             self._tracker.start_child(node.namespace, f"train-{node.namespace}", training=node.namespace)
-        if CRAFTING in node.tags:
-            self._tracker.start_child(CRAFTING, f"craft-{inputs['params:poison']}")
+        for work in WORKS.keys() & node.tags:
+            self._tracker.start_child(work, WORKS[work].format(poison=inputs.get("params:poison")))
             self._rounds = _Rounds(self._tracker)
             ROUNDS.addHandler(self._rounds)
 
     @hook_impl
     def after_node_run(self, node: Any) -> None:
-        """End the child run of the crafting."""
-        if CRAFTING in node.tags:
+        """End the child run of the crafting or of the probing."""
+        for work in WORKS.keys() & node.tags:
             ROUNDS.removeHandler(self._rounds)
-            self._tracker.end_child(CRAFTING)
+            self._tracker.end_child(work)
 
     @hook_impl
     def after_dataset_saved(self, node: Any, data: Any) -> None:
@@ -199,10 +211,10 @@ class TrackingHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Log scores and figures, and end the run."""
+        """Log scores with the files beside them, and end the run."""
         with self._tracker.ended_by_errors():
-            if "scores" in pipeline.datasets():
-                self._tracker.log_scores(catalog.load("scores"), [catalog.load(name) for name in FIGURES])
+            for name, (scores, files) in _reports(pipeline, catalog):
+                self._tracker.log_scores(name, scores, list(files.values()))
         self._tracker.end()
 
     @hook_impl

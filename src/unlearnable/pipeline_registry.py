@@ -2,7 +2,15 @@
 
 from kedro.pipeline import Pipeline
 
-from unlearnable.pipelines import craft_poison, evaluate, ingest, orthogonal_projection, train_poisoned
+from unlearnable.pipelines import (
+    craft_poison,
+    evaluate,
+    ingest,
+    orthogonal_projection,
+    probe_checkpoints,
+    separability_analysis,
+    train_poisoned,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -10,9 +18,17 @@ def register_pipelines() -> dict[str, Pipeline]:
     stages = {
         "ingest": ingest.create_pipeline(),
         "craft_poison": craft_poison.create_pipeline(),
+        "separability_analysis": separability_analysis.create_pipeline(),
         "orthogonal_projection": orthogonal_projection.create_pipeline(),
         "train_poisoned": train_poisoned.create_pipeline(),
+        "probe_checkpoints": probe_checkpoints.create_pipeline(),
         "evaluate": evaluate.create_pipeline(),
     }
-    everything = sum(stages.values(), Pipeline([]))
-    return {**stages, "orthoproj": everything, "__default__": everything}
+    poisoned = stages["ingest"] + stages["craft_poison"]
+    trained = train_poisoned.create_pipeline("clean", "poisoned", "recovered")
+    chains = {
+        "orthoproj": poisoned + stages["orthogonal_projection"] + trained + evaluate.create_pipeline("orthoproj"),
+        "dfr": poisoned + train_poisoned.create_pipeline("probed") + stages["probe_checkpoints"] + evaluate.create_pipeline("dfr"),
+        "separability": poisoned + stages["separability_analysis"] + evaluate.create_pipeline("separability"),
+    }
+    return {**stages, **chains, "__default__": sum(stages.values(), Pipeline([]))}

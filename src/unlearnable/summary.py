@@ -1,26 +1,80 @@
-"""The table that a chain ends with."""
+"""The tables that a chain ends with."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import rich
+from rich.console import RenderableType
 from rich.table import Table
 
+Scores = dict[str, Any]
 
-def show(scores: dict[str, Any], figures: dict[str, Path]) -> None:
-    """Print accuracies in percent, the figures' paths, and where to look further."""
-    cell = ", ".join(str(scores[name]) for name in ("dataset", "poison", "recovery", "model"))
-    table = Table("trained on", title=f"Accuracy on the clean test set ({cell}, seed {scores['seed']})")
-    for heading in ("last epoch", "peak", "seconds"):
-        table.add_column(heading, justify="right")
-    for name, accuracy in scores["accuracy"].items():
-        table.add_row(name, f"{accuracy['last']:.1%}", f"{accuracy['peak']:.1%}", f"{scores['seconds'][name]:.1f}")
+
+def show(reports: Sequence[tuple[Scores, dict[str, Path]]]) -> None:
+    """Print a table for each of the scores, the paths of the files beside them, and where to look further."""
     console = rich.get_console()
-    console.print(table)
-    console.print(_removed(scores["orthogonal_projection"]), highlight=False)
-    for name, path in figures.items():
-        print(f"{name.removesuffix('_figure')}: {_shown(path)}")  # plain: a wrapped path cannot be copied  # noqa: T201
+    for scores, files in reports:
+        for part, describe in PARTS.items():
+            for found in describe(scores) if part in scores else ():
+                console.print(found, highlight=False)
+        for name, path in files.items():
+            print(f"{name.removesuffix('_figure').replace('_', ' ')}: {_shown(path)}")  # plain: a wrapped path cannot be copied  # noqa: T201
     console.print("runs in MLflow: make mlflow; the graph in kedro-viz: make viz", highlight=False)
+
+
+def _accuracy(scores: Scores) -> Iterator[RenderableType]:
+    cell = ", ".join(str(scores[name]) for name in ("dataset", "poison", "recovery", "model"))
+    table = _table(f"Accuracy on the clean test set ({cell}, seed {scores['seed']})", ["trained on"], ["last epoch", "peak", "seconds"])
+    for name, accuracy in scores["accuracy"].items():
+        table.add_row(name, _percent(accuracy["last"]), _percent(accuracy["peak"]), f"{scores['seconds'][name]:.1f}")
+    yield table
+    yield _removed(scores["orthogonal_projection"])
+
+
+def _dfr(scores: Scores) -> Iterator[RenderableType]:
+    cell = ", ".join(str(scores[name]) for name in ("dataset", "poison", "model"))
+    table = _table(
+        f"Deep feature reweighting ({cell}, seed {scores['seed']})", ["head"], ["untrained", "last", "held-out best", "test best"]
+    )
+    plain = scores["dfr"]["plain"]
+    table.add_row("its own", "", _percent(plain["last"]), "", _percent(plain["peak"]))
+    for estimator, counts in scores["dfr"].items():
+        for count, found in counts.items() if estimator != "plain" else ():
+            chosen = [f"{_percent(found[name]['accuracy'])} @{found[name]['epoch']}" for name in ("last", "held_out", "optimistic")]
+            table.add_row(f"{estimator}, {int(count):,}", _percent(found["control"]), *chosen)
+    yield table
+    yield "accuracy on the clean test set @epoch, chosen among epochs as it says; the choice on the test set is optimistic"
+
+
+def _separability(scores: Scores) -> Iterator[RenderableType]:
+    table = _table(f"Separability ({scores['dataset']}, {scores['poison']})", ["model"], ["fitted", "held out", "ended after iterations"])
+    for subject, found in scores["separability"].items():
+        table.add_row(f"[bold]{'clean images' if subject == 'clean' else subject}")
+        for model, fit in found["models"].items():
+            table.add_row(f"  {model.replace('_', ' ')}", *_both(fit), f"{fit['ended']}, {fit['iterations']}")
+        table.add_row("  3x3 filters", *_both(found["filters"]), end_section=True)
+    yield table
+    means = scores["separability"]["perturbations"]["class_means"]
+    yield f"class means of the perturbations hold {means['energy']:.1%} of their energy, 99 % of that in {means['rank']} directions"
+
+
+PARTS = {"accuracy": _accuracy, "dfr": _dfr, "separability": _separability}
+
+
+def _table(title: str, names: list[str], numbers: list[str]) -> Table:
+    table = Table(*names, title=title)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{fraction:.1%}"
+
+
+def _both(fit: dict[str, Any]) -> tuple[str, str]:
+    return _percent(fit["train_accuracy"]), _percent(fit["held_out_accuracy"])
 
 
 def _removed(projection: dict[str, float]) -> str:

@@ -36,15 +36,19 @@ def changed(settings, path, value="changed"):
 PARAMETERS = {name: value for name, value in loader()["parameters"].items() if name not in DERIVED}
 AFTER = {
     "ingest": set(STAGES),
-    "craft": set(STAGES) - {"ingest", "train_clean"},
+    "craft": set(STAGES) - {"ingest", "train_clean", "separability_clean"},
     "recover": {"orthogonal_projection", "train_recovered", "evaluate"},
     "train": {"train_clean", "train_poisoned", "train_recovered", "evaluate"},
+    "probe": {"probe_checkpoints", "evaluate_dfr"},
+    "probe.train": {"train_probed", "probe_checkpoints", "evaluate_dfr"},
+    "separability": {"separability_clean", "separability_analysis", "evaluate_separability"},
 }
+CELLS = {"evaluate", "evaluate_dfr", "evaluate_separability"}
 EXPECTED = {
     "poison": AFTER["craft"],
-    "recovery": AFTER["recover"],
-    "model": AFTER["train"],
-    "seed": set(STAGES) - {"ingest"},
+    "recovery": AFTER["recover"] | CELLS,
+    "model": AFTER["train"] | AFTER["probe.train"] | CELLS,
+    "seed": set(STAGES) - {"ingest", "separability_clean"},
     "data_root": set(),
     "device": set(),
     "threads": set(),
@@ -57,7 +61,7 @@ def expected_stages(path):
         return EXPECTED[path[0]]
     if path[0] in ("craft", "recover") and path[1] != "seed" and path[1] not in CHOSEN.values():
         return set()  # settings of what was not chosen
-    return AFTER[path[0]]
+    return AFTER.get(".".join(path[:2]), AFTER[path[0]])
 
 
 @pytest.mark.parametrize("path", sorted(leaves(PARAMETERS)), ids=".".join)
@@ -101,7 +105,7 @@ def test_no_two_artifacts_of_a_catalog_share_a_path():
     unfinished = {name: catalog.pop(name) for name in list(catalog) if name.endswith("_unfinished")}
     assert len(set(catalog.values())) == len(catalog)
     assert {name: catalog[name.replace("unfinished", "checkpoints")] for name in unfinished} == unfinished
-    assert len(unfinished) == 3
+    assert len(unfinished) == 4
 
 
 def test_loaders_do_not_mix_each_other_up():
@@ -130,6 +134,17 @@ def test_a_model_brings_its_recipe_and_the_command_line_wins():
     assert other["epochs"] == 4
 
 
+def test_the_training_that_is_probed_is_like_the_others_but_for_what_is_said_of_it():
+    shared = loader("cifar10")["parameters"]
+    assert shared["probe"]["train"] == {name: value for name, value in shared["train"].items() if name != "keep_checkpoints"}
+    published = loader("cifar10", model="resnet18")["parameters"]["probe"]["train"]
+    assert (published["epochs"], published["batch_size"], published["weight_decay"], published["schedule"]) == (60, 128, 5e-4, "cosine")
+    assert {name: value for name, value in published["augmentation"].items() if value} == {"crop": 4, "flip": True, "clip_jitter": True}
+    assert loader("cifar10", train={"epochs": 3})["parameters"]["probe"]["train"]["epochs"] == 3
+    both = loader("cifar10", train={"epochs": 3}, probe={"train": {"epochs": 4}})["parameters"]
+    assert (both["train"]["epochs"], both["probe"]["train"]["epochs"]) == (3, 4)
+
+
 def test_an_unknown_environment_names_the_known():
     with pytest.raises(
         InputError, match=r"unknown environment 'cifar11'; known: base, cifar10, cifar10_small, local, test \(did you mean 'cifar10'\?\)"
@@ -140,13 +155,13 @@ def test_an_unknown_environment_names_the_known():
 def test_runs_of_two_seeds_share_their_images():
     hashes = [loader(seed=seed)["parameters"]["recipe"] for seed in (0, 1)]
     shared = [stage for stage, *_ in zip(STAGES) if hashes[0][stage] == hashes[1][stage]]
-    assert shared == ["ingest"]
+    assert shared == ["ingest", "separability_clean"]
 
 
 def test_cells_of_several_seeds_may_share_one_poison():
     hashes = [loader(seed=seed, craft={"seed": 5})["parameters"]["recipe"] for seed in (0, 1)]
     shared = [stage for stage, *_ in zip(STAGES) if hashes[0][stage] == hashes[1][stage]]
-    assert shared == ["ingest", "craft_poison"]
+    assert shared == ["ingest", "craft_poison", "separability_clean", "separability_analysis"]
     assert hashes[0]["craft_poison"] == loader(seed=5)["parameters"]["recipe"]["craft_poison"]
 
 

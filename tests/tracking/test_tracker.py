@@ -25,6 +25,7 @@ class Interrupted(KeyboardInterrupt):
 
 def test_a_run_is_in_mlflow_when_it_ends(place, caplog):
     tracker = place.tracker()
+    until(lambda: "tags" in {event["event"] for event, _ in read(place.records[0])})  # a run of seconds may end before they are known
     train(tracker)
     tracker.end()
     assert place.metrics("clean") == all_metrics()
@@ -75,10 +76,19 @@ def test_scores_and_figures_are_artifacts(place):
     tracker = place.tracker()
     figure = place.folder / "data" / "accuracy.png"
     figure.write_bytes(b"a figure")
-    tracker.log_scores({"accuracy": {"clean": {"last": 0.5, "peak": 0.75}}, "seconds": {"clean": 2.0}}, [figure])
+    tracker.log_scores("scores", {"accuracy": {"clean": {"last": 0.5, "peak": 0.75}}, "seconds": {"clean": 2.0}}, [figure])
     tracker.end()
     assert place.metrics(CELL) == [("accuracy.clean.last", 0, 0.5), ("accuracy.clean.peak", 0, 0.75), ("seconds.clean", 0, 2.0)]
     assert {file.path for file in place.client().list_artifacts(place.runs()[CELL].info.run_id)} == {"scores.json", "accuracy.png"}
+
+
+def test_of_scores_the_numbers_are_metrics(place):
+    tracker = place.tracker()
+    found = {"train_accuracy": 0.5, "held_out_accuracy": None, "ended": "step limit", "iterations": 7}
+    tracker.log_scores("separability_scores", {"seed": 3, "separability": {"clean": found}, "versions": {"major": 1}}, [])
+    tracker.end()
+    assert place.metrics(CELL) == [("separability.clean.iterations", 0, 7.0), ("separability.clean.train_accuracy", 0, 0.5)]
+    assert {file.path for file in place.client().list_artifacts(place.runs()[CELL].info.run_id)} == {"separability_scores.json"}
 
 
 def test_a_full_disk_does_not_hide_the_error(place, monkeypatch, caplog):

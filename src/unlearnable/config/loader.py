@@ -110,22 +110,32 @@ class RecipeConfigLoader(OmegaConfigLoader):
             if name in parameters:
                 raise InputError(f"parameter '{name}': expected none, it follows from the others; got {parameters[name]!r}")
         if isinstance(parameters.get("train"), dict):
-            parameters = {**parameters, "train": self._training_recipe(parameters)}
+            parameters = {**parameters, "train": self._training_recipe("train", parameters["train"], parameters)}
+            if isinstance(parameters.get("probe"), dict):
+                parameters = {**parameters, "probe": {**parameters["probe"], "train": self._probed_recipe(parameters)}}
         hashed = parameters
         if parameters.get("poison") == RELEASED:
             hashed = parameters | {"craft": {RELEASED: self._released(parameters)}}
         hashes = {stage: recipe_hash(stage, hashed, self._raw_images) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
 
-    def _training_recipe(self, parameters: dict[str, Any]) -> Any:
-        """Return ``train`` with ``by_model`` of the chosen model over it, and the command line over both."""
-        from_command_line = _block("train", (self.runtime_params or {}).get("train"))
+    def _training_recipe(self, name: str, settings: dict[str, Any], parameters: dict[str, Any]) -> Any:
+        """Return the block ``name`` with its ``by_model`` of the chosen model over it, and the command line over both."""
+        from_command_line: Any = self.runtime_params or {}
+        for part in name.split("."):
+            from_command_line = _block(name, from_command_line.get(part))
         model = str(parameters.get("model"))
-        by_model = _block("train.by_model", parameters["train"].get("by_model"))
-        of_model = _block(f"train.by_model.{model}", by_model.get(model))
-        layers = (parameters["train"], of_model, from_command_line)
+        by_model = _block(f"{name}.by_model", settings.get("by_model"))
+        of_model = _block(f"{name}.by_model.{model}", by_model.get(model))
+        layers = (settings, of_model, from_command_line)
         merged = OmegaConf.merge(*({k: v for k, v in layer.items() if k != "by_model"} for layer in layers))
         return OmegaConf.to_container(merged)
+
+    def _probed_recipe(self, parameters: dict[str, Any]) -> Any:
+        """Return the recipe of the training that is probed: that of all trainings, with what ``probe.train`` says over it."""
+        own = self._training_recipe("probe.train", _block("probe.train", parameters["probe"].get("train")), parameters)
+        shared = {name: value for name, value in parameters["train"].items() if name != "keep_checkpoints"}  # all are kept
+        return OmegaConf.to_container(OmegaConf.merge(shared, own))
 
     @cached_property
     def _raw_images(self) -> dict[str, Any]:

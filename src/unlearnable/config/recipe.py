@@ -20,6 +20,8 @@ RELEASED_PLACES = (*PLACES, "filepath", "memory_gib", "timeout_s")
 
 DERIVED = ("dataset", "recipe")  # what the loader adds to the parameters
 
+CELL = ("poison", "recovery", "model", "seed")  # with the dataset
+
 # Each stage: the stages before it, and the parameters of its own.
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ingest": ((), ("raw_images", "ingest")),
@@ -28,7 +30,14 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "train_clean": (("ingest",), ("seed", "model", "train")),
     "train_poisoned": (("craft_poison",), ("seed", "model", "train")),
     "train_recovered": (("orthogonal_projection",), ("seed", "model", "train")),
+    "train_probed": (("craft_poison",), ("seed", "model", "probed")),
+    "probe_checkpoints": (("train_probed",), ("probe",)),
+    "separability_clean": (("ingest",), ("separability",)),
+    "separability_analysis": (("craft_poison",), ("separability",)),
     "evaluate": (("train_clean", "train_poisoned", "train_recovered"), ()),
+    # Scores name their cell in full, also what their part of it does not depend on.
+    "evaluate_dfr": (("probe_checkpoints",), CELL),
+    "evaluate_separability": (("separability_clean", "separability_analysis"), CELL),
 }
 
 
@@ -44,7 +53,8 @@ def recipe(stage: str, parameters: Parameters, raw_images: Parameters) -> dict[s
     settings: dict[str, Any] = {}
     for earlier in before:
         settings |= recipe(earlier, parameters, raw_images)
-    known = {**parameters, **_chosen(parameters), "raw_images": {k: v for k, v in raw_images.items() if k not in PLACES}}
+    dataset = {name: value for name, value in raw_images.items() if name not in PLACES}
+    known = {**parameters, **_chosen(parameters), **_probe(parameters), "raw_images": dataset}
     return settings | {name: known.get(name) for name in own}
 
 
@@ -60,6 +70,14 @@ def _chosen(parameters: Parameters) -> dict[str, Any]:
         "recover": chosen("recover", "recovery"),
         "craft_seed": None if parameters.get("poison") == RELEASED else craft_seed(parameters.get("craft"), parameters.get("seed")),
     }
+
+
+def _probe(parameters: Parameters) -> dict[str, Any]:
+    """Return the settings of the probe, and those of the training that it asks, each as a part of its own."""
+    settings = parameters.get("probe")
+    if not isinstance(settings, dict):
+        return {"probe": settings}
+    return {"probed": settings.get("train"), "probe": {name: value for name, value in settings.items() if name != "train"}}
 
 
 def craft_seed(craft: Any, seed: Any) -> Any:

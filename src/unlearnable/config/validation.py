@@ -7,6 +7,9 @@ them, so a new poison brings its own check along.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
+from functools import reduce
+from operator import or_
+from types import UnionType
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -15,6 +18,7 @@ from unlearnable.config.recipe import DERIVED, RELEASED
 from unlearnable.errors import InputError
 from unlearnable.models import MODELS
 from unlearnable.poisons import POISONS
+from unlearnable.probes import ESTIMATORS, ReweightingRecipe, SeparabilityRecipe
 from unlearnable.ranges import Range
 from unlearnable.recoveries import RECOVERIES
 from unlearnable.register import nearest, unknown
@@ -42,9 +46,14 @@ def settings_of(function: Callable[..., Any], **more: Any) -> type[BaseModel]:
 def _pydantic_type(annotation: Any) -> Any:
     if is_dataclass(annotation):
         return settings_of(annotation)  # type: ignore[arg-type]
-    if get_origin(annotation) is not Annotated:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is UnionType:
+        return reduce(or_, map(_pydantic_type, arguments))
+    if origin is list:
+        return list[_pydantic_type(arguments[0])]  # type: ignore[misc]
+    if origin is not Annotated:
         return annotation
-    kind, *notes = get_args(annotation)
+    kind, *notes = arguments
     limits = [Field(**asdict(note)) for note in notes if isinstance(note, Range)]
     return Annotated[kind, *limits]
 
@@ -76,6 +85,8 @@ def _all_parameters() -> type[BaseModel]:
         "craft": (_block("craft", POISONS, seed=(Seed | None, ...)), ...),
         "recover": (_block("recover", RECOVERIES), ...),
         "train": (settings_of(TrainingRecipe, keep_checkpoints=(keep, ...)), ...),
+        "probe": (settings_of(ReweightingRecipe, train=(settings_of(TrainingRecipe), ...)), ...),
+        "separability": (settings_of(SeparabilityRecipe), ...),
     }
     return create_model("parameters", __base__=_Parameters, **fields)
 
@@ -101,6 +112,9 @@ def check(parameters: Mapping[str, Any]) -> None:
     for known, name in (([*POISONS, RELEASED], "poison"), (list(RECOVERIES), "recovery"), (list(MODELS), "model")):
         if given[name] not in known:
             raise unknown(name, given[name], known)
+    for estimator in given["probe"]["estimators"]:
+        if estimator not in ESTIMATORS:
+            raise unknown("estimator", estimator, list(ESTIMATORS))
     surrogate = (given["craft"].get(given["poison"]) or {}).get("surrogate")
     if surrogate is not None and surrogate["model"] not in MODELS:
         raise unknown(f"craft.{given['poison']}.surrogate.model", surrogate["model"], list(MODELS))

@@ -66,6 +66,11 @@ class Artifact(AbstractVersionedDataset[In, Out]):
                 self._set_aside(path, error)
                 damage, self._cached_load_version = error, None
 
+    def newest(self) -> Path:
+        """Return where the newest good version lies, for whoever wants to show or send the file; raise as ``load`` does."""
+        self.load()
+        return Path(self._get_load_path())
+
     def save(self, data: In) -> None:
         """Write a new version."""
         write_new(Path(self._get_save_path()), self.encode(data))

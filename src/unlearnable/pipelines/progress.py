@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in the terminal, and a log record for each round of a crafting."""
+"""Progress of long work: a bar in the terminal, and a log record for each round of a crafting or epoch that is probed."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def log_round(number: int, measured: dict[str, float]) -> None:
-    """Log what was measured in a round of a crafting; the tracker listens to these records."""
+def log_round(work: str, unit: str, number: int, measured: dict[str, float]) -> None:
+    """Log what was measured in a round of a crafting, or at an epoch that is probed; the tracker listens to these records."""
     text = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measured.items())
-    logger.info("crafting: round %d, %s", number, text, extra={"round": number, "measured": measured})
+    logger.info("%s: %s %d, %s", work, unit, number, text, extra={"work": work, "number": number, "measured": measured})

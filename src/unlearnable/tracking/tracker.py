@@ -15,6 +15,7 @@ from unlearnable.tracking.system import SystemMetrics
 
 logger = logging.getLogger(__name__)
 LONGEST_TAG = 500
+MEASURED = ("accuracy", "dfr", "separability", "seconds")  # the parts of scores that hold measurements
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -26,7 +27,7 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class Tracker:
-    """One run, with a child for the crafting and for each training.
+    """One run, with a child for the crafting, for each training and for the probing.
 
     Everything is appended to a record on the disk, and a thread sends it to MLflow.
 
@@ -82,12 +83,14 @@ class Tracker:
         """End a child as FINISHED."""
         self._append("end", label, status="FINISHED")
 
-    def log_scores(self, scores: dict[str, Any], figures: list[Path]) -> None:
-        """Record accuracies as metrics, scores and figures as artifacts."""
-        self._append("metrics", step=0, values=flatten({"accuracy": scores["accuracy"], "seconds": scores["seconds"]}))
-        self._append("artifact", name="scores.json", content=scores)
-        for figure in figures:
-            self._append("artifact", path=str(figure.relative_to(self._project) if figure.is_relative_to(self._project) else figure))
+    def log_scores(self, name: str, scores: dict[str, Any], files: list[Path]) -> None:
+        """Record the numbers of scores as metrics, the scores and the files beside them as artifacts."""
+        measured = flatten({part: scores[part] for part in MEASURED if part in scores})
+        numbers = {key: value for key, value in measured.items() if isinstance(value, int | float)}
+        self._append("metrics", step=0, values=numbers)
+        self._append("artifact", name=f"{name}.json", content=scores)
+        for file in files:
+            self._append("artifact", path=str(file.relative_to(self._project) if file.is_relative_to(self._project) else file))
 
     @contextmanager
     def ended_by_errors(self) -> Iterator[None]:

@@ -2,6 +2,19 @@
 
 from unlearnable.training.checkpoint import Checkpoint
 from unlearnable.training.engine import Progress, Trainer, fit, fit_named, ignore
+from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from
 
-__all__ = ["Augmentation", "Checkpoint", "Progress", "Trainer", "TrainingRecipe", "fit", "fit_named", "ignore", "recipe_from"]
+__all__ = [
+    "Augmentation",
+    "Checkpoint",
+    "Network",
+    "Normalisation",
+    "Progress",
+    "Trainer",
+    "TrainingRecipe",
+    "fit",
+    "fit_named",
+    "ignore",
+    "recipe_from",
+]

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,10 +14,10 @@ from unlearnable.models import ImageClassifier, build
 from unlearnable.seeds import torch_generator
 from unlearnable.training.augmentation import augment, cutmix
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.device import as_float, choose_device, computes_in_bfloat16, resident
+from unlearnable.training.device import as_float, choose_device, resident
+from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import TrainingRecipe
 
-EVALUATION_BATCH = 1000
 CHECKED_TOGETHER = 50  # steps whose losses are looked at together: on a GPU each look waits for it
 Progress = Callable[[int, int], None]
 
@@ -34,7 +32,7 @@ def fit(
     test: LabelledImages,
     *,
     recipe: TrainingRecipe,
-    normalisation: tuple[npt.ArrayLike, npt.ArrayLike],
+    normalisation: Normalisation,
     seed: int,
     device: torch.device,
     progress: Progress = ignore,
@@ -139,8 +137,8 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
 
 
-class Trainer:
-    """A model with its optimiser and what is done to every batch: trainings and the surrogates of poisons share it.
+class Trainer(Network):
+    """A network with its optimiser and what is done to every batch: trainings and the surrogates of poisons share it.
 
     Args:
         model: moved to ``device``.
@@ -153,16 +151,11 @@ class Trainer:
         self,
         model: ImageClassifier,
         recipe: TrainingRecipe,
-        normalisation: tuple[npt.ArrayLike, npt.ArrayLike],
+        normalisation: Normalisation,
         device: torch.device,
     ) -> None:
-        self.recipe, self.device = recipe, device
-        self.bfloat16 = computes_in_bfloat16(device, recipe.precision)
-        layout = torch.channels_last if self.bfloat16 else torch.contiguous_format
-        self.model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        self.layout = layout
-        mean, deviation = (torch.tensor(np.asarray(v), dtype=torch.float32, device=device).view(1, -1, 1, 1) for v in normalisation)
-        self.scale, self.shift = 1 / deviation, -mean / deviation
+        super().__init__(model, normalisation, device, recipe.precision)
+        self.recipe = recipe
         self.optimiser = torch.optim.SGD(
             model.parameters(),
             lr=recipe.learning_rate,
@@ -204,19 +197,6 @@ class Trainer:
         for name, parameter in self.model.named_parameters() if self.recipe.momentum else ():
             buffer = torch.empty_like(parameter, requires_grad=False).copy_(checkpoint.training[f"momentum/{name}"])
             self.optimiser.state[parameter]["momentum_buffer"] = buffer
-
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Return the model's logits (N, K) of resident images, in evaluation mode."""
-        self.model.eval()
-        with torch.inference_mode():
-            return torch.cat([self.forward(as_float(chunk)) for chunk in pixels.split(EVALUATION_BATCH)]).float()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of images (N, C, H, W) in units of [0, 1], in the precision of the recipe."""
-        images = torch.addcmul(self.shift, images, self.scale).contiguous(memory_format=self.layout)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
-            logits: Tensor = self.model(images)
-        return logits
 
     def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Train on one batch of images in units of [0, 1] with labels (N,); return its loss before the step.

@@ -1,5 +1,6 @@
 """From clean to poisoned images."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from unlearnable.config.recipe import RELEASED, craft_seed
@@ -19,5 +20,5 @@ def craft(clean: "LabelledImages", released: "Released", poison: str, settings: 
 
     with bar(f"craft {poison}") as progress:
         own_seed = craft_seed(settings, seed)
-        crafting = Crafting(seed=own_seed, device=choose_device(device), progress=progress, report=log_round)
+        crafting = Crafting(seed=own_seed, device=choose_device(device), progress=progress, report=partial(log_round, "crafting", "round"))
         return craft(poison, clean, crafting, settings=settings.get(poison) or {})

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import mean_perturbations
@@ -17,6 +18,7 @@ from unlearnable.training.device import as_float, resident
 
 matplotlib.use("Agg")
 COLOURS = {"clean": "#4477aa", "poisoned": "#cc6677", "recovered": "#228833"}  # told apart by colour-blind readers too
+HEADS = ("#228833", "#4477aa", "#aa8833")
 CPU = torch.device("cpu")
 MOST_CLASSES = 10  # columns of a picture
 
@@ -37,10 +39,12 @@ def accuracy_figure(scores: dict[str, Any], history: pd.DataFrame) -> Figure:
     curves.xaxis.get_major_locator().set_params(integer=True)
     curves.legend(title="trained on", frameon=False)
     bars.set_xlabel("trained on")
-    figure.suptitle(
-        f"Accuracy on the clean test set: {scores['dataset']}, {scores['model']}, poison {scores['poison']}, seed {scores['seed']}"
-    )
+    figure.suptitle(_title(scores))
     return figure
+
+
+def _title(scores: dict[str, Any]) -> str:
+    return f"Accuracy on the clean test set: {scores['dataset']}, {scores['model']}, poison {scores['poison']}, seed {scores['seed']}"
 
 
 def _sides(bar: Any) -> tuple[float, float]:
@@ -54,6 +58,71 @@ def _percent(axes: Axes, title: str) -> None:
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def dfr_figure(scores: dict[str, Any], table: pd.DataFrame) -> Figure:
+    """Return accuracy against epoch of each checkpoint's own head, of its new ones, and of those on the untrained network.
+
+    Where heads were fitted to several numbers of clean samples, the curves are of the largest, and beside them stands the accuracy
+    at the last epoch against that number.
+    """
+    counts = sorted(table["clean_samples"].unique())
+    figure = Figure(figsize=(9 if len(counts) > 1 else 6, 3.6), layout="constrained")
+    epochs, *others = figure.subplots(1, min(2, len(counts)), squeeze=False)[0]
+    plain = table.drop_duplicates("epoch")
+    epochs.plot(plain["epoch"], plain["plain_accuracy"], color=COLOURS["poisoned"], marker="o", markersize=3, label="own head")
+    for (name, rows), colour in zip(table[table["clean_samples"] == counts[-1]].groupby("estimator", sort=False), HEADS, strict=False):
+        trained = rows[rows["epoch"] > 0]
+        epochs.plot(trained["epoch"], trained["test_accuracy"], color=colour, marker="o", markersize=3, label=f"new head, {name}")
+        control = float(rows.loc[rows["epoch"] == 0, "test_accuracy"].iloc[0])
+        epochs.axhline(control, color=colour, linestyle="--", linewidth=1, label=f"untrained network, {name}")
+    _percent(epochs, f"every epoch, {counts[-1]:,} clean samples")
+    epochs.set_xlabel("epoch")
+    epochs.xaxis.get_major_locator().set_params(integer=True)
+    epochs.legend(frameon=False, fontsize=8, loc="best")
+    for axes in others:
+        _against_samples(axes, table)
+    figure.suptitle(_title(scores))
+    return figure
+
+
+def _against_samples(axes: Axes, table: pd.DataFrame) -> None:
+    last = table[table["epoch"] == table["epoch"].max()]
+    for (name, rows), colour in zip(last.groupby("estimator", sort=False), HEADS, strict=False):
+        axes.plot(rows["clean_samples"], rows["test_accuracy"], color=colour, marker="o", markersize=4, label=f"new head, {name}")
+    _percent(axes, "last epoch")
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(last["clean_samples"].unique()))
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("clean samples")
+
+
+def separability_figure(dataset: str, subjects: dict[str, dict[str, Any]]) -> Figure:
+    """Return training accuracy against iterations of each subject's fits, a panel a model; a dot ends a fit that ended by itself.
+
+    Args:
+        dataset: its name.
+        subjects: what ``probes.separability`` found of each poison's perturbations, and of the clean images.
+    """
+    models = list(next(iter(subjects.values()))["models"])
+    figure = Figure(figsize=(1 + 2.7 * len(models), 3.8), layout="constrained")
+    for axes, model in zip(figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0], models, strict=True):
+        for place, (name, found) in enumerate(subjects.items()):
+            fit = found["models"][model]
+            style = {"color": "black", "linestyle": "--"} if name == "clean images" else {"color": f"C{place % 10}"}
+            steps = range(1, len(fit["curve"]) + 1)
+            axes.plot(steps, fit["curve"], linewidth=1.5, label=name, **style)
+            if fit["ended"] != "step limit" and fit["curve"]:
+                axes.plot(len(fit["curve"]), fit["curve"][-1], marker="o", markersize=4, color=style["color"])
+        _percent(axes, model.replace("_", " "))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("iterations")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(f"Training accuracy on perturbations, {dataset} (a dot: separated or converged)", fontsize=11)
+    return figure
 
 
 def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: LinearWeights) -> Figure:

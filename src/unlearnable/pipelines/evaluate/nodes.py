@@ -32,6 +32,20 @@ def score(
     return scores(history, linear_weights, clean, poisoned, parameters)
 
 
+def score_dfr(table: "pd.DataFrame", checkpoints: "Sequence[Checkpoint]", parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of deep feature reweighting."""
+    from unlearnable.pipelines.evaluate.scores import dfr_scores
+
+    return dfr_scores(table, checkpoints[-1].history, parameters)
+
+
+def score_separability(perturbations: dict[str, Any], clean: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of the perturbations' separability, and of the clean images'."""
+    from unlearnable.pipelines.evaluate.scores import separability_scores
+
+    return separability_scores(perturbations, clean, parameters)
+
+
 def draw_accuracy(scores: dict[str, Any], history: "pd.DataFrame") -> "Figure":
     """Return the bar chart of last accuracies beside the accuracy epoch by epoch."""
     from unlearnable.pipelines.evaluate.figures import accuracy_figure
@@ -51,3 +65,17 @@ def draw_examples(clean: "LabelledImages", poisoned: "LabelledImages", recovered
     from unlearnable.pipelines.evaluate.figures import examples_figure
 
     return examples_figure(clean, poisoned, recovered)
+
+
+def draw_dfr(scores: dict[str, Any], table: "pd.DataFrame") -> "Figure":
+    """Return the accuracy of each checkpoint's own head and of its new ones, epoch by epoch."""
+    from unlearnable.pipelines.evaluate.figures import dfr_figure
+
+    return dfr_figure(scores, table)
+
+
+def draw_separability(scores: dict[str, Any], perturbations: dict[str, Any], clean: dict[str, Any]) -> "Figure":
+    """Return the training accuracy of each model against the iterations of its fit."""
+    from unlearnable.pipelines.evaluate.figures import separability_figure
+
+    return separability_figure(scores["dataset"], {scores["poison"]: perturbations, "clean images": clean})

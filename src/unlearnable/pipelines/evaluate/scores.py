@@ -29,13 +29,71 @@ def scores(
     """Return the scores of the cell: fractions in [0, 1], seconds and thread counts of each training, versions."""
     trainings = dict(list(history.groupby("training", sort=False)))
     return {
-        **{name: parameters[name] for name in ("dataset", "poison", "recovery", "model", "seed")},
+        **_cell(parameters),
         "accuracy": {name: _last_and_peak(rows["test_accuracy"]) for name, rows in trainings.items()},
         "orthogonal_projection": _projection(linear, clean, poisoned),
         "seconds": {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
         "threads": {name: sorted({int(count) for count in rows["threads"]}) for name, rows in trainings.items()},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": _versions(),
     }
+
+
+def dfr_scores(table: pd.DataFrame, history: list[dict[str, float]], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of deep feature reweighting.
+
+    Args:
+        table: of ``probes.reweight``.
+        history: of the training that was probed.
+        parameters: of the run.
+
+    Returns:
+        the cell with ``dfr``: ``plain`` of the network's own head; and for each estimator and number of clean samples ``control``, the
+        accuracy on the network before its first step, and epoch and accuracy ``last``, ``optimistic`` (the best on the test set, as
+        the paper chooses) and ``held_out`` (the best on held-out clean images, the first of equals).
+    """
+    found: dict[str, Any] = {"plain": _last_and_peak(pd.Series([measured["test_accuracy"] for measured in history]))}
+    for (estimator, count), rows in table.groupby(["estimator", "clean_samples"], sort=False):
+        found.setdefault(str(estimator), {})[str(count)] = _chosen(rows.set_index("epoch"))
+    return {
+        **_cell(parameters),
+        "dfr": found,
+        "seconds": {"probed": sum(measured["seconds"] for measured in history), "dfr": float(table["seconds"].sum())},
+        "threads": {"probed": sorted({int(measured["threads"]) for measured in history})},
+        "versions": _versions(),
+    }
+
+
+def separability_scores(perturbations: dict[str, Any], clean: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the cell with ``separability``: what ``probes.separability`` found of perturbations and clean images, less the curves."""
+    subjects = {"perturbations": perturbations, "clean": clean}
+    return {
+        **_cell(parameters),
+        "separability": {name: _without_curves(found) for name, found in subjects.items()},
+        "seconds": {"separability": sum(model["seconds"] for model in perturbations["models"].values())},
+        "versions": _versions(),
+    }
+
+
+def _cell(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: parameters[name] for name in ("dataset", "poison", "recovery", "model", "seed")}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def _chosen(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the control's accuracy, and epoch and accuracy of each choice among the checkpoints."""
+    accuracy = rows["test_accuracy"]
+    trained = rows[rows.index > 0]
+    chosen = {"last": trained.index[-1], "optimistic": trained["test_accuracy"].idxmax(), "held_out": trained["held_out_accuracy"].idxmax()}
+    epochs = {name: {"epoch": int(epoch), "accuracy": float(accuracy[epoch])} for name, epoch in chosen.items()}
+    return {"control": float(accuracy[0]), **epochs}
+
+
+def _without_curves(found: dict[str, Any]) -> dict[str, Any]:
+    models = {name: {key: value for key, value in model.items() if key != "curve"} for name, model in found["models"].items()}
+    return {key: value for key, value in found.items() if key != "recipe_hash"} | {"models": models}
 
 
 def _projection(linear: LinearWeights, clean: LabelledImages, poisoned: LabelledImages) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Wiring of ``train_poisoned``: the same node in three namespaces."""
+"""Wiring of ``train_poisoned``: the same node in four namespaces."""
 
 from functools import partial, update_wrapper
 
@@ -6,7 +6,8 @@ from kedro.pipeline import Node, Pipeline
 
 from unlearnable.pipelines.train_poisoned.nodes import train
 
-SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train"}
+SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train", "probed": "poisoned_train"}
+RECIPES = {"probed": "params:probe.train"}  # the paper trains what it probes by another recipe
 PARAMETERS = ("params:model", "params:train", "params:seed", "params:device")
 
 
@@ -15,9 +16,10 @@ def _training(label: str) -> Pipeline:
     sets = {"train_set": SETS[label], "clean_train": "clean_train", "clean_test": "clean_test", "unfinished": f"{label}_unfinished"}
     node = Node(function, [*sets, *PARAMETERS], "checkpoints", name="train", tags="training")
     outputs = {"checkpoints": f"{label}_checkpoints"}
-    return Pipeline([node], namespace=label, inputs=sets, outputs=outputs, parameters=set(PARAMETERS))
+    parameters = {name: name for name in PARAMETERS} | {"params:train": RECIPES.get(label, "params:train")}
+    return Pipeline([node], namespace=label, inputs=sets, outputs=outputs, parameters=parameters)
 
 
-def create_pipeline() -> Pipeline:
-    """Return the pipeline clean_train | poisoned_train | recovered_train -> checkpoints, a namespace each."""
-    return sum((_training(label) for label in SETS), Pipeline([]))
+def create_pipeline(*labels: str) -> Pipeline:
+    """Return the pipeline image sets -> checkpoints of the trainings of these labels, or of all, a namespace each."""
+    return sum((_training(label) for label in labels or SETS), Pipeline([]))

@@ -1,0 +1,57 @@
+"""The detector that separates autoregressive noise, which no linear rule does: Sandoval-Segura et al., NeurIPS 2022, "perfect model".
+
+Each class has a 3x3 filter that predicts a pixel from the eight before it; what a class's own filter answers to its noise is
+zero. The published detector is given the filters of the processes; here they are the least-squares ones of some images, so that
+imported noise, whose processes nobody knows, is asked too. It sums the positive answers where the published one takes the largest:
+after rounding and clipping the largest answer is one of a clipped pixel.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 512  # images filtered at once
+TAPS = 8  # of the 3x3 window, in reading order; the ninth is the pixel itself
+RIDGE = 1e-9
+
+
+def filters_of(processes: Tensor) -> Tensor:
+    """Return the filters (K, C, 3, 3) that answer zero to signals of ``processes`` (K, C, 8)."""
+    pixel = processes.new_full((*processes.shape[:2], 1), -1.0)
+    filters: Tensor = torch.cat([processes, pixel], dim=2).unflatten(2, (3, 3)).float()
+    return filters
+
+
+def estimated_filters(noise: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Return the filters (K, C, 3, 3) that predict the pixels of each class best, in the sense of least squares.
+
+    Args:
+        noise: (N, C, H, W) of any number type.
+        labels: int64 (N,).
+        num_classes: K; a class without images has NaN, which ``detected`` never chooses.
+    """
+    channels = noise.shape[1]
+    processes = torch.full((num_classes, channels, TAPS), math.nan, dtype=torch.float64, device=noise.device)
+    for label in labels.unique():
+        products = torch.stack([_products(part) for part in noise[labels == label].split(CHUNK)]).sum(0)
+        past, present = products[:, :TAPS, :TAPS], products[:, :TAPS, TAPS]
+        ridge = RIDGE * past.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1.0)
+        processes[label] = torch.linalg.solve(past + ridge[:, None, None] * torch.eye(TAPS).to(past), present)
+    return filters_of(processes)
+
+
+def detected(noise: Tensor, filters: Tensor) -> Tensor:
+    """Return for each of ``noise`` (N, C, H, W) the class (N,) whose filter answers least: convolution, ReLU, sum, least."""
+    return torch.cat([_answers(part.float(), filters).nan_to_num(math.inf).argmin(1) for part in noise.split(CHUNK)])
+
+
+def _answers(noise: Tensor, filters: Tensor) -> Tensor:
+    return F.conv2d(noise, filters).relu().sum((2, 3))
+
+
+def _products(noise: Tensor) -> Tensor:
+    """Return sums (C, 9, 9) of the products of all pairs of pixels of a window, over windows and images, float64."""
+    windows = noise.float().unfold(2, 3, 1).unfold(3, 3, 1).transpose(0, 1).flatten(4).flatten(1, 3)  # (C, N (H-2) (W-2), 9)
+    return (windows.transpose(1, 2) @ windows).double()
