@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.project import pipelines as registered
 from kedro.io import DatasetError
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from unlearnable.tracking.server import Server
 
 WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError, OSError)
+NEXT_PARAMETER = re.compile(r",(?![^\[]*\])")  # a comma, but not of a list
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says on a GPU, and on a CPU
 
 
@@ -71,12 +74,17 @@ def cli() -> None:
 
 
 def _params(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the reading of ``--params``, which comes before the command, end with one line too."""
+    """Let the reading of ``--params``, which comes before the command, end with one line too, and take lists: ``a=[1,2]``."""
 
     @functools.wraps(parse)
     def read(context: click.Context, option: click.Parameter, text: Any) -> Any:
-        try:
+        if not isinstance(text, str):
             return parse(context, option, text)
+        items = NEXT_PARAMETER.split(text)
+        lists = [item.strip() for item in items if "=[" in item]
+        try:
+            others = parse(context, option, ",".join(item for item in items if "=[" not in item))
+            return OmegaConf.to_container(OmegaConf.merge(others, OmegaConf.from_dotlist(lists)))
         except click.ClickException:
             raise
         except Exception as error:  # OmegaConf parses it, and raises what YAML, its grammar and its own code do

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from functools import reduce
 from operator import or_
-from types import UnionType
-from typing import Annotated, Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from unlearnable.config.recipe import DERIVED, RELEASED
 from unlearnable.errors import InputError
@@ -47,15 +47,22 @@ def _pydantic_type(annotation: Any) -> Any:
     if is_dataclass(annotation):
         return settings_of(annotation)  # type: ignore[arg-type]
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is UnionType:
+    if origin in (Union, UnionType):
+        lists = [choice for choice in arguments if _is_list(choice)]
+        if lists and NoneType not in arguments:  # one or several of a kind: two branches would be two errors
+            return Annotated[_pydantic_type(lists[0]), BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
         return reduce(or_, map(_pydantic_type, arguments))
     if origin is list:
         return list[_pydantic_type(arguments[0])]  # type: ignore[misc]
     if origin is not Annotated:
         return annotation
-    kind, *notes = arguments
+    kind, *notes = _pydantic_type(arguments[0]), *arguments[1:]
     limits = [Field(**asdict(note)) for note in notes if isinstance(note, Range)]
     return Annotated[kind, *limits]
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or (get_origin(annotation) is Annotated and _is_list(get_args(annotation)[0]))
 
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -128,6 +135,8 @@ def _line(model: type[BaseModel], problem: Any) -> str:
         return f"unknown parameter '{name}'; known: {', '.join(known)}{nearest(problem['loc'][-1], known)}"
     if problem["type"] == "missing":
         return f"parameter '{name}': expected a value, got none"
+    if problem["type"] == "too_short":
+        return f"parameter '{name}': expected at least {problem['ctx']['min_length']} item, got {problem['input']!r}"
     expected = problem["msg"].removeprefix("Input should be ").split(" or instance of")[0]
     return f"parameter '{name}': expected {expected}, got {problem['input']!r}"
 

@@ -28,7 +28,7 @@ from unlearnable.images import LabelledImages, channel_statistics, require_every
 from unlearnable.metrics import accuracy
 from unlearnable.models import build
 from unlearnable.probes.softmax import Values, fit_softmax
-from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
+from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, NOT_EMPTY, POSITIVE
 from unlearnable.register import Register
 from unlearnable.seeds import derive, numpy_generator, torch_generator
 from unlearnable.training import Augmentation, Checkpoint, Network, Progress, TrainingRecipe, ignore
@@ -40,6 +40,7 @@ HEAD_ITERATIONS = 1000
 REFERENCE_EPOCHS, REFERENCE_BATCH, REFERENCE_RATE = 15, 1024, 0.5  # dfr_step_2.py of the reference code
 Report = Callable[[int, dict[str, float]], None]
 Row = dict[str, Any]
+Count = Annotated[int, AT_LEAST_ONE]
 
 
 def _untold(epoch: int, measured: dict[str, float]) -> None:
@@ -61,14 +62,14 @@ class ReweightingRecipe:
         epochs: the checkpoints asked, by epoch; None asks all. Epoch 0, the network before any step, is always asked.
     """
 
-    clean_samples: Annotated[int, AT_LEAST_ONE] | list[Annotated[int, AT_LEAST_ONE]] = 5000
-    held_out: Annotated[int, AT_LEAST_ONE] = 1000
+    clean_samples: Count | Annotated[list[Count], NOT_EMPTY] = 5000
+    held_out: Count = 1000
     sampling: Literal["balanced", "uniform"] = "balanced"
     sample_seed: Annotated[int, NON_NEGATIVE] = 0
-    estimators: list[str] = field(default_factory=lambda: ["frozen"])
+    estimators: Annotated[list[str], NOT_EMPTY] = field(default_factory=lambda: ["frozen"])
     l2: Annotated[float, POSITIVE] = 0.01
-    views: Annotated[int, AT_LEAST_ONE] = 2
-    epochs: list[Annotated[int, AT_LEAST_ONE]] | None = None
+    views: Count = 2
+    epochs: Annotated[list[Count], NOT_EMPTY] | None = None
 
     @property
     def counts(self) -> list[int]:
@@ -175,7 +176,7 @@ def reweight(
     """Ask every estimator of every checkpoint, and of the network before its first step (epoch 0, the control).
 
     Args:
-        checkpoints: of one training, read one at a time.
+        checkpoints: all of one training, the first epoch's first; each is read when its turn comes.
         clean: the clean training images.
         test: the clean test images.
         model: the registered model that was trained.
@@ -259,11 +260,9 @@ def _asked(checkpoints: Sequence[Checkpoint], recipe: ReweightingRecipe) -> list
     """Return the places of the checkpoints that are asked."""
     if recipe.epochs is None:
         return list(range(len(checkpoints)))
-    there = [checkpoint.epoch for checkpoint in checkpoints]
-    missing = [epoch for epoch in recipe.epochs if epoch not in there]
-    if missing:
-        raise InputError(f"probe.epochs: expected epochs from {there[0]} to {there[-1]}, got {missing[0]}")
-    return [place for place, epoch in enumerate(there) if epoch in recipe.epochs]
+    if max(recipe.epochs) > len(checkpoints):
+        raise InputError(f"probe.epochs: expected at most {len(checkpoints)}, the epochs of the training, got {max(recipe.epochs)}")
+    return [epoch - 1 for epoch in sorted(set(recipe.epochs))]
 
 
 def _states(bench: Bench, answers: "_Answers", checkpoints: Iterable[Checkpoint]) -> Iterator[tuple[int, dict[str, Tensor], float]]:

@@ -1,0 +1,222 @@
+"""The chains ``dfr`` and ``separability`` in `--env=test`: what they make, what is made again, and what wrong inputs leave."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
+
+from tests.conftest import copy_project
+from tests.pipelines.test_project import files, newest_scores, run, runs
+from unlearnable.cli import run as run_command
+from unlearnable.datasets.atomic import sidecar, write_new
+
+DFR = {"dfr_table", "dfr_scores", "dfr_figure"}
+SEPARABILITY = {"perturbation_separability", "separability_scores", "separability_figure"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project in which both chains have run once."""
+    folder = copy_project(tmp_path_factory.mktemp("probes") / "project")
+    assert run(folder, pipeline="dfr") == {"clean_train", "clean_test", "poisoned_train", "probed_checkpoints"} | DFR
+    assert run(folder, pipeline="separability") == SEPARABILITY | {"clean_separability"}
+    return folder
+
+
+def scores(project: Path, part: str) -> dict:
+    """The first scores that hold this part."""
+    found = [json.loads(path.read_text()) for path in sorted((project / "data" / "08_reporting").rglob("scores.json/*/scores.json"))]
+    return next(each for each in found if part in each)
+
+
+def tables(project: Path) -> list[Path]:
+    return sorted((project / "data" / "07_model_output").rglob("dfr.parquet/*/dfr.parquet"))
+
+
+def test_dfr_is_a_part_of_the_cells_scores(project):
+    found = scores(project, "dfr")
+    cell = {"dataset": "digits", "poison": "lsp", "recovery": "orthogonal_projection", "model": "small_cnn", "seed": 0}
+    assert {name: found[name] for name in cell} == cell
+    assert not {"accuracy", "separability"} & set(found)
+    assert set(found["dfr"]) == {"plain", "frozen"}
+    assert set(found["dfr"]["frozen"]) == {"100"}
+    chosen = found["dfr"]["frozen"]["100"]
+    assert chosen["last"]["epoch"] == 2
+    assert {chosen[name]["epoch"] for name in ("held_out", "optimistic")} <= {1, 2}
+    assert chosen["optimistic"]["accuracy"] == max(chosen[name]["accuracy"] for name in ("last", "held_out", "optimistic"))
+    assert set(found["seconds"]) == {"probed", "dfr"}
+
+
+def test_the_table_has_a_row_an_epoch_and_is_what_the_scores_say(project):
+    [path] = tables(project)
+    rows = pd.read_parquet(path).set_index("epoch")
+    found = scores(project, "dfr")["dfr"]
+    assert list(rows.index) == [0, 1, 2]
+    assert rows.loc[0, "test_accuracy"] == found["frozen"]["100"]["control"]
+    assert rows.loc[2, "test_accuracy"] == found["frozen"]["100"]["last"]["accuracy"]
+    assert rows.loc[2, "plain_accuracy"] == found["plain"]["last"]
+    assert set(rows["estimator"]) == {"frozen"}
+
+
+def test_every_checkpoint_is_kept_for_the_probe_and_nothing_else_of_the_training(project):
+    [folder] = (project / "data" / "06_models" / "digits" / "lsp" / "small_cnn").glob("*/checkpoints/*/checkpoints")
+    assert {path.name for path in folder.glob("*.safetensors")} == {"epoch-0001.safetensors", "epoch-0002.last.safetensors"}
+
+
+def test_each_epoch_of_the_probe_is_a_step_in_mlflow(project):
+    found = runs(project)
+    cell = found[(found["tags.pipeline"] == "dfr") & found["tags.mlflow.parentRunId"].isna()].iloc[-1]
+    children = found[found["tags.mlflow.parentRunId"] == cell["run_id"]].set_index("tags.mlflow.runName")
+    assert set(children.index) == {"craft-lsp", "train-probed", "probe-checkpoints"}
+    assert {cell["status"], *children["status"]} == {"FINISHED"}
+    client = mlflow.MlflowClient()
+    rows = pd.read_parquet(tables(project)[0])
+    for name, column in (("frozen.100.test_accuracy", "test_accuracy"), ("plain_accuracy", "plain_accuracy")):
+        history = client.get_metric_history(children.loc["probe-checkpoints", "run_id"], name)
+        assert [(metric.step, metric.value) for metric in history] == list(zip(rows["epoch"], rows[column], strict=True))
+    assert {file.path for file in client.list_artifacts(cell["run_id"])} == {"dfr_scores.json", "dfr.png", "dfr.parquet"}
+    assert cell["metrics.dfr.frozen.100.control"] == scores(project, "dfr")["dfr"]["frozen"]["100"]["control"]
+
+
+def test_separability_is_a_part_of_the_cells_scores(project):
+    found = scores(project, "separability")["separability"]
+    assert set(found) == {"perturbations", "clean"}
+    for subject in found.values():
+        assert set(subject) == {"images", "models", "class_means", "filters"}
+        assert set(subject["models"]) == {"linear", "linear_converged", "tanh_1", "tanh_2"}
+        assert all("curve" not in fit for fit in subject["models"].values())
+    assert found["perturbations"]["models"]["linear"]["train_accuracy"] == 1.0
+    assert found["clean"]["models"]["linear"]["train_accuracy"] < 1.0
+
+
+def test_a_second_run_makes_nothing_and_shows_the_tables(project, capsys):
+    before = files(project)
+    assert run(project, pipeline="dfr") == set()
+    assert run(project, pipeline="separability") == set()
+    assert files(project) == before
+    printed = capsys.readouterr().out
+    for line in ("Deep feature reweighting (digits, lsp, small_cnn, seed 0)", "Separability (digits, lsp)", "dfr.png", "separability.png"):
+        assert line in printed
+
+
+def test_a_changed_setting_makes_what_it_decides_and_nothing_else(project):
+    assert run(project, pipeline="dfr", probe={"l2": 0.1}) == DFR
+    assert run(project, pipeline="dfr", probe={"clean_samples": [20, 100], "estimators": ["frozen", "recalibrated"]}) == DFR
+    assert set(newest_scores(project)["dfr"]["recalibrated"]) == {"20", "100"}
+    assert run(project, pipeline="dfr", probe={"train": {"epochs": 1}}) == DFR | {"probed_checkpoints"}
+    assert run(project, pipeline="separability", probe={"l2": 0.1}) == set()
+    assert run(project, pipeline="separability", poison="ops") == SEPARABILITY | {"poisoned_train"}
+    assert run(project, pipeline="separability", recovery="none") == SEPARABILITY - {"perturbation_separability"}
+
+
+def test_the_default_pipeline_is_all_chains(project, capsys):
+    saved = run(project, pipeline="__default__")
+    assert {"scores", "recovered_checkpoints"} <= saved
+    assert not saved & (DFR | SEPARABILITY | {"probed_checkpoints"})
+    printed = capsys.readouterr().out
+    assert all(title in printed for title in ("Accuracy on the clean test set", "Deep feature reweighting", "Separability"))
+
+
+def kedro_run(project: Path, monkeypatch, *arguments: str):
+    monkeypatch.chdir(project)
+    bootstrap_project(project)
+    return CliRunner().invoke(run_command, ["--env=test", "--only-missing-outputs", *arguments])
+
+
+BAD_INPUT = {
+    "too many clean samples": (
+        "dfr",
+        "probe.clean_samples=251",
+        "probe.clean_samples: expected at most 250, as 50 of 300 training images are held out, got 251",
+    ),
+    "no clean samples": ("dfr", "probe.clean_samples=0", "parameter 'probe.clean_samples.0': expected greater than or equal to 1, got 0"),
+    "a count of text": ("dfr", "probe.clean_samples=many", "parameter 'probe.clean_samples.0': expected a valid integer, got 'many'"),
+    "unknown estimator": ("dfr", "probe.estimators=[forzen]", "unknown estimator 'forzen'; known: frozen, recalibrated, reference"),
+    "no estimator": ("dfr", "probe.estimators=[]", "parameter 'probe.estimators': expected at least 1 item, got []"),
+    "an epoch that was not trained": ("dfr", "probe.epochs=[3]", "probe.epochs: expected at most 2, the epochs of the training, got 3"),
+    "sampling": ("dfr", "probe.sampling=random", "parameter 'probe.sampling': expected 'balanced' or 'uniform', got 'random'"),
+    "unknown setting of the training": ("dfr", "probe.train.epoch=3", "unknown parameter 'probe.train.epoch'"),
+    "all held out": ("separability", "separability.held_out=1", "parameter 'separability.held_out': expected less than 1, got 1"),
+    "no iterations": (
+        "separability",
+        "separability.iterations=0",
+        "parameter 'separability.iterations': expected greater than or equal to 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_no_version(case, project, monkeypatch):
+    pipeline, parameter, message = BAD_INPUT[case]
+    before = files(project)
+    result = kedro_run(project, monkeypatch, f"--pipeline={pipeline}", f"--params={parameter}")
+    assert result.exit_code == 1, result.output
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert message in line
+    assert files(project) == before
+    assert runs(project).iloc[0]["status"] == "FAILED"
+
+
+def test_a_list_of_counts_may_be_given_on_the_command_line(project, monkeypatch):
+    result = kedro_run(project, monkeypatch, "--pipeline=dfr", "--params=probe.clean_samples=[30,60],seed=13, probe.epochs=[2]")
+    assert result.exit_code == 0, result.output
+    found = newest_scores(project)
+    assert (found["seed"], set(found["dfr"]["frozen"])) == (13, {"30", "60"})
+
+
+@pytest.fixture
+def probed(project) -> Path:
+    """The first checkpoint of a training that was probed, all of whose outputs but the table are there."""
+    shutil.rmtree(project / "data" / "06_models" / "digits" / "none", ignore_errors=True)
+    run(project, pipeline="dfr", seed=11, poison="none")
+    [folder] = (project / "data" / "06_models" / "digits" / "none" / "small_cnn").glob("*/checkpoints/*/checkpoints")
+    shutil.rmtree(project / "data" / "07_model_output" / "digits" / "none")
+    return folder / "epoch-0001.safetensors"
+
+
+def test_a_damaged_checkpoint_is_one_line_and_the_next_run_makes_it_anew(probed, project, monkeypatch):
+    content = probed.read_bytes()
+    probed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    result = kedro_run(project, monkeypatch, "--pipeline=dfr", "--params=seed=11,poison=none")
+    assert result.exit_code == 1
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert "expected the checkpoints of a whole training, got 0 that are good" in line
+    result = kedro_run(project, monkeypatch, "--pipeline=dfr", "--params=seed=11,poison=none")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_checkpoint_of_another_recipe_is_one_line(probed, project, monkeypatch):
+    content = probed.read_bytes()
+    recipe = content[content.index(b'"recipe":"') + 10 :][:12]
+    probed.unlink()
+    sidecar(probed).unlink()
+    write_new(probed, content.replace(recipe, b"0123456789ab"))
+    result = kedro_run(project, monkeypatch, "--pipeline=dfr", "--params=seed=11,poison=none")
+    assert result.exit_code == 1
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert f"expected an artifact of recipe {recipe.decode()}, got 0123456789ab" in line
+
+
+def test_a_poison_in_another_order_is_one_line(project, monkeypatch):
+    from unlearnable.datasets.tensors import ImagesDataset
+
+    run(project, pipeline="craft_poison", poison="none", seed=12)
+    path = max((project / "data" / "05_model_input" / "digits" / "none").rglob("poisoned_train.safetensors"), key=os.path.getmtime)
+    path = path if path.is_file() else next(file for file in path.rglob("*.safetensors") if file.is_file())
+    content = path.read_bytes()
+    dataset = ImagesDataset(filepath=str(path), recipe=path.parents[2].name)
+    images, _ = dataset.decode(content)
+    moved = dataset.encode(type(images)(images=images.images[::-1], labels=images.labels, num_classes=10, ids=images.ids))
+    path.unlink()
+    sidecar(path).unlink()
+    write_new(path, moved)
+    result = kedro_run(project, monkeypatch, "--pipeline=separability", "--params=poison=none,seed=12")
+    assert result.exit_code == 1
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert "perturbations: expected poisoned images in the order of the clean ones" in line
