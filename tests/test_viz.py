@@ -59,6 +59,17 @@ def opened(url: str, folder: Path, *arguments: str) -> str:
 def test_the_graph_opens_with_every_stage_in_it(site, tmp_path):
     page = opened(site, tmp_path, "--dump-dom")
     drawn = set(re.findall(r'class="pipeline-node__text"[^>]*>([^<]+)<', page))
-    assert {"raw_images", "craft_poison", "orthogonal_projection", "clean", "poisoned", "recovered", "probe_checkpoints", "dfr_figure", "scores", "accuracy_figure"} <= drawn
+    assert {
+        "raw_images",
+        "craft_poison",
+        "orthogonal_projection",
+        "clean",
+        "poisoned",
+        "recovered",
+        "probe_checkpoints",
+        "dfr_figure",
+        "scores",
+        "accuracy_figure",
+    } <= drawn
     layers = re.findall(r'data-id="layer-label--(\w+)"', page)
     assert layers == ["raw", "primary", "model_input", "models", "model_output", "reporting"]
