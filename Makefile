@@ -31,7 +31,7 @@ types: .venv/installed
 	$(BIN)/python -m mypy
 
 laws: .venv/installed
-	PYTHONPATH=src $(BIN)/python -m importlinter.cli lint
+	PYTHONPATH=src $(BIN)/python -c "from importlinter.cli import lint_imports_command as lint; lint()"
 
 mlflow: .venv/installed ## open the tracked runs at http://127.0.0.1:5000
 	MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false $(BIN)/python -m mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
