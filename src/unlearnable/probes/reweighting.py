@@ -21,7 +21,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, channel_statistics, require_every_class
@@ -119,11 +118,10 @@ def recalibrated(bench: Bench) -> Iterator[tuple[int, Logits]]:
     """Estimate BatchNorm's statistics on augmented views of the clean samples, then fit a head to their features."""
     for count in bench.recipe.counts:
         generator = torch_generator(bench.seed, f"probe/recalibrated/{count}")
-        views = [_augmented(bench, bench.pixels[:count], generator) for _ in range(bench.recipe.views)]
-        _estimate_again(bench.network, views)
-        features = torch.cat([bench.network.features(view) for view in views])
-        held_out, test = bench.network.features(bench.held_out), bench.network.features(bench.test)
-        yield count, _with_head(bench, features, bench.labels[:count].repeat(len(views)), held_out, test)
+        views = torch.cat([_augmented(bench, bench.pixels[:count], generator) for _ in range(bench.recipe.views)])
+        bench.network.recalibrate(views)
+        features, held_out, test = (bench.network.features(pixels) for pixels in (views, bench.held_out, bench.test))
+        yield count, _with_head(bench, features, bench.labels[:count].repeat(bench.recipe.views), held_out, test)
 
 
 @ESTIMATORS.add("reference")
@@ -327,18 +325,3 @@ def _with_head(bench: Bench, features: Tensor, labels: Tensor, held_out: Tensor,
 def _augmented(bench: Bench, pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Return one augmented view (n, C, H, W), float32, of each image."""
     return torch.cat([augment(as_float(part), bench.augmentation, generator) for part in pixels.split(BATCH)])
-
-
-def _estimate_again(network: Network, views: Sequence[Tensor]) -> None:
-    """Set the statistics of BatchNorm to their means over all batches of ``views``."""
-    norms = [module for module in network.model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean of all batches
-    network.model.train()
-    with torch.inference_mode():
-        for batch in torch.cat(list(views)).split(BATCH):
-            network.forward(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum

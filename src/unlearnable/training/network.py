@@ -1,16 +1,19 @@
 """A model on its device, as it sees images: normalised, in the precision of its training."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from unlearnable.models import ImageClassifier
 from unlearnable.training.device import as_float, computes_in_bfloat16
 
 BATCH = 250  # images of an evaluation: on a CPU its activations stay in the cache, half as fast again as with 1,000
+T = TypeVar("T")
 Normalisation = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
@@ -40,11 +43,16 @@ class Network:
         """Return the model's features (N, width), float32, of resident images, in evaluation mode."""
         return self._evaluated(lambda images: self._applied(self.model.features, images), pixels)
 
+    def recalibrate(self, images: Tensor) -> None:
+        """Set the statistics of BatchNorm to their means over batches of ``images`` (N, C, H, W) in units of [0, 1]."""
+        self._applied(lambda seen: update_bn(seen.split(BATCH), self.model), images)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W) in units of [0, 1], in the precision of the training."""
-        return self._applied(self.model, images)
+        logits: Tensor = self._applied(self.model, images)
+        return logits
 
-    def _applied(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def _applied(self, function: Callable[[Tensor], T], images: Tensor) -> T:
         images = torch.addcmul(self.shift, images, self.scale).contiguous(memory_format=self.layout)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             return function(images)
