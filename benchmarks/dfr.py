@@ -14,7 +14,6 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.poisons import Settings, cifar10, crafted, say, settings_of
+from benchmarks.poisons import Settings, cifar10, crafted, lines_of, parser_of, say, settings_of, sized
 from benchmarks.timing import machine
 from unlearnable.images import LabelledImages
 from unlearnable.probes import ReweightingRecipe, reweight
@@ -126,22 +125,11 @@ def _curve(axes: Axes, rows: pd.DataFrame, column: str, colour: str, label: str)
 
 def parsed() -> argparse.Namespace:
     """Return the arguments of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="cifar10_small")
-    parser.add_argument("--model", default="small_cnn")
-    parser.add_argument("--data-root", default="data/01_raw")
-    parser.add_argument("--poisons", default="ops,ar,em_samplewise")
-    parser.add_argument("--seeds", default="0,1,2", help="of the trainings; a poison is crafted once")
-    parser.add_argument("--train-size", type=int, help="instead of the environment's")
-    parser.add_argument("--test-size", type=int, help="instead of the environment's")
-    parser.add_argument("--epochs", type=int, help="instead of the environment's")
+    parser = parser_of(__doc__, poisons="ops,ar,em_samplewise", out="data/07_model_output/dfr")
     parser.add_argument("--estimators", default="frozen,recalibrated")
     parser.add_argument("--clean-samples", default="5000")
     parser.add_argument("--held-out", type=int, default=1000)
     parser.add_argument("--asked", help="epochs to probe; all where it is not given")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("data/07_model_output/dfr"))
-    parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
     parser.add_argument("--figure", type=Path, help="draw what is there into this file, and run nothing")
     return parser.parse_args()
 
@@ -150,7 +138,7 @@ def main() -> None:
     """Run what is asked for and not there yet."""
     arguments = parsed()
     output = arguments.out / "results.jsonl"
-    lines: list[dict[str, Any]] = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+    lines = lines_of(output)
     if arguments.table:
         print(table(lines))
     if arguments.figure:
@@ -161,13 +149,11 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     say(machine())
     settings = settings_of(arguments.env, arguments.model)
-    for name in ("train_size", "test_size"):
-        settings["ingest"][name] = getattr(arguments, name) or settings["ingest"][name]
     settings["probe"]["train"]["epochs"] = arguments.epochs or settings["probe"]["train"]["epochs"]
     settings["probe"] |= {"estimators": arguments.estimators.split(","), "held_out": arguments.held_out}
     settings["probe"]["clean_samples"] = [int(count) for count in arguments.clean_samples.split(",")]
     settings["probe"]["epochs"] = [int(epoch) for epoch in arguments.asked.split(",")] if arguments.asked else None
-    sets = cifar10(arguments.data_root, settings["ingest"])
+    sets = cifar10(arguments.data_root, sized(settings["ingest"], arguments))
     done = {(line["poison"], line["seed"]) for line in lines}
     for name, seed in product(arguments.poisons.split(","), map(int, arguments.seeds.split(","))):
         if (name, seed) not in done:

@@ -111,24 +111,41 @@ def table(lines: list[Settings]) -> str:
     return "\n".join(rows)
 
 
-def main() -> None:
-    """Run what is asked for and not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str | None, *, poisons: str, out: str) -> argparse.ArgumentParser:
+    """Return the options of a benchmark that trains on poisons, with those that differ between them as defaults."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="cifar10_small")
     parser.add_argument("--model", default="small_cnn")
     parser.add_argument("--data-root", default="data/01_raw")
-    parser.add_argument("--poisons", default=",".join(name for name in POISONS if name != "none"))
+    parser.add_argument("--poisons", default=poisons)
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings; a poison is crafted once")
     parser.add_argument("--train-size", type=int, help="instead of the environment's")
     parser.add_argument("--test-size", type=int, help="instead of the environment's")
     parser.add_argument("--epochs", type=int, help="instead of the environment's")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of a craft setting, as tap.attack.steps=2")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("data/07_model_output/poisons"))
+    parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
+    return parser
+
+
+def lines_of(output: Path) -> list[Settings]:
+    """Return what is in a file of JSON lines already."""
+    return [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+
+
+def sized(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    """Return the settings of ``ingest`` with the sizes that the command line gives."""
+    given = {name: getattr(arguments, name) for name in ("train_size", "test_size")}
+    return settings | {name: size for name, size in given.items() if size}
+
+
+def main() -> None:
+    """Run what is asked for and not there yet."""
+    parser = parser_of(__doc__, poisons=",".join(name for name in POISONS if name != "none"), out="data/07_model_output/poisons")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of a craft setting, as tap.attack.steps=2")
     arguments = parser.parse_args()
     output = arguments.out / "results.jsonl"
-    lines = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+    lines = lines_of(output)
     if arguments.table:
         print(table(lines))
         return
@@ -146,10 +163,8 @@ def run(arguments: argparse.Namespace, lines: list[Settings], output: Path) -> N
         for part in reversed(name.split(".")):
             nest = {part: nest}
         settings["craft"] = merged(settings["craft"], nest)
-    for name in ("train_size", "test_size"):
-        settings["ingest"][name] = getattr(arguments, name) or settings["ingest"][name]
     settings["train"]["epochs"] = arguments.epochs or settings["train"]["epochs"]
-    clean, test = cifar10(arguments.data_root, settings["ingest"])
+    clean, test = cifar10(arguments.data_root, sized(settings["ingest"], arguments))
     done = {(line["poison"], line.get("training"), line.get("seed")) for line in lines}
 
     def write(line: Settings) -> None:

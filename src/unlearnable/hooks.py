@@ -131,10 +131,10 @@ class SummaryHooks:
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Print what the run found, also where all of it was there already."""
-        if found := dict(_reports(pipeline, catalog)):
+        if reports := [report for _, report in _reports(pipeline, catalog)]:
             from unlearnable.summary import show
 
-            show(list(found.values()))
+            show(reports)
 
 
 def _reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, Path]]]]:

@@ -12,15 +12,10 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.ranges import nested
 from unlearnable.register import Register
-from unlearnable.training import Progress, ignore
+from unlearnable.training import Progress, Report, ignore, untold
 
 Perturbation = npt.NDArray[np.float32]
 CPU = torch.device("cpu")
-Report = Callable[[int, dict[str, float]], None]
-
-
-def _untold(number: int, measured: dict[str, float]) -> None:
-    """Report a round to nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +32,7 @@ class Crafting:
     seed: int = 0
     device: torch.device = CPU
     progress: Progress = ignore
-    report: Report = _untold
+    report: Report = untold
 
 
 Poison = Callable[..., Perturbation]  # (clean, crafting, *, settings)

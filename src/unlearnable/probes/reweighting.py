@@ -30,20 +30,15 @@ from unlearnable.probes.softmax import Values, fit_softmax
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, NOT_EMPTY, POSITIVE
 from unlearnable.register import Register
 from unlearnable.seeds import derive, numpy_generator, torch_generator
-from unlearnable.training import Augmentation, Checkpoint, Network, Progress, TrainingRecipe, ignore
+from unlearnable.training import Augmentation, Checkpoint, Network, Progress, Report, TrainingRecipe, ignore, untold
 from unlearnable.training.augmentation import augment
 from unlearnable.training.device import as_float, resident
 from unlearnable.training.network import BATCH
 
 HEAD_ITERATIONS = 1000
 REFERENCE_EPOCHS, REFERENCE_BATCH, REFERENCE_RATE = 15, 1024, 0.5  # dfr_step_2.py of the reference code
-Report = Callable[[int, dict[str, float]], None]
 Row = dict[str, Any]
 Count = Annotated[int, AT_LEAST_ONE]
-
-
-def _untold(epoch: int, measured: dict[str, float]) -> None:
-    """Report a checkpoint to nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +164,7 @@ def reweight(
     seed: int,
     device: torch.device,
     progress: Progress = ignore,
-    report: Report = _untold,
+    report: Report = untold,
 ) -> list[Row]:
     """Ask every estimator of every checkpoint, and of the network before its first step (epoch 0, the control).
 

@@ -1,7 +1,7 @@
 """Training as an iterator of checkpoints; it knows no disk, no tracker and no progress bar."""
 
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.engine import Progress, Trainer, fit, fit_named, ignore
+from unlearnable.training.engine import Progress, Report, Trainer, fit, fit_named, ignore, untold
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from
 
@@ -11,10 +11,12 @@ __all__ = [
     "Network",
     "Normalisation",
     "Progress",
+    "Report",
     "Trainer",
     "TrainingRecipe",
     "fit",
     "fit_named",
     "ignore",
     "recipe_from",
+    "untold",
 ]

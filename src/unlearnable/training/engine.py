@@ -20,10 +20,15 @@ from unlearnable.training.recipe import TrainingRecipe
 
 CHECKED_TOGETHER = 50  # steps whose losses are looked at together: on a GPU each look waits for it
 Progress = Callable[[int, int], None]
+Report = Callable[[int, dict[str, float]], None]
 
 
 def ignore(done: int, total: int) -> None:
     """Show no progress."""
+
+
+def untold(number: int, measured: dict[str, float]) -> None:
+    """Report a round, or an epoch, to nobody."""
 
 
 def fit(
