@@ -55,6 +55,14 @@ WRONG = [
     ("train.warmup", 1.0, "parameter 'train.warmup': expected less than 1, got 1.0"),
     ("ingest.train_size", 0, "parameter 'ingest.train_size': expected greater than or equal to 1, got 0"),
     ("recover.orthogonal_projection.epochs", 0, "expected greater than or equal to 1, got 0"),
+    ("probe.train.epochs", 0, "parameter 'probe.train.epochs': expected greater than or equal to 1, got 0"),
+    ("probe.clean_samples", 0, "parameter 'probe.clean_samples.0': expected greater than or equal to 1, got 0"),
+    ("probe.clean_samples", [5, 0], "parameter 'probe.clean_samples.1': expected greater than or equal to 1, got 0"),
+    ("probe.clean_samples", [], "parameter 'probe.clean_samples': expected at least 1 item, got []"),
+    ("probe.clean_samples", "many", "parameter 'probe.clean_samples.0': expected a valid integer, got 'many'"),
+    ("probe.epochs", [], "parameter 'probe.epochs': expected at least 1 item, got []"),
+    ("probe.estimators", ["forzen"], "unknown estimator 'forzen'; known: frozen, recalibrated, reference (did you mean 'frozen'?)"),
+    ("separability.held_out", 1.0, "parameter 'separability.held_out': expected less than 1, got 1.0"),
 ]
 
 
@@ -98,6 +106,16 @@ def test_several_wrong_parameters_are_all_named():
     wrong = changed(changed(PARAMETERS, ["seed"], -1), ["train", "epochs"], 0)
     with pytest.raises(InputError, match=r"'seed'.*; .*'train\.epochs'"):
         check(wrong)
+
+
+def test_what_the_training_that_is_probed_has_from_the_others_is_named_once():
+    with pytest.raises(InputError) as error:
+        check(loader(train={"epochs": "ten", "learning_rate": float("nan")})["parameters"])
+    assert str(error.value) == (
+        "parameter 'train.epochs': expected a valid integer, got 'ten'; parameter 'train.learning_rate': expected a finite number, got nan"
+    )
+    with pytest.raises(InputError, match=r"'train.epochs': .*, got 0; parameter 'probe.train.epochs': .*, got -1$"):
+        check(loader(train={"epochs": 0}, probe={"train": {"epochs": -1}})["parameters"])
 
 
 def test_a_gpu_asked_for_and_missing_is_said_before_anything_runs(monkeypatch):

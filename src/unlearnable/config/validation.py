@@ -115,7 +115,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     try:
         model.model_validate(given)
     except ValidationError as error:
-        raise InputError("; ".join(_line(model, problem) for problem in error.errors())) from None
+        raise InputError("; ".join(_line(model, problem) for problem in _own(error.errors()))) from None
     for known, name in (([*POISONS, RELEASED], "poison"), (list(RECOVERIES), "recovery"), (list(MODELS), "model")):
         if given[name] not in known:
             raise unknown(name, given[name], known)
@@ -126,6 +126,12 @@ def check(parameters: Mapping[str, Any]) -> None:
     if surrogate is not None and surrogate["model"] not in MODELS:
         raise unknown(f"craft.{given['poison']}.surrogate.model", surrogate["model"], list(MODELS))
     choose_device(given["device"])
+
+
+def _own(problems: list[Any]) -> list[Any]:
+    """Return the problems less those of ``probe.train`` that it has from ``train``, where they were set."""
+    shared = {("probe", *problem["loc"]): repr(problem["input"]) for problem in problems if problem["loc"][0] == "train"}
+    return [problem for problem in problems if shared.get(problem["loc"]) != repr(problem["input"])]
 
 
 def _line(model: type[BaseModel], problem: Any) -> str:
