@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ NOT_COPIED = (".git", ".venv", "data", "dist", "build", "mlartifacts", "*.egg-in
 
 def made(target: str, folder: Path, *options: str) -> str:
     """Return what ``make`` says, with the environment that runs the tests in place of ``.venv``."""
-    command = ["make", *options, "-o", ".venv/installed", f"BIN={BIN}", target]
+    command = ["make", *options, "-o", ".venv/installed", f"BIN={shlex.quote(str(BIN))}", target]  # its folder may have a blank
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 

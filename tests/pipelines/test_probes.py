@@ -15,6 +15,7 @@ from tests.conftest import copy_project
 from tests.pipelines.test_project import files, newest_scores, run, runs
 from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import sidecar, write_new
+from unlearnable.pipelines.evaluate.scores import dfr_scores
 
 DFR = {"dfr_table", "dfr_scores", "dfr_figure"}
 SEPARABILITY = {"perturbation_separability", "separability_scores", "separability_figure"}
@@ -51,6 +52,22 @@ def test_dfr_is_a_part_of_the_cells_scores(project):
     assert {chosen[name]["epoch"] for name in ("held_out", "optimistic")} <= {1, 2}
     assert chosen["optimistic"]["accuracy"] == max(chosen[name]["accuracy"] for name in ("last", "held_out", "optimistic"))
     assert set(found["seconds"]) == {"probed", "dfr"}
+
+
+def test_each_choice_of_an_epoch_is_made_by_its_own_images():
+    table = pd.DataFrame({"epoch": [0, 1, 2, 3], "test_accuracy": [0.9, 0.6, 0.7, 0.5], "held_out_accuracy": [0.9, 0.8, 0.1, 0.8]})
+    table = table.assign(estimator="frozen", clean_samples=20, seconds=2.0)
+    history = [{"test_accuracy": value, "seconds": 1.0, "threads": 1} for value in (0.3, 0.4, 0.2)]
+    parameters = {"dataset": "digits", "poison": "lsp", "recovery": "none", "model": "small_cnn", "seed": 0}
+    found = dfr_scores(table, history, parameters)
+    assert found["dfr"]["plain"] == {"last": 0.2, "peak": 0.4}
+    assert found["dfr"]["frozen"]["20"] == {
+        "control": 0.9,
+        "last": {"epoch": 3, "accuracy": 0.5},
+        "optimistic": {"epoch": 2, "accuracy": 0.7},
+        "held_out": {"epoch": 1, "accuracy": 0.6},
+    }
+    assert found["seconds"] == {"probed": 3.0, "dfr": 8.0}
 
 
 def test_the_table_has_a_row_an_epoch_and_is_what_the_scores_say(project):

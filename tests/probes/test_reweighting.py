@@ -12,7 +12,7 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.models import build
 from unlearnable.probes import ESTIMATORS, ReweightingRecipe, reweight
-from unlearnable.probes.reweighting import Bench, clean_samples
+from unlearnable.probes.reweighting import Bench, _with_head, clean_samples
 from unlearnable.training import Augmentation, Checkpoint, Network, TrainingRecipe, fit_named
 from unlearnable.training.device import resident
 
@@ -93,6 +93,17 @@ def test_frozen_is_scikit_learns_fit_to_the_features(checkpoints, sets):
     rows = ask(checkpoints, sets, recipe=replace(RECIPE, estimators=["frozen"]))
     assert rows[-1]["test_accuracy"] == pytest.approx(head.score(scaler.transform(tested), test.labels), abs=0.011)
     assert rows[-1]["train_accuracy"] == pytest.approx(head.score(scaler.transform(features), fitted.labels), abs=0.011)
+
+
+def test_a_head_does_not_depend_on_the_scale_of_features(checkpoints, sets):
+    bench, generator = bench_of(checkpoints[-1], sets), torch.Generator().manual_seed(0)
+    parts = torch.randn(3, 120, 6, generator=generator)
+    parts[0, :, 0] += bench.labels
+    one = _with_head(bench, parts[0], bench.labels, parts[1], parts[2])
+    moved = parts * torch.logspace(-2, 2, 6) + torch.arange(6)
+    other = _with_head(bench, moved[0], bench.labels, moved[1], moved[2])
+    for logits, others in zip(one, other, strict=True):
+        assert torch.allclose(logits, others, atol=1e-2)
 
 
 def bench_of(checkpoint: Checkpoint, sets) -> Bench:
