@@ -162,6 +162,16 @@ def test_a_list_of_counts_gives_a_curve_of_nested_samples(checkpoints, sets):
         assert [row["test_accuracy"] for row in many] == [row["test_accuracy"] for row in alone]
 
 
+@pytest.mark.parametrize(("name", "views"), [("frozen", 1), ("recalibrated", 2), ("reference", 1)])
+def test_a_head_is_fitted_to_the_first_samples_alone(name, views, checkpoints, sets):
+    bench = replace(bench_of(checkpoints[-1], sets), recipe=replace(RECIPE, clean_samples=[8, 20], views=2))
+    of_both = dict(ESTIMATORS[name](bench))
+    assert {count: len(fitted) for count, (fitted, _, _) in of_both.items()} == {8: views * 8, 20: views * 20}
+    few = replace(bench_of(checkpoints[-1], sets), recipe=replace(RECIPE, clean_samples=8, views=2))
+    [(_, alone)] = ESTIMATORS[name](few)
+    assert torch.equal(of_both[8][2], alone[2])
+
+
 @pytest.mark.parametrize("sampling", ["balanced", "uniform"])
 def test_samples_are_seeded_and_never_held_out(sampling, sets):
     clean, _ = sets
