@@ -148,6 +148,21 @@ def test_nobody_sends_what_another_is_sending(place):
     assert send(path, place.server)
 
 
+def test_a_feeder_that_cannot_start_leaves_nothing_open(place, monkeypatch):
+    path = cell_with_a_training(place)
+
+    def full(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("unlearnable.tracking.feeder._sent", full)
+    with pytest.raises(OSError, match="Too many open files") as error:
+        Feeder(path, place.server)
+    [feeder] = [entry.locals["self"] for entry in error.traceback if isinstance(entry.locals.get("self"), Feeder)]
+    assert feeder._file.closed
+    monkeypatch.undo()
+    assert send(path, place.server)
+
+
 def test_what_mlflow_refuses_is_left_out_with_a_warning(place, caplog):
     record = place.record()
     record.append("metrics", step=1, values={"loss": 0.5})

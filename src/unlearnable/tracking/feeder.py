@@ -35,16 +35,16 @@ class Feeder:
         self._server = server
         self._has_refused = False
         self._file = _sent_file(record).open("ab", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise
         self._bytes: int
         self._runs: dict[str, str]
-        (self._bytes, self._runs), whole = _sent(record)
-        self._file.truncate(whole)  # else the next note would stand on half a line
-        self._experiment = next((event.get("experiment") for event, _ in read(record)), None)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (self._bytes, self._runs), whole = _sent(record)
+            self._file.truncate(whole)  # else the next note would stand on half a line
+            self._experiment = next((event.get("experiment") for event, _ in read(record)), None)
+        except OSError:  # another sends, or the system has no file left
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
