@@ -17,7 +17,7 @@ from unlearnable.datasets.checkpoints import CheckpointsDataset
 from unlearnable.datasets.reports import FigureDataset, JsonDataset, TableDataset
 from unlearnable.datasets.tensors import ImagesDataset, LinearWeightsDataset
 from unlearnable.images import Projection
-from unlearnable.recoveries import RECOVERIES, LinearWeights, recover
+from unlearnable.recoveries import LinearWeights, recover
 from unlearnable.training import Checkpoint
 
 CPU = torch.device("cpu")
@@ -269,7 +269,7 @@ def test_an_encoder_that_fails_leaves_nothing(tmp_path):
 
 
 def test_weights_of_no_recovery_go_round_too(tmp_path, clean):
-    nothing = RECOVERIES["none"](clean, seed=0, device=CPU)
+    nothing, _ = recover("none", clean, seed=0, device=CPU, settings={})
     dataset = make(LinearWeightsDataset, tmp_path)
     dataset.save(nothing)
     found = dataset.load()

@@ -7,7 +7,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.metrics import captured_energy, mean_perturbations
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import RECOVERIES, recover
-from unlearnable.recoveries.orthogonal_projection import orthonormal_basis
+from unlearnable.recoveries.orthogonal_projection import OrthogonalProjection, orthonormal_basis
 from unlearnable.training.device import project_out_, resident
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ def poisoned() -> LabelledImages:
 
 @pytest.fixture(params=[False, True], ids=["reference", "centred"])
 def linear(request, poisoned):
-    return RECOVERIES["orthogonal_projection"](poisoned, seed=0, device=CPU, centred=request.param)
+    return OrthogonalProjection(centred=request.param).fit(poisoned, seed=0, device=CPU)
 
 
 def flat(images: LabelledImages) -> torch.Tensor:
@@ -67,7 +67,7 @@ def test_weights_that_repeat_each_other_remove_fewer_directions():
 
 
 def test_a_centred_fit_keeps_the_mean_image(poisoned):
-    projection = RECOVERIES["orthogonal_projection"](poisoned, seed=0, device=CPU, centred=True).projection
+    projection = OrthogonalProjection(centred=True).fit(poisoned, seed=0, device=CPU).projection
     mean = flat(poisoned).mean(0)
     assert torch.allclose(torch.from_numpy(projection.centre).double(), mean, atol=1e-6)
     assert torch.allclose(project_out_(mean[None].clone(), projection)[0], mean, atol=1e-6)
@@ -81,8 +81,8 @@ def test_it_captures_a_class_wise_perturbation_better_than_chance(poisoned, line
 
 def test_the_fit_is_plain_gradient_descent_on_the_softmax_loss(poisoned):
     """Two epochs in the set's own order, against torch's own linear layer and optimiser."""
-    ours = RECOVERIES["orthogonal_projection"](poisoned, seed=0, device=CPU, epochs=2, batch_size=128, milestones=[1])
-    first = RECOVERIES["orthogonal_projection"](poisoned, seed=0, device=CPU, epochs=1, batch_size=128, learning_rate=1e-12)
+    ours = OrthogonalProjection(epochs=2, batch_size=128, milestones=[1]).fit(poisoned, seed=0, device=CPU)
+    first = OrthogonalProjection(epochs=1, batch_size=128, learning_rate=1e-12).fit(poisoned, seed=0, device=CPU)
     weights = torch.from_numpy(first.weights).clone().requires_grad_()
     optimiser = torch.optim.SGD([weights], lr=0.1)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [1])
@@ -113,8 +113,7 @@ def test_no_recovery_is_the_poisoned_set(poisoned):
 
 def test_a_shuffled_fit_is_another_fit(poisoned):
     ordered, shuffled = (
-        RECOVERIES["orthogonal_projection"](poisoned, seed=0, device=CPU, shuffle=shuffle, batch_size=64).weights
-        for shuffle in (False, True)
+        OrthogonalProjection(shuffle=shuffle, batch_size=64).fit(poisoned, seed=0, device=CPU).weights for shuffle in (False, True)
     )
     assert not np.allclose(ordered, shuffled)
 

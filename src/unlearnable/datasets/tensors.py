@@ -81,12 +81,12 @@ class LinearWeightsDataset(Artifact[LinearWeights, LinearWeights]):
 
     def encode(self, data: LinearWeights) -> bytes:
         """Return weights and projection as safetensors."""
-        about = {"recipe": self.recipe, "train_accuracy": repr(data.train_accuracy)}
+        about = {"recipe": self.recipe, "train_accuracy": repr(data.train_accuracy), "seconds": repr(data.seconds)}
         return _packed({"weights": data.weights}, data.projection, about)
 
     def decode(self, content: bytes) -> tuple[LinearWeights, str | None]:
         """Return the linear model and its recipe."""
         tensors, about = safetensors.numpy.load(content), header(content)
-        accuracy = float(about["train_accuracy"])
-        weights = LinearWeights(weights=tensors["weights"], train_accuracy=accuracy, projection=_projection(tensors))
+        accuracy, seconds = float(about["train_accuracy"]), float(about["seconds"])
+        weights = LinearWeights(weights=tensors["weights"], train_accuracy=accuracy, projection=_projection(tensors), seconds=seconds)
         return weights, about.get("recipe")

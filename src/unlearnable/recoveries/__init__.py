@@ -1,6 +1,6 @@
-"""Recoveries by name: from a poisoned set to one that can be learned from."""
+"""Recoveries by name: how somebody learns from a poisoned set all the same."""
 
 from unlearnable.recoveries import control, orthogonal_projection
-from unlearnable.recoveries.base import RECOVERIES, LinearWeights, recover
+from unlearnable.recoveries.base import RECOVERIES, LinearWeights, Needs, Recovery, recover, recovery_named
 
-__all__ = ["RECOVERIES", "LinearWeights", "control", "orthogonal_projection", "recover"]
+__all__ = ["RECOVERIES", "LinearWeights", "Needs", "Recovery", "control", "orthogonal_projection", "recover", "recovery_named"]

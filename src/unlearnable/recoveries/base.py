@@ -1,44 +1,169 @@
 """What a recovery is."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from unlearnable.images import LabelledImages, Projection
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages, Projection, balanced_subset
+from unlearnable.ranges import nested
 from unlearnable.register import Register
+from unlearnable.seeds import numpy_generator, torch_generator
+from unlearnable.training import Method, Trainer, plain_loss
+from unlearnable.training.device import CHUNK, as_float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LinearWeights:
-    """A linear model's weights and the projection that removes what they span.
+    """What a recovery fitted to the poisoned set, and the projection that removes it.
 
     Args:
-        weights: float32 (K, D), one row a class; no rows where nothing was fitted.
-        train_accuracy: of the linear model on the set it was fitted on, a fraction; NaN where nothing was fitted.
+        weights: float32 (K, D), the rows that were fitted, such as one a class; none where nothing was.
+        train_accuracy: of the linear model on the set it was fitted on, a fraction; NaN where there is no such model.
         projection: onto the complement of the rows.
+        seconds: that the recovery took before the training.
     """
 
     weights: npt.NDArray[np.float32]
     train_accuracy: float
     projection: Projection
+    seconds: float = 0.0
 
 
-Recovery = Callable[..., LinearWeights]
-RECOVERIES: Register[Recovery] = Register("recovery")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a recovery asks of whoever uses it, beside poisoned images with their labels and one training.
+
+    Args:
+        labels_before: it looks at the labels before the training.
+        clean_samples: how many clean images it is given.
+        once: it looks at every image once before the training.
+        passes: forward and backward passes for each training image in an epoch, where plain training has one.
+    """
+
+    labels_before: bool = False
+    clean_samples: int = 0
+    once: bool = False
+    passes: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """A recovery with its settings. Each method does what the control does: train on the poisoned set as it is.
+
+    A subclass states its settings as fields, from which the parameter check reads names, types and ranges, and overrides
+    what it does otherwise.
+    """
+
+    name: ClassVar[str] = "none"
+
+    @property
+    def needs(self) -> Needs:
+        """What it asks for."""
+        return Needs()
+
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:  # noqa: ARG002
+        """Return what was fitted to the poisoned set, and the set that is trained on."""
+        return nothing_fitted(poisoned), poisoned
+
+    def test(self, test: LabelledImages, recovered: LabelledImages) -> LabelledImages:  # noqa: ARG002
+        """Return the test images as the network that was trained on ``recovered`` is to see them."""
+        return test
+
+    def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
+        """Return what differs from plain training; ``clean`` is what clean samples are drawn from."""
+        return Method()
+
+
+class BatchRecovery(Recovery):
+    """A recovery that changes what is done with each batch."""
+
+    def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
+        """Return the method with ``loss`` in it."""
+
+        def loss(trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator) -> Tensor:
+            own = torch_generator(seed, f"recovery/{self.name}/{trainer.steps_done}")  # a training that is resumed draws the same
+            return self.loss(trainer, images, labels, shared, own)
+
+        return Method(loss=loss)
+
+    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator, own: torch.Generator) -> Tensor:
+        """Return the loss of a batch that the training recipe has augmented.
+
+        Args:
+            trainer: of the network.
+            images: float32 (N, C, H, W) in units of [0, 1]; projected images may lie outside.
+            labels: (N,).
+            shared: what plain training draws from; nothing else may be drawn from it.
+            own: a CPU generator for the recovery's own draws, another one for every step.
+        """
+        return plain_loss(trainer, self.transform(images, own), labels, shared)
+
+    def transform(self, images: Tensor, own: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Return another view of the augmented images (N, C, H, W)."""
+        return images
+
+
+RECOVERIES: Register[type[Recovery]] = Register("recovery")
+
+
+def register(name: str) -> Callable[[type[Recovery]], type[Recovery]]:
+    """Register the decorated recovery under ``name``."""
+
+    def keep(kind: type[Recovery]) -> type[Recovery]:
+        kind.name = name
+        return RECOVERIES.add(name)(kind)
+
+    return keep
+
+
+def recovery_named(name: str, settings: dict[str, Any]) -> Recovery:
+    """Return the recovery of that name with these settings; raise InputError where the name is unknown."""
+    kind = RECOVERIES[name]
+    return kind(**nested(kind, settings))
 
 
 def recover(
     name: str, poisoned: LabelledImages, *, seed: int, device: torch.device, settings: dict[str, Any]
 ) -> tuple[LinearWeights, LabelledImages]:
-    """Return what the recovery of that name learned from ``poisoned``, and the recovered set.
+    """Return what the recovery of that name fitted to ``poisoned``, and the recovered set.
 
     Raises:
         InputError: where the name is unknown.
     """
-    linear = RECOVERIES[name](poisoned, seed=seed, device=device, **settings)
-    projection = linear.projection if linear.projection.removed_directions else None
-    return linear, replace(poisoned, projection=projection)
+    start = time.perf_counter()
+    linear, recovered = recovery_named(name, settings).recovered(poisoned, seed=seed, device=device)
+    return replace(linear, seconds=time.perf_counter() - start), recovered
+
+
+def nothing_fitted(images: LabelledImages) -> LinearWeights:
+    """Return a projection that removes nothing."""
+    size = images.images[0].size
+    nothing = Projection(basis=np.zeros((size, 0), dtype=np.float32), centre=np.zeros(size, dtype=np.float32))
+    return LinearWeights(weights=np.zeros((0, size), dtype=np.float32), train_accuracy=math.nan, projection=nothing)
+
+
+def each_changed(images: LabelledImages, function: Callable[[Tensor], Tensor], device: torch.device) -> LabelledImages:
+    """Return images changed once by ``function`` of float32 chunks (n, C, H, W) in units of [0, 1], rounded to 256 levels."""
+    chunks = torch.from_numpy(images.images).split(CHUNK)
+    changed = [function(as_float(chunk.to(device))).mul(255).round_().clamp_(0, 255).byte().cpu() for chunk in chunks]
+    return replace(images, images=torch.cat(changed).numpy())
+
+
+def clean_samples(clean: LabelledImages, count: int, *, seed: int, setting: str) -> LabelledImages:
+    """Return ``count`` clean images, as many of each class as of any other within one.
+
+    Raises:
+        InputError: where there are fewer; it names the ``setting``.
+    """
+    try:
+        return balanced_subset(clean, count, numpy_generator(seed, "recovery/clean_samples"))
+    except InputError as error:
+        raise InputError(f"{setting}: {error}") from None

@@ -5,6 +5,7 @@ published fit is short on purpose or not: a better converged one removes less of
 recipe (twenty epochs of plain SGD on raw pixels, batches in the order of the set) is kept as the default.
 """
 
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -14,30 +15,17 @@ from torch import Tensor
 from unlearnable.images import LabelledImages, Projection
 from unlearnable.metrics import accuracy
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
-from unlearnable.recoveries.base import RECOVERIES, LinearWeights
+from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, register
 from unlearnable.seeds import torch_generator
 from unlearnable.training.device import CHUNK, as_float, resident
 
 
-@RECOVERIES.add("orthogonal_projection")
-def orthogonal_projection(
-    poisoned: LabelledImages,
-    *,
-    seed: int,
-    device: torch.device,
-    centred: bool = False,
-    epochs: Annotated[int, AT_LEAST_ONE] = 20,
-    learning_rate: Annotated[float, POSITIVE] = 0.1,
-    batch_size: Annotated[int, AT_LEAST_ONE] = 1024,
-    milestones: list[int] | None = None,
-    shuffle: bool = False,
-) -> LinearWeights:
-    """Return the linear model fitted on ``poisoned`` and the projection that removes its span.
+@register("orthogonal_projection")
+@dataclass(frozen=True, kw_only=True)
+class OrthogonalProjection(Recovery):
+    """A linear model is fitted to the poisoned set, and what its weights span is removed.
 
     Args:
-        poisoned: images (N, C, H, W).
-        seed: decides the first weights and, where asked for, the order.
-        device: where the model is fitted.
         centred: fit on the images less their mean, and keep that mean when projecting; the published fit is on raw
             pixels, and then the mean brightness is among the directions removed.
         epochs: passes over the set.
@@ -45,20 +33,46 @@ def orthogonal_projection(
         batch_size: images a step.
         milestones: epochs; the published 10 and 15 where None.
         shuffle: a new random order each epoch; the published fit takes the set's own.
+        project_test: remove the same from the test images; the published recipe has them as they are.
     """
-    generator = torch_generator(seed, "recovery/orthogonal_projection")
-    pixels, labels = resident(poisoned, device).flatten(1), torch.from_numpy(poisoned.labels).to(device)
-    centre = _mean_image(pixels) if centred else torch.zeros(pixels.shape[1], device=device)
-    weights = _first_weights(poisoned.num_classes, pixels.shape[1], generator).to(device)
-    drops = (10, 15) if milestones is None else milestones
-    for epoch in range(epochs):
-        rate = learning_rate * 0.1 ** sum(epoch >= drop for drop in drops)
-        order = torch.randperm(len(pixels), generator=generator) if shuffle else torch.arange(len(pixels))
-        for batch in order.to(device).split(batch_size):
-            _step(weights, as_float(pixels[batch]) - centre, labels[batch], rate)
-    logits = torch.cat([(as_float(chunk) - centre) @ weights.T for chunk in pixels.split(CHUNK)])
-    projection = Projection(basis=orthonormal_basis(weights).cpu().numpy(), centre=centre.cpu().numpy())
-    return LinearWeights(weights=weights.cpu().numpy(), train_accuracy=accuracy(logits, labels), projection=projection)
+
+    centred: bool = False
+    epochs: Annotated[int, AT_LEAST_ONE] = 20
+    learning_rate: Annotated[float, POSITIVE] = 0.1
+    batch_size: Annotated[int, AT_LEAST_ONE] = 1024
+    milestones: list[int] | None = None
+    shuffle: bool = False
+    project_test: bool = False
+
+    @property
+    def needs(self) -> Needs:
+        """Labels, and as many passes of a linear model as it has epochs."""
+        return Needs(labels_before=True, once=True)
+
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:
+        """Return the linear model that was fitted, and the set with the span of its weights projected out."""
+        linear = self.fit(poisoned, seed=seed, device=device)
+        return linear, replace(poisoned, projection=linear.projection)
+
+    def test(self, test: LabelledImages, recovered: LabelledImages) -> LabelledImages:
+        """Return the test images, projected where that is asked for."""
+        return replace(test, projection=recovered.projection) if self.project_test else test
+
+    def fit(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LinearWeights:
+        """Return the linear model fitted on ``poisoned`` and the projection that removes its span."""
+        generator = torch_generator(seed, "recovery/orthogonal_projection")
+        pixels, labels = resident(poisoned, device).flatten(1), torch.from_numpy(poisoned.labels).to(device)
+        centre = _mean_image(pixels) if self.centred else torch.zeros(pixels.shape[1], device=device)
+        weights = _first_weights(poisoned.num_classes, pixels.shape[1], generator).to(device)
+        drops = (10, 15) if self.milestones is None else self.milestones
+        for epoch in range(self.epochs):
+            rate = self.learning_rate * 0.1 ** sum(epoch >= drop for drop in drops)
+            order = torch.randperm(len(pixels), generator=generator) if self.shuffle else torch.arange(len(pixels))
+            for batch in order.to(device).split(self.batch_size):
+                _step(weights, as_float(pixels[batch]) - centre, labels[batch], rate)
+        logits = torch.cat([(as_float(chunk) - centre) @ weights.T for chunk in pixels.split(CHUNK)])
+        projection = Projection(basis=orthonormal_basis(weights).cpu().numpy(), centre=centre.cpu().numpy())
+        return LinearWeights(weights=weights.cpu().numpy(), train_accuracy=accuracy(logits, labels), projection=projection)
 
 
 def orthonormal_basis(weights: Tensor) -> Tensor:

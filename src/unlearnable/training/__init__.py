@@ -1,13 +1,16 @@
 """Training as an iterator of checkpoints; it knows no disk, no tracker and no progress bar."""
 
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.engine import Progress, Report, Trainer, fit, fit_named, ignore, untold
+from unlearnable.training.engine import PLAIN, Loss, Method, Progress, Report, Trainer, fit, fit_named, ignore, plain_loss, untold
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from
 
 __all__ = [
+    "PLAIN",
     "Augmentation",
     "Checkpoint",
+    "Loss",
+    "Method",
     "Network",
     "Normalisation",
     "Progress",
@@ -17,6 +20,7 @@ __all__ = [
     "fit",
     "fit_named",
     "ignore",
+    "plain_loss",
     "recipe_from",
     "untold",
 ]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,39 @@ from unlearnable.training.recipe import TrainingRecipe
 CHECKED_TOGETHER = 50  # steps whose losses are looked at together: on a GPU each look waits for it
 Progress = Callable[[int, int], None]
 Report = Callable[[int, dict[str, float]], None]
+Loss = Callable[["Trainer", Tensor, Tensor, torch.Generator], Tensor]
+
+
+def plain_loss(trainer: "Trainer", images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the loss of an augmented batch (N, C, H, W) with labels (N,), mixed by CutMix as often as the recipe says."""
+    probability = trainer.recipe.augmentation.cutmix
+    if not probability or float(torch.rand(1, generator=generator)) >= probability:
+        return trainer.cross_entropy(trainer.forward(images), labels)
+    images, order, kept = cutmix(images, generator)
+    logits = trainer.forward(images)
+    return kept * trainer.cross_entropy(logits, labels) + (1 - kept) * trainer.cross_entropy(logits, labels[order])
+
+
+def leave(network: Network) -> None:
+    """Leave a trained network as it is."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Method:
+    """What a recovery does otherwise than plain training; the recipe, its order and its augmentation stay what they are.
+
+    Args:
+        loss: of a batch that the recipe has augmented. It draws nothing from the generator that plain training would not draw.
+        finish: changes the network after the last epoch, before that is measured.
+        held_out: clean images on which the accuracy is measured after every epoch too, as ``held_out_accuracy``.
+    """
+
+    loss: Loss = plain_loss
+    finish: Callable[[Network], None] = leave
+    held_out: LabelledImages | None = None
+
+
+PLAIN = Method()
 
 
 def ignore(done: int, total: int) -> None:
@@ -42,6 +76,7 @@ def fit(
     device: torch.device,
     progress: Progress = ignore,
     done: Sequence[Checkpoint] = (),
+    method: Method = PLAIN,
 ) -> Iterator[Checkpoint]:
     """Train ``model`` and yield a checkpoint after every epoch.
 
@@ -61,11 +96,12 @@ def fit(
         device: where.
         progress: called with steps done and steps in all.
         done: checkpoints of the same recipe, the last with what goes on beside the model.
+        method: what is done otherwise than in plain training.
 
     Raises:
         DivergedError: where the loss or a weight is no longer finite; it names the step, and no checkpoint is yielded after it.
     """
-    run = Trainer(model, recipe, normalisation, device)
+    run = Trainer(model, recipe, normalisation, device, loss=method.loss)
     pixels, labels = resident(train, device), torch.from_numpy(train.labels).to(device)
     test_pixels, test_labels = resident(test, device), torch.from_numpy(test.labels).to(device)
     generator = torch_generator(seed, "train")
@@ -77,6 +113,8 @@ def fit(
         start = time.perf_counter()
         try:
             loss = run.epoch(pixels, labels, generator, progress)
+            if epoch == recipe.epochs:
+                method.finish(run)
         except DivergedError as error:
             where = f"in epoch {epoch} of {recipe.epochs}; checkpoints before it are kept"
             raise DivergedError(f"{error}, {where}: a lower train.learning_rate may help") from None
@@ -89,6 +127,8 @@ def fit(
             "seconds": seconds,
             "threads": torch.get_num_threads(),  # losses differ between thread counts from the second step on
         }
+        if method.held_out is not None:
+            measured["held_out_accuracy"] = _accuracy(run, method.held_out)
         history.append(measured)
         training = run.training(generator) if epoch < recipe.epochs else {}
         yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=_finite(model, epoch), history=list(history), training=training)
@@ -105,6 +145,7 @@ def fit_named(
     device: str,
     progress: Progress = ignore,
     done: Sequence[Checkpoint] = (),
+    method: Method = PLAIN,
 ) -> Iterator[Checkpoint]:
     """Train a new model of that name, as ``fit`` does, normalising by the channels of ``like``.
 
@@ -124,7 +165,12 @@ def fit_named(
         device=choose_device(device),
         progress=progress,
         done=done,
+        method=method,
     )
+
+
+def _accuracy(network: Network, images: LabelledImages) -> float:
+    return accuracy(network.logits(resident(images, network.device)), torch.from_numpy(images.labels).to(network.device))
 
 
 def _finite(model: nn.Module, epoch: int) -> dict[str, Tensor]:
@@ -150,6 +196,7 @@ class Trainer(Network):
         recipe: optimiser, precision and augmentation; its schedule is followed by ``epoch`` alone.
         normalisation: mean and standard deviation of each channel, in units of [0, 1].
         device: where.
+        loss: of an augmented batch.
     """
 
     def __init__(
@@ -158,9 +205,12 @@ class Trainer(Network):
         recipe: TrainingRecipe,
         normalisation: Normalisation,
         device: torch.device,
+        *,
+        loss: Loss = plain_loss,
     ) -> None:
         super().__init__(model, normalisation, device, recipe.precision)
         self.recipe = recipe
+        self.loss = loss
         self.optimiser = torch.optim.SGD(
             model.parameters(),
             lr=recipe.learning_rate,
@@ -211,7 +261,7 @@ class Trainer(Network):
         """
         self.model.train()
         images = augment(images, self.recipe.augmentation, generator)
-        loss = self._loss(images, labels, generator)
+        loss = self.loss(self, images, labels, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -232,16 +282,9 @@ class Trainer(Network):
             step = self.steps_done - len(losses) + first + 1
             raise DivergedError(f"loss: expected a finite number, got {float(losses[first])} at step {step}")
 
-    def _loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        mixed = self.recipe.augmentation.cutmix and float(torch.rand(1, generator=generator)) < self.recipe.augmentation.cutmix
-        if not mixed:
-            return self._cross_entropy(self.forward(images), labels)
-        images, order, kept = cutmix(images, generator)
-        logits = self.forward(images)
-        return kept * self._cross_entropy(logits, labels) + (1 - kept) * self._cross_entropy(logits, labels[order])
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+    def cross_entropy(self, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+        """Return the loss of logits (N, K) with labels (N,), smoothed as the recipe says: its mean, or (N,) for ``none``."""
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing, reduction=reduction)
 
     def _set_learning_rate(self, steps_an_epoch: int) -> None:
         factor = self.recipe.learning_rate_factor(self.steps_done / steps_an_epoch)
