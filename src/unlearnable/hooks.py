@@ -141,7 +141,8 @@ def _reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str,
     """Yield the name of each scores of ``pipeline``, with the scores and the paths of the files beside them."""
     for name, files in REPORTS.items():
         if name in pipeline.datasets():
-            yield name, (catalog.load(name), {file: catalog[file].newest() for file in files})
+            made = [file for file in files if file in pipeline.datasets()]
+            yield name, (catalog.load(name), {file: catalog[file].newest() for file in made})
 
 
 class _Rounds(logging.Handler):

@@ -25,9 +25,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         "evaluate": evaluate.create_pipeline(),
     }
     poisoned = stages["ingest"] + stages["craft_poison"]
-    trained = train_poisoned.create_pipeline("clean", "poisoned", "recovered")
+    recovered = poisoned + stages["orthogonal_projection"] + train_poisoned.create_pipeline("clean", "poisoned", "recovered")
     chains = {
-        "orthoproj": poisoned + stages["orthogonal_projection"] + trained + evaluate.create_pipeline("orthoproj"),
+        "orthoproj": recovered + evaluate.create_pipeline("orthoproj"),
+        "recover": recovered + evaluate.create_pipeline("recover"),
         "dfr": poisoned + train_poisoned.create_pipeline("probed") + stages["probe_checkpoints"] + evaluate.create_pipeline("dfr"),
         "separability": poisoned + stages["separability_analysis"] + evaluate.create_pipeline("separability"),
     }

@@ -1,7 +1,7 @@
 """A configuration loader whose catalog paths may name parameters and recipes.
 
 ``${param:poison}`` is a parameter as the run sees it, ``${recipe:craft_poison}`` the hash of all that decides that
-stage's bytes, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
+stage's bytes, ``${training:recovered}`` the folder of a training, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
 """
 
 import io
@@ -16,14 +16,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from unlearnable.config.recipe import DERIVED, RELEASED, RELEASED_PLACES, STAGES, recipe_hash
+from unlearnable.config.recipe import DERIVED, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
 
 class RecipeConfigLoader(OmegaConfigLoader):
-    """OmegaConfigLoader with the resolvers ``param``, ``recipe`` and ``dataset`` bound to itself.
+    """OmegaConfigLoader with the resolvers ``param``, ``recipe``, ``training`` and ``dataset`` bound to itself.
 
     ``project_path`` is where relative paths start; a hook sets it where configuration lies outside the project.
     """
@@ -34,6 +34,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """Return the configuration of that kind, as Kedro does; parameters are completed by ``_completed``."""
         # Resolvers are global to OmegaConf: another session of this process may have put its own in their place.
         resolvers: dict[str, Callable[..., Any]] = {"param": self._param, "recipe": self._recipe, "dataset": self._dataset}
+        resolvers["training"] = self._training
         for name, resolver in resolvers.items():
             OmegaConf.register_resolver(name, resolver, replace=True)
         if key == "catalog":
@@ -166,6 +167,12 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _recipe(self, stage: str) -> str:
         return str(self._param(f"recipe.{stage}"))
+
+    def _training(self, label: str) -> str:
+        """Return the names of what the training of that label has seen, then the hash of its recipe."""
+        stage = made_by(f"train_{label}", self._parameters)
+        seen = {"train_clean": ["clean"], "train_recovered": [self._param("poison"), self._param("recovery")]}
+        return "/".join(map(str, [*seen.get(stage, [self._param("poison")]), self._param("model"), self._recipe(stage)]))
 
     def _dataset(self) -> str:
         return str(self._raw_images["name"]).lower()

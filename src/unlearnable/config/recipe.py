@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-FORMAT = 3  # raise where the same parameters would give other bytes: a new recipe, or a new file format
+FORMAT = 4  # raise where the same parameters would give other bytes: a new recipe, or a new file format
 
 Parameters = Mapping[str, Any]
 PLACES = ("metadata", "path", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
@@ -86,7 +86,15 @@ def craft_seed(craft: Any, seed: Any) -> Any:
     return seed if own is None else own
 
 
+def made_by(stage: str, parameters: Parameters) -> str:
+    """Return the stage that makes what ``stage`` makes: where nothing is recovered, or nothing poisoned, two trainings are one."""
+    if stage == "train_recovered" and parameters.get("recovery") == "none":
+        stage = "train_poisoned"
+    return "train_clean" if stage == "train_poisoned" and parameters.get("poison") == "none" else stage
+
+
 def recipe_hash(stage: str, parameters: Parameters, raw_images: Parameters) -> str:
     """Return the first 12 hexadecimal digits of the SHA-256 of the recipe of ``stage``."""
+    stage = made_by(stage, parameters)
     content = {"format": FORMAT, "stage": stage, "recipe": recipe(stage, parameters, raw_images)}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -15,14 +15,16 @@ from unlearnable.pipelines.evaluate.nodes import (
 )
 
 TRAININGS = {name: f"{name}_checkpoints" for name in ("clean", "poisoned", "recovered")}
+RECOVER = [
+    Node(tabulate, TRAININGS, "history", name="tabulate_history"),
+    Node(score, ["history", "linear_weights", "clean_train", "poisoned_train", "parameters"], "scores", name="gather_scores"),
+    Node(draw_accuracy, ["scores", "history"], "accuracy_figure", name="draw_accuracy"),
+    Node(draw_examples, ["clean_train", "poisoned_train", "recovered_train"], "examples_figure", name="draw_examples"),
+]
+DIRECTIONS = Node(draw_directions, ["clean_train", "poisoned_train", "linear_weights"], "directions_figure", name="draw_directions")
 PARTS = {
-    "orthoproj": [
-        Node(tabulate, TRAININGS, "history", name="tabulate_history"),
-        Node(score, ["history", "linear_weights", "clean_train", "poisoned_train", "parameters"], "scores", name="gather_scores"),
-        Node(draw_accuracy, ["scores", "history"], "accuracy_figure", name="draw_accuracy"),
-        Node(draw_directions, ["clean_train", "poisoned_train", "linear_weights"], "directions_figure", name="draw_directions"),
-        Node(draw_examples, ["clean_train", "poisoned_train", "recovered_train"], "examples_figure", name="draw_examples"),
-    ],
+    "recover": RECOVER,
+    "orthoproj": [*RECOVER, DIRECTIONS],
     "dfr": [
         Node(score_dfr, ["dfr_table", "probed_checkpoints", "parameters"], "dfr_scores", name="gather_dfr_scores"),
         Node(draw_dfr, ["dfr_scores", "dfr_table"], "dfr_figure", name="draw_dfr"),
@@ -46,4 +48,4 @@ PARTS = {
 
 def create_pipeline(*chains: str) -> Pipeline:
     """Return the pipeline that makes scores, tables and figures of these chains, or of all."""
-    return Pipeline([node for chain in chains or PARTS for node in PARTS[chain]])
+    return sum((Pipeline(PARTS[chain]) for chain in chains or PARTS), Pipeline([]))

@@ -30,9 +30,9 @@ def scores(
     trainings = dict(list(history.groupby("training", sort=False)))
     return {
         **_cell(parameters),
-        "accuracy": {name: _last_and_peak(rows["test_accuracy"]) for name, rows in trainings.items()},
+        "accuracy": {name: _last_and_peak(rows["test_accuracy"]) | _held_out(rows) for name, rows in trainings.items()},
         "orthogonal_projection": _projection(linear, clean, poisoned),
-        "seconds": {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
+        "seconds": {"recovery": linear.seconds} | {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
         "threads": {name: sorted({int(count) for count in rows["threads"]}) for name, rows in trainings.items()},
         "versions": _versions(),
     }
@@ -103,6 +103,14 @@ def _projection(linear: LinearWeights, clean: LabelledImages, poisoned: Labelled
         return removed
     means = mean_perturbations(clean, poisoned).reshape(clean.num_classes, -1)
     return removed | {"captured_energy": captured_energy(linear.projection.basis, means), "train_accuracy": linear.train_accuracy}
+
+
+def _held_out(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return epoch and test accuracy of the best on held-out clean images, the first of equals, where they were asked."""
+    if "held_out_accuracy" not in rows or rows["held_out_accuracy"].isna().all():
+        return {}
+    best = int(rows["held_out_accuracy"].to_numpy().argmax())
+    return {"held_out": {"epoch": int(rows["epoch"].iloc[best]), "accuracy": float(rows["test_accuracy"].iloc[best])}}
 
 
 def _last_and_peak(accuracy: pd.Series) -> dict[str, float]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def recover(
     poisoned: "LabelledImages", recovery: str, settings: dict[str, Any], seed: int, device: str
 ) -> "tuple[LinearWeights, LabelledImages]":
-    """Return the linear model fitted on the poisoned set, and the set with the span of its weights projected out."""
+    """Return what the recovery fitted to the poisoned set, and the set that is trained on."""
     from unlearnable.recoveries import recover
     from unlearnable.training.device import choose_device
 

@@ -19,25 +19,30 @@ def train(
     recipe: dict[str, Any],
     seed: int,
     device: str,
+    recovery: str = "none",
+    settings: dict[str, Any] | None = None,
     *,
     label: str,
 ) -> "Iterator[Checkpoint]":
     """Train a new model on ``train_set`` and yield its checkpoints, each saved before the next epoch starts.
 
     Where an earlier run was cut off, its ``unfinished`` checkpoints are yielded first, and the training goes on from the last.
-    All trainings of a cell normalise by the clean training set, so that they differ by their images alone.
+    All trainings of a cell normalise by the clean training set, so that they differ by their images, and by the recovery, alone.
     """
+    from unlearnable.recoveries import recovery_named
     from unlearnable.training import fit_named, recipe_from
 
+    chosen = recovery_named(recovery, (settings or {}).get(recovery) or {})
     with bar(f"train on the {label} set") as progress:
         yield from fit_named(
             model,
             train_set,
-            clean_test,
+            chosen.test(clean_test, train_set),
             like=clean_train,
             recipe=recipe_from(recipe),
             seed=seed,
             device=device,
             progress=progress,
             done=unfinished,
+            method=chosen.method(clean_train, seed=seed),
         )

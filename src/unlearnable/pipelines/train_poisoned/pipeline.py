@@ -9,14 +9,16 @@ from unlearnable.pipelines.train_poisoned.nodes import train
 SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train", "probed": "poisoned_train"}
 RECIPES = {"probed": "params:probe.train"}  # the paper trains what it probes by another recipe
 PARAMETERS = ("params:model", "params:train", "params:seed", "params:device")
+MORE = {"recovered": ("params:recovery", "params:recover")}  # a recovery may change the training as well as the set
 
 
 def _training(label: str) -> Pipeline:
     function = update_wrapper(partial(train, label=label), train)
     sets = {"train_set": SETS[label], "clean_train": "clean_train", "clean_test": "clean_test", "unfinished": f"{label}_unfinished"}
-    node = Node(function, [*sets, *PARAMETERS], "checkpoints", name="train", tags="training")
+    inputs = (*PARAMETERS, *MORE.get(label, ()))
+    node = Node(function, [*sets, *inputs], "checkpoints", name="train", tags="training")
     outputs = {"checkpoints": f"{label}_checkpoints"}
-    parameters = {name: name for name in PARAMETERS} | {"params:train": RECIPES.get(label, "params:train")}
+    parameters = {name: name for name in inputs} | {"params:train": RECIPES.get(label, "params:train")}
     return Pipeline([node], namespace=label, inputs=sets, outputs=outputs, parameters=parameters)
 
 
