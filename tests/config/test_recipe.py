@@ -244,7 +244,18 @@ def test_a_fingerprint_reads_names_and_bytes_and_follows_nothing(tmp_path):
 
 def test_hashes_are_stable():
     """The names of artifacts on users' disks: raise FORMAT where this must change, and say so in the change log."""
-    assert recipe_hash("ingest", {"ingest": {"train_size": 10}}, {"name": "x"}) == "c52fed3b4d66"
+    assert recipe_hash("ingest", {"ingest": {"train_size": 10}}, {"name": "x"}) == "d17ab62c88d8"
+
+
+def test_trainings_that_are_one_are_made_once():
+    """A control leaves what it is given as it is, so what is trained on it is the training of what it was given."""
+    hashes = {stage: recipe_hash(stage, PARAMETERS | {"recovery": "none"}, RAW) for stage in STAGES}
+    assert hashes["train_recovered"] == hashes["train_poisoned"] != hashes["train_clean"]
+    hashes = {stage: recipe_hash(stage, PARAMETERS | {"poison": "none"}, RAW) for stage in STAGES}
+    assert hashes["train_poisoned"] == hashes["train_clean"] != hashes["train_recovered"]
+    catalog = loader(poison="none", recovery="none")["catalog"]
+    folders = {catalog[f"{label}_checkpoints"]["filepath"] for label in ("clean", "poisoned", "recovered")}
+    assert len(folders) == 1
 
 
 def test_order_of_keys_does_not_matter():
