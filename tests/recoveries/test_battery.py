@@ -1,0 +1,159 @@
+"""What holds of every recovery, and the arithmetic of each."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torchvision.io import decode_jpeg, encode_jpeg
+
+from tests.conftest import make_images
+from unlearnable.images import channel_statistics
+from unlearnable.models import build
+from unlearnable.recoveries import RECOVERIES, recover, recovery_named
+from unlearnable.recoveries.augmentations import CutMix, Cutout, mixed_loss
+from unlearnable.recoveries.base import BatchRecovery
+from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit_named
+
+CPU = torch.device("cpu")
+RECIPE = TrainingRecipe(epochs=2, batch_size=16, learning_rate=0.05, augmentation=Augmentation(crop=2, brightness=0.2))
+SETTINGS = {"adversarial_training": {"steps": 2}}
+
+
+@pytest.fixture(params=[(3, 16), (1, 16), (3, 17)], ids=["RGB", "one channel", "odd side"])
+def poisoned(request):
+    channels, side = request.param
+    images = make_images(64, classes=4, side=side)
+    return replace(images, images=images.images[:, :channels])
+
+
+def trained(name, images, *, seed=0, done=(), method=None):
+    recovery = recovery_named(name, SETTINGS.get(name, {}))
+    _, recovered = recover(name, images, seed=seed, device=CPU, settings=SETTINGS.get(name, {}))
+    method = method or recovery.method(images, seed=seed)
+    seen = recovery.test(images, recovered)
+    return list(fit_named("small_cnn", recovered, seen, like=images, recipe=RECIPE, seed=seed, device="cpu", done=done, method=method))
+
+
+def same(first, second):
+    return all(torch.equal(value, second.state[name]) for name, value in first.state.items())
+
+
+@pytest.mark.parametrize("name", RECOVERIES)
+@pytest.mark.usefixtures("global_generators_untouched")
+def test_it_is_reproducible_leaves_its_input_alone_and_resumes(name, poisoned):
+    before = poisoned.images.copy()
+    whole = trained(name, poisoned)
+    assert np.array_equal(poisoned.images, before)
+    assert same(trained(name, poisoned)[-1], whole[-1])
+    assert same(trained(name, poisoned, done=whole[:1])[-1], whole[-1])
+
+
+@pytest.mark.parametrize("name", RECOVERIES)
+def test_labels_ids_and_classes_stay(name, poisoned):
+    _, recovered = recover(name, poisoned, seed=0, device=CPU, settings=SETTINGS.get(name, {}))
+    assert np.array_equal(recovered.labels, poisoned.labels)
+    assert np.array_equal(recovered.ids, poisoned.ids)
+    assert (recovered.num_classes, recovered.shape) == (poisoned.num_classes, poisoned.shape)
+
+
+@pytest.mark.parametrize("name", [name for name in RECOVERIES if name != "none"])
+def test_it_is_no_control(name):
+    images = make_images(64, classes=4)
+    assert not same(trained(name, images)[-1], trained("none", images)[-1])
+
+
+def test_a_recovery_that_changes_nothing_is_the_control():
+    """Order and augmentation are those of plain training: what a recovery draws is its own."""
+
+    class Nothing(BatchRecovery):
+        def transform(self, images, own):
+            torch.rand(3, generator=own)
+            return images
+
+    images = make_images(64, classes=4)
+    assert same(trained("none", images, method=Nothing().method(images, seed=0))[-1], trained("none", images, method=Method())[-1])
+
+
+def images_of(name, **settings):
+    images = make_images(20, classes=4)
+    _, recovered = recover(name, images, seed=0, device=CPU, settings=settings)
+    return torch.from_numpy(images.images), torch.from_numpy(recovered.images)
+
+
+def test_grayscale_is_the_luma_in_three_channels():
+    before, after = images_of("grayscale")
+    assert torch.equal(after[:, 0], after[:, 1])
+    assert torch.equal(after[:, 0], after[:, 2])
+    luma = torch.einsum("nchw,c->nhw", before.double(), torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64))
+    assert (after[:, 0] - luma).abs().max() <= 0.6
+
+
+def test_jpeg_is_what_the_codec_gives_back():
+    before, after = images_of("jpeg", quality=30)
+    assert all(torch.equal(decode_jpeg(encode_jpeg(image, 30)), other) for image, other in zip(before, after, strict=True))
+    assert not torch.equal(after, images_of("jpeg", quality=10)[1])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8])
+def test_bits_are_reduced(bits):
+    before, after = images_of("bdr", bits=bits)
+    assert len(after.unique()) <= 2**bits
+    assert ((after.int() - before).abs() <= 127.5 / (2**bits - 1) + 0.5).all()
+
+
+def test_a_blur_keeps_the_mean_and_lowers_the_variance():
+    before, after = images_of("gaussian_blur")
+    assert after.float().mean() == pytest.approx(before.float().mean(), abs=1.5)
+    assert after.float().var() < before.float().var()
+
+
+def test_a_hole_is_a_square_of_its_side_or_cut_by_the_edge():
+    holes = Cutout(side=0.5).transform(torch.ones(200, 3, 16, 16), torch.Generator().manual_seed(0)) == 0
+    rows, columns = holes[:, 0].any(2).sum(1), holes[:, 0].any(1).sum(1)
+    assert torch.equal(holes[:, 0].sum((1, 2)), rows * columns)
+    assert (rows.max(), columns.max()) == (8, 8)
+    assert rows.min() >= 3
+
+
+@pytest.fixture
+def trainer():
+    images = make_images(64, classes=4)
+    model = build("small_cnn", channels=3, num_classes=4, seed=0)
+    return Trainer(model, replace(RECIPE, precision="float32"), channel_statistics(images), CPU)
+
+
+def batch():
+    images = make_images(16, classes=4)
+    return torch.from_numpy(images.images).float() / 255, torch.from_numpy(images.labels)
+
+
+def test_a_mixed_loss_is_the_mean_of_two_by_their_shares(trainer):
+    images, labels = batch()
+    order = torch.arange(15, -1, -1)
+    trainer.model.eval()
+    logits = trainer.forward(images)
+    expected = 0.25 * trainer.cross_entropy(logits, labels) + 0.75 * trainer.cross_entropy(logits, labels[order])
+    assert torch.allclose(mixed_loss(trainer, images, order, 0.25, labels), expected)
+
+
+def test_cutmix_with_probability_zero_mixes_nothing(trainer):
+    images, labels = batch()
+    trainer.model.eval()
+    draws = (torch.Generator(), torch.Generator().manual_seed(0))
+    losses = [CutMix(probability=p).loss(trainer, images, labels, *draws).detach() for p in (0.0, 1.0)]
+    assert losses[0] == trainer.cross_entropy(trainer.forward(images), labels)
+    assert losses[0] != losses[1]
+
+
+def test_an_attack_stays_in_its_ball_raises_the_loss_and_leaves_the_network_alone(trainer):
+    images, labels = batch()
+    recovery = recovery_named("adversarial_training", {"linf": 0.05, "step": 0.02, "steps": 5})
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    attacked = recovery.attacked(trainer, images, labels, torch.Generator().manual_seed(0))
+    assert (attacked - images).abs().max() <= 0.05 + 1e-6
+    assert (attacked.min() >= 0, attacked.max() <= 1) == (True, True)
+    assert all(torch.equal(value, trainer.model.state_dict()[name]) for name, value in before.items())
+    assert trainer.model.training
+    trainer.model.eval()
+    assert trainer.cross_entropy(trainer.forward(attacked), labels) > trainer.cross_entropy(trainer.forward(images), labels)
