@@ -5,19 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torchvision.io import decode_jpeg, encode_jpeg
 
 from tests.conftest import make_images
+from unlearnable.errors import InputError
 from unlearnable.images import channel_statistics
 from unlearnable.models import build
 from unlearnable.recoveries import RECOVERIES, recover, recovery_named
 from unlearnable.recoveries.augmentations import CutMix, Cutout, mixed_loss
 from unlearnable.recoveries.base import BatchRecovery
 from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit_named
+from unlearnable.training.device import resident
 
 CPU = torch.device("cpu")
 RECIPE = TrainingRecipe(epochs=2, batch_size=16, learning_rate=0.05, augmentation=Augmentation(crop=2, brightness=0.2))
-SETTINGS = {"adversarial_training": {"steps": 2}}
+SETTINGS = {"adversarial_training": {"steps": 2}, "early_stopping": {"clean_samples": 20}}
 
 
 @pytest.fixture(params=[(3, 16), (1, 16), (3, 17)], ids=["RGB", "one channel", "odd side"])
@@ -57,7 +60,7 @@ def test_labels_ids_and_classes_stay(name, poisoned):
     assert (recovered.num_classes, recovered.shape) == (poisoned.num_classes, poisoned.shape)
 
 
-@pytest.mark.parametrize("name", [name for name in RECOVERIES if name != "none"])
+@pytest.mark.parametrize("name", [name for name in RECOVERIES if name not in ("none", "early_stopping")])
 def test_it_is_no_control(name):
     images = make_images(64, classes=4)
     assert not same(trained(name, images)[-1], trained("none", images)[-1])
@@ -157,3 +160,38 @@ def test_an_attack_stays_in_its_ball_raises_the_loss_and_leaves_the_network_alon
     assert trainer.model.training
     trainer.model.eval()
     assert trainer.cross_entropy(trainer.forward(attacked), labels) > trainer.cross_entropy(trainer.forward(images), labels)
+
+
+def test_early_stopping_measures_clean_images_and_trains_as_the_control():
+    images = make_images(64, classes=4)
+    stopped = trained("early_stopping", images)
+    assert same(stopped[-1], trained("none", images)[-1])
+    assert all(0 <= measured["held_out_accuracy"] <= 1 for measured in stopped[-1].history)
+    assert recovery_named("early_stopping", {"clean_samples": 20}).needs.clean_samples == 20
+    with pytest.raises(InputError, match=r"recover.early_stopping.clean_samples: .* at most 64 images, got size 65"):
+        recovery_named("early_stopping", {"clean_samples": 65}).method(images, seed=0)
+
+
+def seen(name, images, **settings):
+    linear, recovered = recover(name, images, seed=0, device=CPU, settings=settings)
+    return linear, resident(recovered, CPU).flatten(1).numpy()
+
+
+def test_class_means_are_gone_where_they_are_removed():
+    images = make_images(64, classes=4)
+    linear, left = seen("class_mean_projection", images)
+    means = np.stack([left[images.labels == label].mean(0) for label in range(4)])
+    assert np.abs(means).max() < 1e-5
+    assert linear.projection.removed_directions == 4
+    linear, left = seen("class_mean_projection", images, centred=True)
+    assert np.allclose([left[images.labels == label].mean(0) for label in range(4)], left.mean(0), atol=1e-5)
+    assert linear.projection.removed_directions == 3
+
+
+def test_principal_components_are_those_of_scikit_learn():
+    images = make_images(64, classes=4)
+    flat = images.images.reshape(64, -1) / 255
+    expected = PCA(3).fit(flat).components_
+    linear, left = seen("pca_removal", images, components=3)
+    assert np.allclose(np.linalg.svd(linear.projection.basis.T @ expected.T)[1], 1, atol=1e-3)
+    assert np.abs((left - flat.mean(0)) @ expected.T).max() < 1e-3

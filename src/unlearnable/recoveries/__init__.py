@@ -1,6 +1,6 @@
 """Recoveries by name: how somebody learns from a poisoned set all the same."""
 
-from unlearnable.recoveries import adversarial_training, augmentations, control, orthogonal_projection, pixels
+from unlearnable.recoveries import adversarial_training, augmentations, clean_data, control, orthogonal_projection, pixels, projections
 from unlearnable.recoveries.base import RECOVERIES, LinearWeights, Needs, Recovery, recover, recovery_named
 
 __all__ = [
@@ -10,9 +10,11 @@ __all__ = [
     "Recovery",
     "adversarial_training",
     "augmentations",
+    "clean_data",
     "control",
     "orthogonal_projection",
     "pixels",
+    "projections",
     "recover",
     "recovery_named",
 ]

@@ -1,0 +1,77 @@
+"""Ablations of Orthogonal Projection: the directions come from the images' own statistics, not from a fitted model."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unlearnable.images import LabelledImages, Projection
+from unlearnable.ranges import AT_LEAST_ONE
+from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, nothing_fitted, register
+from unlearnable.recoveries.orthogonal_projection import orthonormal_basis
+
+
+@register("class_mean_projection")
+@dataclass(frozen=True, kw_only=True)
+class ClassMeanProjection(Recovery):
+    """What the class means span is removed.
+
+    Args:
+        centred: take the means less the mean of all images, and keep that mean when projecting.
+    """
+
+    centred: bool = False
+
+    @property
+    def needs(self) -> Needs:
+        """Labels, and a look at every image."""
+        return Needs(labels_before=True, once=True)
+
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:  # noqa: ARG002
+        """Return the class means (K, D) as rows, and the set with their span projected out."""
+        flat = _flat(poisoned)
+        means = np.stack([flat[poisoned.labels == label].mean(0, dtype=np.float64) for label in range(poisoned.num_classes)])
+        return _removed(poisoned, means, flat.mean(0, dtype=np.float64) if self.centred else None)
+
+
+@register("pca_removal")
+@dataclass(frozen=True, kw_only=True)
+class PcaRemoval(Recovery):
+    """The first principal components of the poisoned set are removed; its mean stays.
+
+    Args:
+        components: how many; None takes as many as there are classes.
+    """
+
+    components: Annotated[int, AT_LEAST_ONE] | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """A look at every image."""
+        return Needs(once=True)
+
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:  # noqa: ARG002
+        """Return the components as rows, the first one first, and the set without them."""
+        flat = _flat(poisoned)
+        mean = flat.mean(0)
+        flat -= mean
+        _, vectors = torch.linalg.eigh(torch.from_numpy(flat.T @ flat).to(device).double())
+        count = self.components or poisoned.num_classes
+        return _removed(poisoned, vectors.flip(1)[:, :count].T.cpu().numpy() + mean, mean)
+
+
+def _flat(images: LabelledImages) -> npt.NDArray[np.float32]:
+    return images.images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def _removed(
+    images: LabelledImages, rows: npt.NDArray[np.floating], centre: npt.NDArray[np.floating] | None
+) -> tuple[LinearWeights, LabelledImages]:
+    """Return rows less the centre with the projection that removes their span, and the images seen through it."""
+    nothing = nothing_fitted(images)
+    kept = nothing.projection.centre if centre is None else centre.astype(np.float32)
+    directions = rows if centre is None else rows - centre  # in float64: rounding would add a direction to centred means
+    projection = Projection(basis=orthonormal_basis(torch.from_numpy(directions)).numpy(), centre=kept)
+    return replace(nothing, weights=directions.astype(np.float32), projection=projection), replace(images, projection=projection)
