@@ -139,10 +139,10 @@ class SummaryHooks:
 
 def _reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, Path]]]]:
     """Yield the name of each scores of ``pipeline``, with the scores and the paths of the files beside them."""
+    made = pipeline.datasets()
     for name, files in REPORTS.items():
-        if name in pipeline.datasets():
-            made = [file for file in files if file in pipeline.datasets()]
-            yield name, (catalog.load(name), {file: catalog[file].newest() for file in made})
+        if name in made:
+            yield name, (catalog.load(name), {file: catalog[file].newest() for file in files if file in made})
 
 
 class _Rounds(logging.Handler):

@@ -16,7 +16,7 @@ from unlearnable.recoveries import RECOVERIES
 
 WRONG = [
     ("poison", "opps", f"unknown poison 'opps'; known: {', '.join(POISONS)}, released (did you mean 'ops'?)"),
-    ("recovery", "projection", "(did you mean 'orthogonal_projection'?)"),
+    ("recovery", "projection", f"unknown recovery 'projection'; known: {', '.join(RECOVERIES)} (did you mean 'orthogonal_projection'?)"),
     ("model", "resnet81", "unknown model 'resnet81'; known: resnet18, small_cnn (did you mean 'resnet18'?)"),
     ("poison", None, "parameter 'poison': expected a valid string, got None"),
     ("seed", None, "parameter 'seed': expected a valid integer, got None"),

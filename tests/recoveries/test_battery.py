@@ -13,9 +13,9 @@ from unlearnable.errors import InputError
 from unlearnable.images import channel_statistics
 from unlearnable.models import build
 from unlearnable.recoveries import RECOVERIES, recover, recovery_named
-from unlearnable.recoveries.augmentations import CutMix, Cutout, mixed_loss
+from unlearnable.recoveries.augmentations import CutMix, Cutout
 from unlearnable.recoveries.base import BatchRecovery
-from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit_named
+from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit_named, mixed_loss
 from unlearnable.training.device import resident
 
 CPU = torch.device("cpu")
@@ -30,12 +30,12 @@ def poisoned(request):
     return replace(images, images=images.images[:, :channels])
 
 
-def trained(name, images, *, seed=0, done=(), method=None):
+def trained(name, images, *, seed=0, done=(), method=None, recipe=RECIPE):
     recovery = recovery_named(name, SETTINGS.get(name, {}))
     _, recovered = recover(name, images, seed=seed, device=CPU, settings=SETTINGS.get(name, {}))
     method = method or recovery.method(images, seed=seed)
     seen = recovery.test(images, recovered)
-    return list(fit_named("small_cnn", recovered, seen, like=images, recipe=RECIPE, seed=seed, device="cpu", done=done, method=method))
+    return list(fit_named("small_cnn", recovered, seen, like=images, recipe=recipe, seed=seed, device="cpu", done=done, method=method))
 
 
 def same(first, second):
@@ -67,15 +67,19 @@ def test_it_is_no_control(name):
 
 
 def test_a_recovery_that_changes_nothing_is_the_control():
-    """Order and augmentation are those of plain training: what a recovery draws is its own."""
+    """Order, augmentation and the recipe's CutMix are those of plain training; what a recovery draws is its own, anew in every step."""
+    drawn = []
 
     class Nothing(BatchRecovery):
         def transform(self, images, own):
-            torch.rand(3, generator=own)
+            drawn.append(float(torch.rand(1, generator=own)))
             return images
 
     images = make_images(64, classes=4)
-    assert same(trained("none", images, method=Nothing().method(images, seed=0))[-1], trained("none", images, method=Method())[-1])
+    mixing = replace(RECIPE, augmentation=replace(RECIPE.augmentation, cutmix=0.5))
+    nothing, plain = Nothing().method(images, seed=0), Method()
+    assert same(trained("none", images, method=nothing, recipe=mixing)[-1], trained("none", images, method=plain, recipe=mixing)[-1])
+    assert len(set(drawn)) == len(drawn) == 8
 
 
 def images_of(name, **settings):
@@ -100,8 +104,10 @@ def test_jpeg_is_what_the_codec_gives_back():
 
 @pytest.mark.parametrize("bits", [1, 2, 8])
 def test_bits_are_reduced(bits):
-    before, after = images_of("bdr", bits=bits)
-    assert len(after.unique()) <= 2**bits
+    ramp = replace(make_images(4, classes=4), images=np.arange(4 * 3 * 256, dtype=np.uint8).reshape(4, 3, 16, 16))
+    _, recovered = recover("bdr", ramp, seed=0, device=CPU, settings={"bits": bits})
+    before, after = torch.from_numpy(ramp.images), torch.from_numpy(recovered.images)
+    assert len(after.unique()) == 2**bits
     assert ((after.int() - before).abs() <= 127.5 / (2**bits - 1) + 0.5).all()
 
 

@@ -124,3 +124,11 @@ def test_projected_images_stay_unclipped_floats_on_the_device(poisoned):
     assert pixels.dtype == torch.float32
     assert resident(poisoned, CPU).dtype == torch.uint8
     assert pixels.min() < 0 or pixels.max() > 1 or not torch.equal((pixels * 255).round(), pixels * 255)
+
+
+def test_test_images_are_projected_where_that_is_asked_for(poisoned):
+    test = make_images(20, classes=5, seed=1)
+    for asked in (False, True):
+        recovery = OrthogonalProjection(project_test=asked)
+        _, recovered = recovery.recovered(poisoned, seed=0, device=CPU)
+        assert recovery.test(test, recovered).projection is (recovered.projection if asked else None)

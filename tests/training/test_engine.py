@@ -8,7 +8,7 @@ from unlearnable.images import channel_statistics
 from unlearnable.models import build
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import recover
-from unlearnable.training import Augmentation, TrainingRecipe, fit, fit_named, recipe_from
+from unlearnable.training import Augmentation, Method, TrainingRecipe, fit, fit_named, recipe_from
 from unlearnable.training.device import choose_device, computes_in_bfloat16
 
 CPU = torch.device("cpu")
@@ -67,6 +67,25 @@ def test_no_poison_is_exactly_the_clean_training(clean):
 def test_a_projection_of_nothing_is_exactly_the_poisoned_training(clean):
     _, recovered = recover("none", clean, seed=0, device=CPU, settings={})
     assert curve(train(recovered)) == curve(train(clean))
+
+
+def test_a_finish_changes_the_network_once_before_the_last_epoch_is_measured(clean):
+    seen = []
+
+    def finish(network):
+        seen.append(network)
+        torch.nn.init.zeros_(network.model.head.weight)
+        with torch.no_grad():
+            network.model.head.bias.copy_(torch.tensor([0.0, 9.0, 0.0]))
+
+    recipe = TrainingRecipe(epochs=2, batch_size=32, learning_rate=0.05, precision="float32")
+    first, last = fit_named(
+        "small_cnn", clean, clean, like=clean, recipe=recipe, seed=0, device="cpu", method=Method(finish=finish, held_out=clean)
+    )
+    assert len(seen) == 1
+    assert first.state["head.weight"].any()
+    assert not last.state["head.weight"].any()
+    assert last.measured["test_accuracy"] == last.measured["held_out_accuracy"] == pytest.approx((clean.labels == 1).mean())
 
 
 def test_yielded_checkpoints_are_not_changed_by_later_epochs(clean):

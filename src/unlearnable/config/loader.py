@@ -33,8 +33,12 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def __getitem__(self, key: str) -> Any:
         """Return the configuration of that kind, as Kedro does; parameters are completed by ``_completed``."""
         # Resolvers are global to OmegaConf: another session of this process may have put its own in their place.
-        resolvers: dict[str, Callable[..., Any]] = {"param": self._param, "recipe": self._recipe, "dataset": self._dataset}
-        resolvers["training"] = self._training
+        resolvers: dict[str, Callable[..., Any]] = {
+            "param": self._param,
+            "recipe": self._recipe,
+            "training": self._training,
+            "dataset": self._dataset,
+        }
         for name, resolver in resolvers.items():
             OmegaConf.register_resolver(name, resolver, replace=True)
         if key == "catalog":
@@ -171,8 +175,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _training(self, label: str) -> str:
         """Return the names of what the training of that label has seen, then the hash of its recipe."""
         stage = made_by(f"train_{label}", self._parameters)
-        seen = {"train_clean": ["clean"], "train_recovered": [self._param("poison"), self._param("recovery")]}
-        return "/".join(map(str, [*seen.get(stage, [self._param("poison")]), self._param("model"), self._recipe(stage)]))
+        seen = {"train_clean": "clean", "train_recovered": f"{self._param('poison')}/{self._param('recovery')}"}
+        return f"{seen.get(stage, self._param('poison'))}/{self._param('model')}/{self._recipe(stage)}"
 
     def _dataset(self) -> str:
         return str(self._raw_images["name"]).lower()

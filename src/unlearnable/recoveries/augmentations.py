@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unlearnable.ranges import FRACTION, POSITIVE, POSITIVE_FRACTION
 from unlearnable.recoveries.base import BatchRecovery, register
-from unlearnable.training import Trainer
+from unlearnable.training import Trainer, mixed_loss
 from unlearnable.training.augmentation import cutmix
 
 
@@ -90,9 +90,3 @@ class Mixup(BatchRecovery):
         kept = float(gamma[0] / gamma.sum())
         order = torch.randperm(len(images), generator=own).to(images.device)
         return mixed_loss(trainer, torch.lerp(images[order], images, kept), order, kept, labels)
-
-
-def mixed_loss(trainer: Trainer, images: Tensor, order: Tensor, kept: float, labels: Tensor) -> Tensor:
-    """Return the loss of mixed images, of which ``kept`` is the share of the first ones and the rest of those in ``order``."""
-    logits = trainer.forward(images)
-    return kept * trainer.cross_entropy(logits, labels) + (1 - kept) * trainer.cross_entropy(logits, labels[order])

@@ -1,5 +1,6 @@
 """Ablations of Orthogonal Projection: the directions come from the images' own statistics, not from a fitted model."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import torch
 
 from unlearnable.images import LabelledImages, Projection
 from unlearnable.ranges import AT_LEAST_ONE
-from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, nothing_fitted, register
+from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, register
 from unlearnable.recoveries.orthogonal_projection import orthonormal_basis
 
 
@@ -33,7 +34,9 @@ class ClassMeanProjection(Recovery):
         """Return the class means (K, D) as rows, and the set with their span projected out."""
         flat = _flat(poisoned)
         means = np.stack([flat[poisoned.labels == label].mean(0, dtype=np.float64) for label in range(poisoned.num_classes)])
-        return _removed(poisoned, means, flat.mean(0, dtype=np.float64) if self.centred else None)
+        # In float64: rounding would add a direction to centred means.
+        centre = flat.mean(0, dtype=np.float64) if self.centred else np.zeros(flat.shape[1])
+        return _removed(poisoned, means - centre, centre)
 
 
 @register("pca_removal")
@@ -59,7 +62,7 @@ class PcaRemoval(Recovery):
         flat -= mean
         _, vectors = torch.linalg.eigh(torch.from_numpy(flat.T @ flat).to(device).double())
         count = self.components or poisoned.num_classes
-        return _removed(poisoned, vectors.flip(1)[:, :count].T.cpu().numpy() + mean, mean)
+        return _removed(poisoned, vectors.flip(1)[:, :count].T.cpu().numpy(), mean)
 
 
 def _flat(images: LabelledImages) -> npt.NDArray[np.float32]:
@@ -67,11 +70,10 @@ def _flat(images: LabelledImages) -> npt.NDArray[np.float32]:
 
 
 def _removed(
-    images: LabelledImages, rows: npt.NDArray[np.floating], centre: npt.NDArray[np.floating] | None
+    images: LabelledImages, directions: npt.NDArray[np.floating], centre: npt.NDArray[np.floating]
 ) -> tuple[LinearWeights, LabelledImages]:
-    """Return rows less the centre with the projection that removes their span, and the images seen through it."""
-    nothing = nothing_fitted(images)
-    kept = nothing.projection.centre if centre is None else centre.astype(np.float32)
-    directions = rows if centre is None else rows - centre  # in float64: rounding would add a direction to centred means
-    projection = Projection(basis=orthonormal_basis(torch.from_numpy(directions)).numpy(), centre=kept)
-    return replace(nothing, weights=directions.astype(np.float32), projection=projection), replace(images, projection=projection)
+    """Return the projection that removes what ``directions`` (K, D) span and keeps ``centre`` (D,), and the images seen through it."""
+    basis = orthonormal_basis(torch.from_numpy(directions)).numpy()
+    projection = Projection(basis=basis, centre=centre.astype(np.float32))
+    linear = LinearWeights(weights=directions.astype(np.float32), train_accuracy=math.nan, projection=projection)
+    return linear, replace(images, projection=projection)

@@ -1,7 +1,20 @@
 """Training as an iterator of checkpoints; it knows no disk, no tracker and no progress bar."""
 
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.engine import PLAIN, Loss, Method, Progress, Report, Trainer, fit, fit_named, ignore, plain_loss, untold
+from unlearnable.training.engine import (
+    PLAIN,
+    Loss,
+    Method,
+    Progress,
+    Report,
+    Trainer,
+    fit,
+    fit_named,
+    ignore,
+    mixed_loss,
+    plain_loss,
+    untold,
+)
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from
 
@@ -20,6 +33,7 @@ __all__ = [
     "fit",
     "fit_named",
     "ignore",
+    "mixed_loss",
     "plain_loss",
     "recipe_from",
     "untold",

@@ -30,7 +30,11 @@ def plain_loss(trainer: "Trainer", images: Tensor, labels: Tensor, generator: to
     probability = trainer.recipe.augmentation.cutmix
     if not probability or float(torch.rand(1, generator=generator)) >= probability:
         return trainer.cross_entropy(trainer.forward(images), labels)
-    images, order, kept = cutmix(images, generator)
+    return mixed_loss(trainer, *cutmix(images, generator), labels)
+
+
+def mixed_loss(trainer: "Trainer", images: Tensor, order: Tensor, kept: float, labels: Tensor) -> Tensor:
+    """Return the loss of mixed images, of which ``kept`` is the share of the first ones and the rest of those in ``order``."""
     logits = trainer.forward(images)
     return kept * trainer.cross_entropy(logits, labels) + (1 - kept) * trainer.cross_entropy(logits, labels[order])
 

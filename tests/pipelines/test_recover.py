@@ -1,0 +1,75 @@
+"""The chain ``recover`` in `--env=test`."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import copy_project, make_images
+from tests.pipelines.test_project import files, newest_scores, run
+from unlearnable import training
+from unlearnable.pipelines.evaluate.scores import history_table, scores
+from unlearnable.pipelines.train_poisoned.nodes import train
+from unlearnable.recoveries import recover
+from unlearnable.training.device import choose_device
+
+MADE = {"linear_weights", "recovered_train", "recovered_checkpoints", "history", "scores", "accuracy_figure", "examples_figure"}
+SETS = {"clean_train", "clean_test", "poisoned_train", "clean_checkpoints", "poisoned_checkpoints"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project in which the chain has run once."""
+    folder = copy_project(tmp_path_factory.mktemp("recover") / "project")
+    assert run(folder, pipeline="recover", recovery="early_stopping") == MADE | SETS
+    return folder
+
+
+def test_early_stopping_says_which_epoch_it_took(project):
+    found = newest_scores(project)
+    [path] = (project / "data" / "08_reporting").rglob("history.parquet/*/history.parquet")
+    rows = pd.read_parquet(path).query("training == 'recovered'").set_index("epoch")
+    chosen = found["accuracy"]["recovered"]["held_out"]
+    assert chosen["accuracy"] == rows["test_accuracy"][chosen["epoch"]]
+    assert rows["held_out_accuracy"][chosen["epoch"]] == rows["held_out_accuracy"].max()
+    assert "held_out" not in found["accuracy"]["poisoned"]
+
+
+def test_another_recovery_shares_all_before_it_and_a_second_run_makes_nothing(project):
+    assert run(project, pipeline="recover", recovery="cutout") == MADE
+    before = files(project)
+    assert run(project, pipeline="recover", recovery="cutout") == set()
+    assert files(project) == before
+
+
+def test_with_no_recovery_nothing_is_trained_again(project):
+    assert run(project, pipeline="recover", recovery="none") == MADE - {"recovered_checkpoints"}
+    accuracy = newest_scores(project)["accuracy"]
+    assert accuracy["recovered"] == accuracy["poisoned"]
+
+
+def test_the_recovery_changes_the_training_and_what_is_tested(monkeypatch):
+    images, settings = make_images(64, classes=4), {"orthogonal_projection": {"project_test": True}, "cutout": {"side": 0.5}}
+    seen = {}
+
+    def fit_named(name, train_set, test, **others):
+        seen.update(test=test, method=others["method"])
+        return iter(())
+
+    monkeypatch.setattr(training, "fit_named", fit_named)
+    for name, chosen in settings.items():
+        _, recovered = recover(name, images, seed=0, device=choose_device("cpu"), settings=chosen)
+        recipe = {"epochs": 1, "batch_size": 16, "learning_rate": 0.1}
+        list(train(recovered, images, images, [], "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
+        assert seen["test"].projection is recovered.projection
+        assert (seen["method"].loss is training.plain_loss) == (name == "orthogonal_projection")
+
+
+def test_the_first_of_equals_is_chosen_on_held_out_images():
+    rows = [{"test_accuracy": t, "held_out_accuracy": h, "seconds": 1.0, "threads": 1.0} for t, h in ((0.5, 0.1), (0.2, 0.8), (0.6, 0.8))]
+    images = make_images(8, classes=4)
+    linear, _ = recover("none", images, seed=0, device=choose_device("cpu"), settings={})
+    cell = {"dataset": "x", "poison": "none", "recovery": "early_stopping", "model": "small_cnn", "seed": 0}
+    found = scores(history_table({"recovered": rows}), linear, images, images, cell)
+    assert json.loads(json.dumps(found["accuracy"])) == {"recovered": {"last": 0.6, "peak": 0.6, "held_out": {"epoch": 2, "accuracy": 0.2}}}
