@@ -1,8 +1,8 @@
 """Recoveries that change the poisoned images once, before the training; test images stay as they are.
 
 Grayscale and JPEG are the two transforms of Liu et al., "Image Shortcut Squeezing: Countering Perturbative Availability Poisons
-with Compression" (ICML 2023); reduced bit depth and Gaussian blur are columns of APBench (Qin et al., 2023). What changes is
-rounded to 256 levels once.
+with Compression" (ICML 2023); reduced bit depth and Gaussian blur are columns of APBench (Qin et al., 2023), there by dropping
+low bits and with a sigma of 0.1 pixels. What changes is rounded to 256 levels once.
 """
 
 from dataclasses import dataclass
