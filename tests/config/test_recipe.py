@@ -258,6 +258,15 @@ def test_trainings_that_are_one_are_made_once():
     assert len(folders) == 1
 
 
+def test_the_folder_of_a_training_names_what_it_has_seen():
+    catalog = loader(poison="ops", recovery="jpeg")["catalog"]
+    folders = {label: catalog[f"{label}_checkpoints"]["filepath"] for label in ("clean", "poisoned", "recovered", "probed")}
+    names = {label: folder.removeprefix("data/06_models/digits/").rsplit("/", 2)[0] for label, folder in folders.items()}
+    expected = {"clean": "clean/small_cnn", "poisoned": "ops/small_cnn", "recovered": "ops/jpeg/small_cnn", "probed": "ops/small_cnn"}
+    assert names == expected
+    assert loader(poison="lsp")["catalog"]["clean_checkpoints"]["filepath"] == folders["clean"]
+
+
 def test_order_of_keys_does_not_matter():
     for order in itertools.permutations({"a": 1, "b": 2}.items()):
         assert recipe_hash("ingest", {"ingest": dict(order)}, RAW) == recipe_hash("ingest", {"ingest": {"a": 1, "b": 2}}, RAW)
