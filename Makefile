@@ -59,7 +59,7 @@ release: .venv/installed ## build wheel, source, configuration and the list of a
 	touch $@
 
 lock: | .venv/installed ## write the locks anew
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --group dev pyproject.toml --custom-compile-command "make lock" --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --group dev --extra server pyproject.toml --custom-compile-command "make lock" --output-file requirements.lock
 	sed -n "s|^\(uv==[^ ]*\).*|\1|p" requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links - --custom-compile-command "make lock" --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything that runs wrote

@@ -23,6 +23,7 @@ from tests.conftest import ROOT
 BIN = Path(sys.executable).parent
 LOCKS = ("requirements.lock", "requirements-uv.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
 NOT_COPIED = (".git", ".venv", "data", "dist", "build", "mlartifacts", "*.egg-info", "__pycache__", ".*_cache", "mlflow.db*")
 
 
@@ -67,8 +68,9 @@ def test_the_wheel_has_every_module_and_names_what_it_needs(dist):
     assert {name for name in names if name.endswith(".py")} == {
         str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")
     }
+    extras = [f'{need}; extra == "{extra}"' for extra, needs in EXTRAS.items() for need in needs]
     assert {Requirement(need) for need in about.get_all("Requires-Dist")} == {
-        Requirement(need) for need in PROJECT["project"]["dependencies"]
+        Requirement(need) for need in (*PROJECT["project"]["dependencies"], *extras)
     }
 
 
@@ -137,7 +139,8 @@ def test_every_package_of_the_lock_has_a_hash_and_none_a_host(name):
 
 def test_the_lock_has_what_the_project_asks_for():
     versions = {canonicalize_name(name): version for name, version, _ in locked("requirements.lock")}
-    asked = [Requirement(need) for need in (*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"])]
+    asked_by = (PROJECT["project"]["dependencies"], PROJECT["dependency-groups"]["dev"], *EXTRAS.values())
+    asked = [Requirement(need) for needs in asked_by for need in needs]
     assert [
         str(need) for need in asked if not need.specifier.contains(versions.get(canonicalize_name(need.name), ""), prereleases=True)
     ] == []
