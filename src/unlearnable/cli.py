@@ -138,6 +138,69 @@ def replay(env: str | None) -> None:
         click.echo(line)
 
 
+@cli.group()
+def study() -> None:
+    """Grids of cells, from conf/ENV/study/NAME.yml."""
+
+
+def _told_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command of studies end with one line where its input was wrong."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> Any:
+        try:
+            return command(**options)
+        except KeyboardInterrupt as error:
+            click.echo("Interrupted: what was finished is kept, and the same command goes on from there", err=True)
+            raise SystemExit(128 + signal.SIGINT) from error
+        except WRONG_INPUT as error:
+            raise click.ClickException(" ".join(str(_first(error)).split())) from error
+
+    return run
+
+
+@study.command("run")
+@click.argument("name")
+@env_option
+@click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time; run nothing.")
+@click.option("--executor", type=click.Choice(["processes", "dask"]), default="processes", show_default=True, help="Who works at it.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Of a Dask cluster; without it --executor=dask makes one of this machine.")
+@click.option("--processes", "count", type=click.IntRange(min=1), help="Runs at a time on this machine; as many as cores where not given.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of each run; the cores divided by the runs where not given.")
+@click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="How often a run is begun that is killed.")
+@_told_in_one_line
+def run_study(dry_run: bool, tries: int, **options: Any) -> None:
+    """Run what a study lacks, and what it shares first; what is there already is not made again."""
+    from unlearnable.study import commands
+
+    if dry_run:
+        commands.dry_run(**options)
+    elif commands.run(tries=tries, **options):
+        raise SystemExit(1)
+
+
+@study.command("status")
+@click.argument("name")
+@env_option
+@_told_in_one_line
+def study_status(**options: Any) -> None:
+    """Print how many cells are done, running, failed and waiting."""
+    from unlearnable.study import commands
+
+    commands.status(**options)
+
+
+@study.command("report")
+@click.argument("name")
+@env_option
+@_told_in_one_line
+def study_report(**options: Any) -> None:
+    """Write one page with all that a study has found, its table and its figures."""
+    from unlearnable.study import commands
+
+    commands.report(**options)
+
+
 def _tracked(env: str | None) -> "tuple[Path, Server]":
     """Return where the records of this project lie, and the server that an environment names."""
     from kedro.framework.session import KedroSession

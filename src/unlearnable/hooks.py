@@ -86,6 +86,46 @@ class ArtifactHooks:
             self._catalog.release(name)
 
 
+class StorageHooks:
+    """Share artifacts with other machines, where ``storage.yml`` names a place."""
+
+    def __init__(self) -> None:
+        self._storage: Any = None
+        self._project = Path()
+        self._catalog: Any = None
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Read ``storage.yml``."""
+        loader = context.config_loader
+        settings = loader["storage"]
+        self._storage, self._project = None, context.project_path
+        if settings.get("url") is not None:
+            from unlearnable.datasets.storage import Storage
+
+            self._storage = Storage.of(settings, context.project_path, loader.credentials())
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Fetch what others have made, and hand on what was made before there was a storage."""
+        self._catalog = catalog
+        for name in sorted(pipeline.datasets()) if self._storage else ():
+            self._share(name)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Hand on what was made; of a training, once it has ended."""
+        if self._storage and getattr(data, "is_last", True):
+            self._share(dataset_name)
+
+    def _share(self, name: str) -> None:
+        from unlearnable.datasets.artifact import Artifact
+
+        dataset = self._catalog[name] if self._catalog else None  # a process of ParallelRunner's has none
+        if isinstance(dataset, Artifact) and dataset.place.is_relative_to(self._project) and not name.endswith("_unfinished"):
+            self._storage.share(dataset.place)
+
+
 class InterruptHooks:
     """Let a run that was asked to end do so between two nodes, once the other hooks have noted what there was."""
 

@@ -3,7 +3,7 @@
 import warnings
 
 from unlearnable.config.loader import RecipeConfigLoader
-from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, SummaryHooks, TrackingHooks
+from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, StorageHooks, SummaryHooks, TrackingHooks
 from unlearnable.session import Session
 
 # Kedro calls an older name of OmegaConf's; not for our users to read at every run.
@@ -14,7 +14,7 @@ CONFIG_LOADER_CLASS = RecipeConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    "config_patterns": {"mlflow": ["mlflow*"]},
-    "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
+    "config_patterns": {"mlflow": ["mlflow*"], "storage": ["storage*"]},
+    "merge_strategy": {"parameters": "soft", "mlflow": "soft", "storage": "soft"},
 }
-HOOKS = (CheckHooks(), ArtifactHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks())
+HOOKS = (CheckHooks(), ArtifactHooks(), StorageHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks())

@@ -4,6 +4,7 @@
 stage's bytes, ``${training:recovered}`` the folder of a training, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
 """
 
+import copy
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,31 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def __getitem__(self, key: str) -> Any:
         """Return the configuration of that kind, as Kedro does; parameters are completed by ``_completed``."""
-        # Resolvers are global to OmegaConf: another session of this process may have put its own in their place.
+        self._register()
+        if key == "catalog":
+            return self._catalog()
+        return self._parameters if key == "parameters" else self._resolved(key)
+
+    def cell(self, **names: Any) -> "RecipeConfigLoader":
+        """Return this loader with other values of top-level parameters (poison, recovery, model, seed): no file is read again."""
+        other = copy.copy(self)
+        other.__dict__["_parameters"] = self._completed(self._given | names)
+        return other
+
+    def filepath(self, name: str) -> str:
+        """Return where a catalog entry lies."""
+        self._register()
+        return str(OmegaConf.create({name: self._entry(name)["filepath"]})[name])
+
+    def credentials(self) -> dict[str, Any]:
+        """Return the blocks of ``credentials.yml``; none where there is no such file."""
+        try:
+            return dict(self["credentials"])
+        except MissingConfigException:
+            return {}
+
+    def _register(self) -> None:
+        """Bind the resolvers to this loader: they are global to OmegaConf, and another one may have put its own in their place."""
         resolvers: dict[str, Callable[..., Any]] = {
             "param": self._param,
             "recipe": self._recipe,
@@ -41,14 +66,17 @@ class RecipeConfigLoader(OmegaConfigLoader):
         }
         for name, resolver in resolvers.items():
             OmegaConf.register_resolver(name, resolver, replace=True)
-        if key == "catalog":
-            return self._catalog()
-        return self._parameters if key == "parameters" else self._resolved(key)
+
+    @cached_property
+    def _given(self) -> dict[str, Any]:
+        """The parameters as files and command line give them."""
+        self._register()
+        return dict(self._resolved("parameters"))
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:
         """The parameters, completed: every path of the catalog asks for them, and reading them takes a while."""
-        return self._completed(self._resolved("parameters"))
+        return self._completed(self._given)
 
     def _catalog(self) -> Any:
         """Return the catalog, once its parameters are there: an error of theirs would be said to be one of its paths."""
@@ -94,10 +122,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         wanted = {name: entry.get("credentials") for name, entry in catalog.items() if isinstance(entry, dict)}
         if not any(isinstance(name, str) for name in wanted.values()):
             return
-        try:
-            known = list(self["credentials"])
-        except MissingConfigException:
-            known = []
+        known = list(self.credentials())
         for entry, name in wanted.items():
             if isinstance(name, str) and name not in known:
                 raise InputError(
@@ -121,7 +146,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         hashed = parameters
         if parameters.get("poison") == RELEASED:
             hashed = parameters | {"craft": {RELEASED: self._released(parameters)}}
-        hashes = {stage: recipe_hash(stage, hashed, self._raw_images) for stage in STAGES}
+        hashes = {stage: recipe_hash(stage, hashed, self.raw_images) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
 
     def _training_recipe(self, name: str, settings: dict[str, Any], parameters: dict[str, Any]) -> Any:
@@ -143,13 +168,18 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return OmegaConf.to_container(OmegaConf.merge(shared, own))
 
     @cached_property
-    def _raw_images(self) -> dict[str, Any]:
-        """The catalog entry of the dataset."""
+    def raw_images(self) -> dict[str, Any]:
+        """The catalog entry of the dataset, unresolved."""
         return self._entry("raw_images")
+
+    @cached_property
+    def _raw_catalog(self) -> Any:
+        """The files of the catalog, unresolved."""
+        return self._read_raw_config("catalog")
 
     def _entry(self, name: str) -> dict[str, Any]:
         """Return a catalog entry, unresolved: reading the whole catalog would ask for this entry again."""
-        base, environment, *_ = self._read_raw_config("catalog")
+        base, environment, *_ = self._raw_catalog
         for config in (*environment.values(), *base.values()):
             if name in config and not OmegaConf.is_dict(config[name]):
                 raise InputError(f"catalog entry '{name}': expected a mapping, got {config[name]!r}")
@@ -179,7 +209,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return f"{seen.get(stage, self._param('poison'))}/{self._param('model')}/{self._recipe(stage)}"
 
     def _dataset(self) -> str:
-        return str(self._raw_images["name"]).lower()
+        return str(self.raw_images["name"]).lower()
 
 
 def _dotted(settings: Any, name: str) -> Any:

@@ -7,7 +7,7 @@ them, so a new poison brings its own check along.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -86,6 +86,7 @@ class _Parameters(_Strict):
     ingest: _Ingest
 
 
+@cache
 def _all_parameters() -> type[BaseModel]:
     keep = Annotated[int, Field(ge=0)]
     fields: dict[str, Any] = {

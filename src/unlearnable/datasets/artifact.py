@@ -46,6 +46,11 @@ class Artifact(AbstractVersionedDataset[In, Out]):
     def decode(self, content: bytes) -> tuple[Out, str | None]:
         """Return what ``encode`` was given, and the recipe found in it."""
 
+    @property
+    def place(self) -> Path:
+        """Where its versions lie."""
+        return Path(self._filepath)
+
     def load(self) -> Out:
         """Return the newest good version, or the one asked for.
 

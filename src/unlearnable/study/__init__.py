@@ -1,0 +1,1 @@
+"""Grids of cells: what a study asks, who works at it, and what it found."""

@@ -1,0 +1,158 @@
+"""``kedro study run|status|report NAME``."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import rich
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from unlearnable.errors import InputError
+from unlearnable.study.cells import Part
+from unlearnable.study.estimate import estimate
+from unlearnable.study.executors import Team, cores, dask, processes
+from unlearnable.study.journal import Journal
+from unlearnable.study.parent import Parent
+from unlearnable.study.plan import Plan, plan
+from unlearnable.study.runner import work_off
+from unlearnable.study.work import Assignment, Outcome
+from unlearnable.tracking import TrackingSettings
+from unlearnable.tracking.server import Server
+
+REPORTS = "data/08_reporting/studies"
+Advance = Callable[[Part, Outcome], None]
+STATES = {"done": "green", "running": "cyan", "failed": "red", "waiting": "dim"}
+
+
+def run(name: str, env: str | None, executor: str, scheduler: str | None, count: int | None, threads: int | None, tries: int) -> int:
+    """Run what a study lacks; return how many of its cells failed."""
+    found, work = _planned(name, env, executor, scheduler, count, threads)
+    if found.storage:
+        found.storage.require()
+    parts = found.grid.needed(found.complete())
+    console = rich.get_console()
+    cells = {cell.part.key for cell in found.grid.cells}
+    console.print(f"study {name}: {len(cells)} cells, {len(cells - parts.keys())} of them are there; {_count(len(parts), 'run')} to make")
+    if not parts:
+        return 0
+    with work as team:
+        outcomes = list(_run(found, parts, team, scheduler, tries))
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        console.print(f"[red]failed[/red] {parts[outcome.key].label}: {outcome.error}", soft_wrap=True, highlight=False)
+    console.print(f"{_count(len(outcomes) - len(failed), 'run')} made, {len(failed)} failed; the page: kedro study report {name}")
+    return len(failed)
+
+
+def _planned(
+    name: str, env: str | None, executor: str, scheduler: str | None, count: int | None, threads: int | None
+) -> tuple[Plan, AbstractContextManager[Team]]:
+    """Return the plan of a study, and who is to work at it."""
+    if scheduler is not None and executor != "dask":
+        raise InputError(f"--scheduler: expected --executor=dask beside it, got {executor}")
+    count = count or cores()
+    threads = threads or (1 if scheduler else max(1, cores() // count))
+    found = plan(name, project=Path.cwd(), env=env, threads=threads)
+    return found, dask(scheduler, count) if executor == "dask" else processes(count)
+
+
+def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None, tries: int) -> Iterator[Outcome]:
+    settings = TrackingSettings.of(found.loader["mlflow"], found.project)
+    parent = Parent(Server(settings, found.project), settings.experiment, found.name, found.noted().parent)
+    journal = Journal(found.journal, name=found.name, parent=parent.run_id)
+    project = None if scheduler else str(found.project)  # workers of other machines are started in their own
+
+    def assign(part: Part) -> Assignment:
+        return Assignment(part=part, env=found.env, project=project, tags=parent.tags)
+
+    status = "KILLED"
+    failures = 0
+    try:
+        with _bar(len(parts)) as advance:
+            for outcome in work_off(parts, team, assign, journal.begin, tries=tries):
+                journal.end(outcome)
+                advance(parts[outcome.key], outcome)
+                failures += outcome.error is not None
+                yield outcome
+        status = "FAILED" if failures else "FINISHED"
+    finally:
+        journal.close(status)
+        parent.end(status, Counter(found.states(found.complete(), found.noted()).values()))
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Advance]:
+    """Show how much is made, and a line for each part that has ended."""
+    console = rich.get_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("study", total=total)
+
+        def advance(part: Part, outcome: Outcome) -> None:
+            progress.advance(task)
+            done = f"{progress.tasks[0].completed:.0f}/{total}"
+            told = f"failed, {outcome.error}" if outcome.error else f"{outcome.seconds:.1f} s"
+            console.print(f"{done} {part.label}: {told}", soft_wrap=True, highlight=False, markup=False)
+
+        yield advance
+
+
+def dry_run(name: str, env: str | None, executor: str, scheduler: str | None, count: int | None, threads: int | None) -> None:
+    """Print the cells of a study, and how long it may take."""
+    found, _ = _planned(name, env, executor, scheduler, count, threads)
+    complete = found.complete()
+    _show_cells(found, complete)
+    parts = found.grid.needed(complete)
+    rich.print(f"{_count(len(parts), 'run')} to make; {estimate(found, parts, count or cores())}")
+
+
+def status(name: str, env: str | None) -> None:
+    """Print how far a study is."""
+    found = plan(name, project=Path.cwd(), env=env, threads=1)
+    complete = found.complete()
+    _show_cells(found, complete)
+    said = found.noted()
+    labels = {key: part.label for key, part in found.grid.parts.items()}
+    for key, error in said.failed.items():
+        if key in labels and key not in complete:
+            rich.get_console().print(f"[red]failed[/red] {labels[key]}: {error}", soft_wrap=True, highlight=False)
+    for key in said.running:
+        if key in labels:
+            rich.get_console().print(f"[cyan]running[/cyan] {labels[key]}", highlight=False)
+
+
+def _show_cells(found: Plan, complete: set[str]) -> None:
+    """Print the states of cells: a row for each poison, a column for each recovery, models and seeds counted together."""
+    states = found.states(complete, found.noted())
+    for override in found.grid.study.overrides:
+        for chain in found.grid.study.chains:
+            cells = [cell for cell in found.grid.cells if cell.override == override and cell.chain == chain]
+            columns = list(dict.fromkeys(cell.recovery for cell in cells))
+            table = Table("poison", *columns, title=" ".join(filter(None, ("study", found.name, chain, override))))
+            for poison in found.grid.study.poisons:
+                row = [[states[c.part.key] for c in cells if (c.poison, c.recovery) == (poison, recovery)] for recovery in columns]
+                table.add_row(poison, *map(_counts, row))
+            rich.print(table)
+    totals = Counter(states.values())
+    rich.print(", ".join(f"{totals[state]} {state}" for state in STATES))
+
+
+def _counts(states: list[str]) -> str:
+    counts = Counter(states)
+    return ", ".join(f"[{colour}]{counts[state]} {state}[/{colour}]" for state, colour in STATES.items() if counts[state])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def report(name: str, env: str | None) -> None:
+    """Write the page, the table and the figures of a study, and print their paths."""
+    from unlearnable.study.gather import gather
+    from unlearnable.study.report import write
+
+    found = plan(name, project=Path.cwd(), env=env, threads=1)
+    for what, path in write(gather(found), found.project / REPORTS / name).items():
+        print(f"{what}: {path.relative_to(Path.cwd())}")  # plain: a wrapped path cannot be copied  # noqa: T201

@@ -1,0 +1,80 @@
+"""What a study's runs have done: a record a run, of which each part has its start and its end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearnable.errors import InputError
+from unlearnable.study.cells import Part
+from unlearnable.study.work import Outcome
+from unlearnable.tracking.record import CELL, Event, Record, is_live, read, records
+
+FOLDER = "data/09_tracking/studies"
+FINISHED, FAILED = "FINISHED", "FAILED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """What the journal says of parts, by their keys.
+
+    Args:
+        running: since when, in milliseconds since 1970.
+        failed: with what error; a part that was tried again since is not among them.
+        seconds: that each finished part took.
+        parent: the MLflow run that cells belong to.
+    """
+
+    running: dict[str, int]
+    failed: dict[str, str]
+    seconds: dict[str, float]
+    parent: str | None
+
+
+class Journal:
+    """The record of one ``kedro study run``; only one may be open for a study.
+
+    Raises:
+        InputError: where another process is running this study.
+    """
+
+    def __init__(self, folder: Path, **start: object) -> None:
+        if live := [path for path in records(folder) if is_live(path)]:
+            raise InputError(f"study '{folder.name}': expected no other process to be running it, got one that writes {live[0]}")
+        self._record = Record.create(folder, **start)
+
+    def begin(self, part: Part) -> None:
+        """Note that a part is being made."""
+        self._record.append("start", part.key, name=part.label)
+
+    def end(self, outcome: Outcome) -> None:
+        """Note how that ended."""
+        status = FAILED if outcome.error else FINISHED
+        self._record.append("end", outcome.key, status=status, seconds=outcome.seconds, error=outcome.error, where=outcome.where)
+
+    def close(self, status: str) -> None:
+        """End the record, and whatever is not ended, by that status."""
+        self._record.end(status)
+
+
+def noted(folder: Path) -> Noted:
+    """Return what the journals of a study say."""
+    found = Noted(running={}, failed={}, seconds={}, parent=None)
+    parent = None
+    for path in records(folder):
+        live = is_live(path)
+        for event in _events(path):
+            key = event["label"]
+            if key == CELL:
+                parent = event.get("parent", parent)
+            elif event["event"] == "start":
+                found.failed.pop(key, None)
+                found.running.update({key: event["time"]} if live else {})
+            elif event["event"] == "end":
+                found.running.pop(key, None)
+                found.failed.update({key: event["error"]} if event.get("error") else {})
+                found.seconds.update({key: event["seconds"]} if event["status"] == FINISHED and "seconds" in event else {})
+    return Noted(running=found.running, failed=found.failed, seconds=found.seconds, parent=parent)
+
+
+def _events(path: Path) -> Iterator[Event]:
+    return (event for event, _ in read(path) if "label" in event)

@@ -1,0 +1,67 @@
+"""Running a study: every part once, those that others stand on first, whatever becomes of single ones."""
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from graphlib import TopologicalSorter
+
+from unlearnable.study.cells import SHARED, Part
+from unlearnable.study.executors import Team
+from unlearnable.study.work import Assignment, Outcome, perform
+
+Assign = Callable[[Part], Assignment]
+Told = Callable[[Part], None]
+
+
+def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told, *, tries: int) -> Iterator[Outcome]:
+    """Make ``parts`` and yield how each ended, in the order of their ends.
+
+    What was killed is made again, up to ``tries`` times in all. What stands on a part that failed fails with it, and the others go on.
+
+    Args:
+        parts: by key.
+        team: who makes them.
+        assign: what a worker is told of a part.
+        begin: called as the making of a part begins.
+        tries: how often a part is begun that is killed again and again.
+    """
+    order = TopologicalSorter({key: [each for each in part.before if each in parts] for key, part in parts.items()})
+    order.prepare()
+    ranks = {key: (key.partition("/")[0] not in SHARED, place) for place, key in enumerate(parts)}  # what is shared goes first
+    waiting: list[tuple[tuple[bool, int], str]] = []
+    running: dict[Future[Outcome], tuple[str, int]] = {}
+    failed: dict[str, str] = {}
+
+    def start(key: str, number: int) -> None:
+        begin(parts[key])
+        running[team.executor.submit(perform, assign(parts[key]))] = (key, number)
+
+    while order.is_active():
+        for key in order.get_ready():
+            heapq.heappush(waiting, (ranks[key], key))
+        while waiting and len(running) < team.slots():
+            _, key = heapq.heappop(waiting)
+            if lost := [each for each in parts[key].before if each in failed]:
+                yield from _ended(Outcome(key=key, error=f"{parts[lost[0]].label} was not made: {failed[lost[0]]}"), order, failed)
+            else:
+                start(key, 1)
+        for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+            key, number = running.pop(future)
+            outcome = _outcome(key, future)
+            if outcome.killed and number < tries:
+                start(key, number + 1)
+            else:
+                yield from _ended(outcome, order, failed)
+
+
+def _ended(outcome: Outcome, order: "TopologicalSorter[str]", failed: dict[str, str]) -> Iterator[Outcome]:
+    if outcome.error:
+        failed[outcome.key] = outcome.error
+    yield outcome
+    order.done(outcome.key)
+
+
+def _outcome(key: str, future: "Future[Outcome]") -> Outcome:
+    """Return how a part ended, also where its worker did not live to say so."""
+    error = future.exception()
+    return future.result() if error is None else Outcome(key=key, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
