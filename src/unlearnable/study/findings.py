@@ -1,0 +1,63 @@
+"""All that a study has found, checked when it is made."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from unlearnable.errors import InputError
+
+KEY = ("dataset", "poison", "recovery", "override", "model", "seed")
+FRACTIONS = ("accuracy_clean", "accuracy_poisoned", "accuracy", "peak")
+SECONDS = ("seconds_recovery", "seconds_training")
+COLUMNS = {
+    "cells": (*KEY, "recipe_hash", "score_hash", *FRACTIONS, *SECONDS, "threads", "commit", "run_url", "recipe", "versions"),
+    "unfinished": (*KEY, "state", "error"),
+    "dfr": ("poison", "model", "seed", "estimator", "clean_samples", "epoch", "test_accuracy", "plain_accuracy"),
+    "separability": ("poison", "subject", "fit", "train_accuracy", "held_out_accuracy"),
+}
+MEASURED = {*FRACTIONS, *SECONDS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that a study has found. Accuracies are fractions in [0, 1] on the clean test set, or NaN.
+
+    Args:
+        name: of the study.
+        description: what it asks, in a sentence or two.
+        cells: a row a finished cell: ``KEY``, of which ``override`` labels the set of overrides ("" where there is one only);
+            ``recipe_hash`` and ``score_hash``; ``accuracy_clean`` and ``accuracy_poisoned``; ``accuracy`` of the recovery (last epoch, or
+            the one that early stopping chose) and its ``peak``; ``seconds_recovery`` (before the training) and ``seconds_training``;
+            ``threads``; ``commit``; ``run_url`` of its MLflow run, or ""; ``recipe`` and ``versions``, objects as JSON text.
+        unfinished: a row a cell that is not there: ``KEY``, ``state`` (failed, running or waiting) and ``error``.
+        dfr: a row a head of deep feature reweighting: ``poison``, ``model``, ``seed``, ``estimator``, ``clean_samples``, ``epoch`` (0 is
+            the untrained control), ``test_accuracy``, and ``plain_accuracy`` of the network's own head.
+        separability: a row a fit: ``poison``, ``subject`` (perturbations or clean), ``fit``, ``train_accuracy``, ``held_out_accuracy``.
+        pictures: PNG files by caption.
+        made: when, as ISO 8601.
+
+    Raises:
+        InputError: where a table that has rows lacks a column.
+    """
+
+    name: str
+    description: str
+    cells: pd.DataFrame
+    unfinished: pd.DataFrame
+    dfr: pd.DataFrame
+    separability: pd.DataFrame
+    pictures: dict[str, bytes]
+    made: str
+
+    def __post_init__(self) -> None:
+        for name, columns in COLUMNS.items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), columns))
+
+
+def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return ``table`` with these columns and measured ones as floats; one without rows may lack columns."""
+    missing = [column for column in columns if column not in table]
+    if missing and len(table):
+        raise InputError(f"{name} of a study: expected the columns {', '.join(columns)}, got none of {', '.join(missing)}")
+    table = table.reindex(columns=list(columns)).astype({column: float for column in columns if column in MEASURED})
+    return table.fillna({"override": ""}) if "override" in columns else table

@@ -1,0 +1,108 @@
+"""What peers published, beside what a study found."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from unlearnable.study.findings import Findings
+from unlearnable.study.recipes import flat
+from unlearnable.study.tables import PANEL
+
+TRAIN_SIZE = "ingest.train_size"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A published table.
+
+    Args:
+        name: of the benchmark or paper.
+        source: where the table stands.
+        date: of the table.
+        setting: how it was measured, in words.
+        accuracy: fractions in [0, 1] by poison and recovery.
+    """
+
+    name: str
+    source: str
+    date: str
+    setting: str
+    accuracy: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a study found for one dataset, model and set of overrides, and why peers cannot be compared with it.
+
+    Args:
+        ours: what it was measured on, in words.
+        differences: from what the peers measured on; none where the settings agree.
+        rows: of ``tables.summary``, those for which a peer has a figure.
+    """
+
+    ours: str
+    differences: list[str]
+    rows: pd.DataFrame
+
+
+@cache
+def _published() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((files("unlearnable.study") / "published.yml").read_text(encoding="utf-8"))
+    return found
+
+
+def peers() -> list[Peer]:
+    """Return the published tables."""
+    return [Peer(**{**peer, "date": str(peer["date"])}) for peer in _published()["peers"]]
+
+
+def measured_on() -> dict[str, Any]:
+    """Return the ``dataset``, the number of ``images`` and the ``model`` of all published tables."""
+    return dict(_published()["measured_on"])
+
+
+def comparisons(findings: Findings, table: pd.DataFrame) -> list[Comparison]:
+    """Return, for each dataset, model and set of overrides of ``table`` (as ``tables.summary`` gives it), what peers can be laid beside."""
+    known = {(poison, recovery) for peer in peers() for poison, row in peer.accuracy.items() for recovery in row}
+    found = []
+    for (dataset, model, override), rows in table.groupby(PANEL, sort=False):
+        ours = {"dataset": dataset, "images": _images(findings, dataset, model, override), "model": model}
+        rows = rows[[pair in known for pair in zip(rows["poison"], rows["recovery"], strict=True)]]
+        if len(rows):
+            found.append(Comparison(ours=_words(ours) + (f" ({override})" if override else ""), differences=_differences(ours), rows=rows))
+    return found
+
+
+def theirs() -> str:
+    """Return what the peers measured on, in words."""
+    return _words(measured_on() | {"images": f"{measured_on()['images']:,}"})
+
+
+def _words(setting: dict[str, Any]) -> str:
+    return f"{setting['dataset']}, {setting['images']} images, {setting['model']}"
+
+
+def _images(findings: Findings, dataset: Any, model: Any, override: Any) -> str:
+    """Return the numbers of training images in the recipes of these cells, in words."""
+    cells = findings.cells
+    recipes = cells.loc[(cells["dataset"] == dataset) & (cells["model"] == model) & (cells["override"] == override), "recipe"]
+    return " or ".join(dict.fromkeys(_size(recipe, dataset) for recipe in recipes))
+
+
+def _size(recipe: Any, dataset: Any) -> str:
+    size = json.loads(flat(recipe).get(TRAIN_SIZE, '"an unknown number of"'))
+    if size is None:
+        return f"{measured_on()['images']:,}" if dataset == measured_on()["dataset"] else "all"
+    return f"{size:,}" if isinstance(size, int) else str(size)
+
+
+def _differences(ours: dict[str, Any]) -> list[str]:
+    published = measured_on()
+    expected = {**published, "images": f"{published['images']:,}"}
+    names = {"dataset": "dataset", "images": "number of images", "model": "model"}
+    return [f"{names[key]} ({ours[key]}, theirs {expected[key]})" for key in names if ours[key] != expected[key]]
