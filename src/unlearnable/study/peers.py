@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
-import yaml
+from omegaconf import OmegaConf
 
 from unlearnable.study.findings import Findings
 from unlearnable.study.recipes import flat
@@ -52,13 +52,13 @@ class Comparison:
 
 @cache
 def _published() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((files("unlearnable.study") / "published.yml").read_text(encoding="utf-8"))
-    return found
+    text = (files("unlearnable.study") / "published.yml").read_text(encoding="utf-8")
+    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.create(text)))
 
 
 def peers() -> list[Peer]:
     """Return the published tables."""
-    return [Peer(**{**peer, "date": str(peer["date"])}) for peer in _published()["peers"]]
+    return [Peer(**peer) for peer in _published()["peers"]]
 
 
 def measured_on() -> dict[str, Any]:
