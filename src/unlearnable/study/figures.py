@@ -16,12 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from unlearnable.study.findings import Findings
-from unlearnable.study.tables import OWN_HEAD, PANEL, curves, fits, ordered, summary, times
+from unlearnable.study.tables import CONTROL, OWN_HEAD, PANEL, curves, fits, ordered, summary, times
 
 COLOURS = ("#228833", "#4477aa", "#aa8833", "#aa3377", "#66aacc", "#777777")  # told apart by colour-blind readers too
 OWN = "#cc6677"
 COLUMNS = 3  # panels side by side
-MANY = 12  # columns of a heat map that a page is wide enough for
 FIXED = {"svg.hashsalt": "unlearnable", "svg.fonttype": "path", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
 
 
@@ -69,7 +68,7 @@ def _accuracy(findings: Findings) -> Made:
     if not panels:
         return None
     widest = max(rows["recovery"].nunique() for _, rows in panels)
-    heights = [rows["poison"].nunique() + 1.6 for _, rows in panels]
+    heights = [rows["poison"].nunique() + 1.8 for _, rows in panels]
     figure = Figure(figsize=(2.6 + 0.95 * widest, 0.5 * sum(heights) + 0.3), layout="constrained")
     for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], panels, strict=True):
         _heat_map(axes, rows, _title(key))
@@ -102,7 +101,7 @@ def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.spines[:].set_visible(False)
     for line, count, control in ((axes.axvline, len(recoveries), recoveries[0]), (axes.axhline, len(poisons), poisons[0])):
         for place in range(1, count):
-            line(place - 0.5, color="white", linewidth=4 if place == 1 and control == "none" else 1)
+            line(place - 0.5, color="white", linewidth=4 if place == 1 and control == CONTROL else 1)
     axes.set_title(title, fontsize=10, fontweight="bold", loc="left")
 
 
@@ -111,9 +110,9 @@ def _write(axes: Axes, row: Any, x: int, y: int, *, most: int) -> None:
     if not row.n:
         axes.text(x, y, "–", ha="center", va="center", color="#333333")
         return
-    red, green, blue, _ = _map()(row.mean)
-    colour = "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "white"
-    notes = [f"± {100 * row.sd:.1f}"] * (row.n > 1) + [f"n = {row.n}"] * (row.n < most)
+    luminance = np.dot(np.array(_map()(row.mean)[:3]) ** 2.2, (0.2126, 0.7152, 0.0722))
+    colour = "black" if luminance > 0.18 else "white"  # the greater contrast of the two, which is at least 4.5 to 1
+    notes = ([f"± {100 * row.sd:.1f}"] if row.n > 1 else []) + ([f"n = {row.n}"] if row.n < most else [])
     axes.text(x, y, f"{100 * row.mean:.1f}", ha="center", va="bottom" if notes else "center", color=colour)
     axes.text(x, y, "  ".join(notes), ha="center", va="top", color=colour, fontsize=7)
 
@@ -149,7 +148,8 @@ def _bars(axes: Axes, rows: pd.DataFrame, title: str) -> None:
 
 def _dfr(findings: Findings) -> Made:
     """Draw a panel a poison and model: each head against the epoch, with a band of a deviation."""
-    panels = list(curves(findings.dfr).groupby(["poison", "model"], sort=False))
+    found = curves(findings.dfr).sort_values("poison", key=lambda names: names != CONTROL, kind="stable")
+    panels = list(found.groupby(["poison", "model"], sort=False))
     if not panels:
         return None
     columns, lines = min(COLUMNS, len(panels)), -(-len(panels) // COLUMNS)

@@ -1,0 +1,206 @@
+"""The tables of a study's page: what stands in each cell, and what it is sorted by."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pandas as pd
+
+from unlearnable.study.findings import Findings
+from unlearnable.study.peers import Comparison, Peer
+from unlearnable.study.recipes import Flat, common, difference, flat, lines
+from unlearnable.study.tables import CONTROL, curves, fits, heads
+
+NOTHING = "–"
+HASH_SHOWN = 12  # characters of a hash; the whole of it is told by the table of cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A cell of a table.
+
+    Args:
+        text: what is read.
+        value: what it is sorted by where it is a number; NaN stands last.
+        href: where it leads, or "".
+        details: what is unfolded, or "".
+    """
+
+    text: str
+    value: float | None = None
+    href: str = ""
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table that can be sorted and filtered; each row begins with its name."""
+
+    name: str
+    caption: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Entry]]
+
+
+def said(text: Any) -> Entry:
+    """Return what is sorted as text; NaN and None are nothing."""
+    return Entry(text=NOTHING if pd.isna(text) or text == "" else str(text))
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction in [0, 1] as a reader has it."""
+    return NOTHING if pd.isna(fraction) else f"{fraction:.1%}"
+
+
+def spread(mean: float, deviation: float, *, sign: str = "") -> Entry:
+    """Return a mean and, where there is one, its deviation, both fractions; ``sign`` "+" writes it before gains too."""
+    if pd.isna(mean):
+        return Entry(text=NOTHING, value=float("nan"))
+    return Entry(text=f"{mean:{sign}.1%}" + ("" if pd.isna(deviation) else f" ± {100 * deviation:.1f}"), value=mean)
+
+
+def _percent(fraction: float) -> Entry:
+    return Entry(text=percent(fraction), value=fraction)
+
+
+def _points(deviation: float) -> Entry:
+    return Entry(text=NOTHING if pd.isna(deviation) else f"{100 * deviation:.1f}", value=deviation)
+
+
+def _number(value: float, form: str = ",.0f") -> Entry:
+    return Entry(text=NOTHING if pd.isna(value) else f"{value:{form}}", value=value)
+
+
+def accuracy(table: pd.DataFrame) -> Table:
+    """Return the numbers of the heat map, of ``tables.summary``."""
+    headings = ("poison", "recovery", "dataset", "model", "overrides", "seeds", "mean", "± sd", "mean peak", "gain over none", "pairs", "seconds")
+    rows = [
+        [
+            *map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)),
+            _number(row.n),
+            _percent(row.mean),
+            _points(row.sd),
+            _percent(row.peak),
+            spread(row.gain, row.gain_sd, sign="+"),
+            _number(row.pairs) if row.recovery != CONTROL else said(""),
+            _number(row.seconds, ",.1f"),
+        ]
+        for row in table.itertuples()
+    ]
+    caption = "Accuracy on the clean test set over seeds; deviations are the sample's, in percentage points; gains are of pairs of one seed"
+    return Table(name="accuracy", caption=caption, headings=headings, rows=rows)
+
+
+def time(table: pd.DataFrame) -> Table:
+    """Return the numbers of the bars, of ``tables.times``."""
+    rows = [
+        [*map(said, (row.recovery, row.dataset, row.model, row.override))]
+        + [_number(row.training + row.recovering, ".2f"), _number(row.training, ".2f"), _number(row.recovering, ".2f")]
+        + [_number(row.seconds, ",.1f"), _number(row.n)]
+        for row in table.itertuples()
+    ]
+    headings = ("recovery", "dataset", "model", "overrides", "whole", "training", "recovery before it", "seconds", "pairs")
+    return Table(name="time", caption="Time relative to no recovery on the same poison and seed", headings=headings, rows=rows)
+
+
+def dfr(findings: Findings) -> Table:
+    """Return the last epoch of each head."""
+    rows = [
+        [*map(said, (row.poison, row.model, row.head)), _percent(row.control), spread(row.mean, row.sd), _number(row.n)]
+        for row in heads(curves(findings.dfr)).itertuples()
+    ]
+    headings = ("poison", "model", "head", "untrained control", "last epoch", "seeds")
+    return Table(name="dfr", caption="Accuracy of heads on the clean test set", headings=headings, rows=rows)
+
+
+def separability(findings: Findings) -> Table:
+    """Return how well simple models fit, and how well what was held out."""
+    rows = [
+        [said(row.subject), said(row.fit), _percent(row.train_accuracy), _percent(row.held_out_accuracy)]
+        for row in fits(findings.separability).itertuples()
+    ]
+    headings = ("subject", "fit", "fitted", "held out")
+    return Table(name="separability", caption="Accuracy of simple models on perturbations alone", headings=headings, rows=rows)
+
+
+def published(comparison: Comparison, peers: Sequence[Peer], *, name: str, ours: bool) -> Table:
+    """Return the figures of peers for the rows of a comparison, beside ours or without them."""
+    rows = []
+    for row in comparison.rows.itertuples():
+        theirs = [_percent(peer.accuracy.get(str(row.poison), {}).get(str(row.recovery), float("nan"))) for peer in peers]
+        rows.append([said(row.poison), said(row.recovery), *([spread(row.mean, row.sd)] if ours else []), *theirs])
+    headings = ("poison", "recovery", *(["ours"] if ours else []), *(peer.name for peer in peers))
+    caption = f"Accuracy on the clean test set{': ours on ' + comparison.ours if ours else ', as published'}"
+    return Table(name=name, caption=caption, headings=headings, rows=rows)
+
+
+def cells(findings: Findings, usual: Flat, versions: Sequence[str]) -> Table:
+    """Return every cell, its recipe as what it has otherwise than ``usual``, and its versions by their place in ``versions``."""
+    rows = []
+    for row in findings.cells.itertuples():
+        other = lines({name: value for name, value in difference(flat(row.recipe), usual).items() if name not in KEY_SHOWN})
+        rows.append(
+            [
+                *map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)),
+                _number(row.seed),
+                *map(_percent, (row.accuracy, row.peak, row.accuracy_clean, row.accuracy_poisoned)),
+                *(_number(seconds, ",.1f") for seconds in (row.seconds_recovery, row.seconds_training)),
+                said(row.threads),
+                *(said(str(value)[:HASH_SHOWN]) for value in (row.recipe_hash, row.score_hash)),
+                said(row.commit),
+                Entry(text=str(versions.index(str(row.versions)) + 1)),
+                _link(row.run_url),
+                Entry(text=f"{len(other.splitlines())} differ", details=other) if other else Entry(text="as usual"),
+            ]
+        )
+    headings = ("poison", "recovery", "dataset", "model", "overrides", "seed", "accuracy", "peak", "clean", "poisoned")
+    headings += ("recovery s", "training s", "threads", "recipe hash", "score hash", "commit", "versions", "run", "recipe")
+    return Table(name="cells", caption="Every finished cell", headings=headings, rows=rows)
+
+
+KEY_SHOWN = ("dataset", "poison", "recovery", "model", "seed")  # columns of their own
+
+
+def _link(address: Any) -> Entry:
+    """Return a link where it is one to the web; whatever else a browser would follow stays text."""
+    if isinstance(address, str) and urlsplit(address).scheme in ("http", "https"):
+        return Entry(text="MLflow", href=address)
+    return said(address)
+
+
+def unfinished(findings: Findings) -> Table:
+    """Return every cell that is not there, with the last line of its error."""
+    rows = [
+        [*map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)), _number(row.seed), said(row.state), _error(row.error)]
+        for row in findings.unfinished.itertuples()
+    ]
+    headings = ("poison", "recovery", "dataset", "model", "overrides", "seed", "state", "error")
+    return Table(name="unfinished", caption="Cells that are not there", headings=headings, rows=rows)
+
+
+def _error(text: Any) -> Entry:
+    told = "" if pd.isna(text) else str(text).strip()
+    return Entry(text=told.splitlines()[-1], details=told) if "\n" in told else said(told)
+
+
+def usual(findings: Findings) -> Flat:
+    """Return the most common value of each setting in the recipes, but for the columns that a cell is named by."""
+    found = common([flat(recipe) for recipe in findings.cells["recipe"]])
+    return {name: value for name, value in found.items() if name not in KEY_SHOWN}
+
+
+def versions(findings: Findings) -> list[str]:
+    """Return each set of versions once, as JSON text."""
+    return list(dict.fromkeys(map(str, findings.cells["versions"])))
+
+
+def spelled(sets: Iterable[str]) -> list[str]:
+    """Return each set of versions in words."""
+    return [", ".join(f"{name} {_bare(value)}" for name, value in flat(text).items()) or NOTHING for text in sets]
+
+
+def _bare(text: str) -> str:
+    value = json.loads(text)
+    return value if isinstance(value, str) else text

@@ -1,0 +1,140 @@
+"""The page of a study: one HTML file that asks nothing of any other, with its tables and figures beside it."""
+
+import base64
+import hashlib
+import io
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from unlearnable.study import page
+from unlearnable.study.figures import FIGURES, Drawing, draw
+from unlearnable.study.findings import Findings
+from unlearnable.study.peers import comparisons, peers, theirs
+from unlearnable.study.recipes import lines
+from unlearnable.study.tables import summary, times
+
+__all__ = ["Findings", "render", "write"]
+
+TEMPLATE = "report.html.j2"
+KINDS = ("svg", "pdf")
+
+
+def render(findings: Findings) -> str:
+    """Return the page; the same findings give the same text."""
+    return _page(findings, draw(findings))
+
+
+def write(findings: Findings, folder: Path) -> dict[str, Path]:
+    """Write the page, the cells and the figures below ``folder``, in place of those that are there.
+
+    Each file is written beside its name and renamed, so a reader sees the old one or the new one; the page comes last.
+
+    Returns:
+        the paths by name: ``report.html``, ``cells.parquet``, and ``figures/<name>.svg`` and ``.pdf`` of what could be drawn.
+    """
+    drawings = draw(findings)
+    table = io.BytesIO()
+    findings.cells.to_parquet(table, index=False)
+    contents = {f"figures/{name}.{kind}": getattr(drawing, kind) for name, drawing in drawings.items() for kind in KINDS}
+    contents |= {"cells.parquet": table.getvalue(), "report.html": _page(findings, drawings).encode()}
+    for name, content in contents.items():
+        _replace(folder / name, content)
+    for name in FIGURES.keys() - drawings.keys():  # of an earlier report
+        for kind in KINDS:
+            (folder / f"figures/{name}.{kind}").unlink(missing_ok=True)
+    return {name: folder / name for name in contents}
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("unlearnable", "study"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["sha256"] = _sha256
+    tables = _tables(findings)
+    return environment.get_template(TEMPLATE).render(
+        findings=findings,
+        sections=_sections(findings, tables),
+        counts=_counts(findings),
+        figures={name: _inline(name, drawing) for name, drawing in drawings.items()},
+        pictures={caption: base64.b64encode(picture).decode() for caption, picture in findings.pictures.items()},
+        threads=list(dict.fromkeys(map(str, findings.cells["threads"]))),
+        peers=peers(),
+        theirs=theirs(),
+        **tables,
+    )
+
+
+def _tables(findings: Findings) -> dict[str, Any]:
+    """Return what the template lays out as tables."""
+    table, versions, usual = summary(findings), page.versions(findings), page.usual(findings)
+    compared = comparisons(findings, table)
+    return {
+        "accuracy": page.accuracy(table),
+        "time": page.time(times(findings)),
+        "dfr": page.dfr(findings),
+        "separability": page.separability(findings),
+        "compared": [(found, _published(found, place)) for place, found in enumerate(compared)],
+        "cells": page.cells(findings, usual, versions),
+        "usual": lines(usual),
+        "versions": page.spelled(versions),
+        "unfinished": page.unfinished(findings),
+    }
+
+
+def _sections(findings: Findings, tables: Mapping[str, Any]) -> list[str]:
+    """Return the names of the sections that the page has."""
+    filled = [name for name, table in tables.items() if isinstance(table, page.Table) and table.rows]
+    others = {"pictures": findings.pictures, "published": tables["compared"], "time": len(findings.cells)}
+    return ["accuracy", *filled, *(name for name, content in others.items() if content)]
+
+
+def _published(found: Any, place: int) -> page.Table:
+    return page.published(found, peers(), name=f"published-{place}", ours=not found.differences)
+
+
+def _counts(findings: Findings) -> dict[str, int]:
+    states = findings.unfinished["state"].value_counts()
+    cells = findings.cells
+    return {
+        "finished": len(cells),
+        **{state: int(states.get(state, 0)) for state in ("failed", "running", "waiting")},
+        **{f"{name}s" if name != "recovery" else "recoveries": cells[name].nunique() for name in ("poison", "recovery", "model", "seed")},
+    }
+
+
+def _inline(name: str, drawing: Drawing) -> dict[str, Any]:
+    """Return a figure to stand in the page: what it refers to is named after it, since other figures use the same names."""
+    svg = re.sub(r"^.*?(?=<svg )", "", drawing.svg.decode(), flags=re.DOTALL)
+    svg = re.sub(r'((?:\bid|xlink:href)="#?|url\(#)', rf"\g<1>{name}-", svg)
+    width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
+    svg = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" \g<1> aria-hidden="true">', svg)
+    return {"svg": Markup(svg), "alt": drawing.alt, "width": round(width * 4 / 3)}  # noqa: S704  # matplotlib escapes what it writes
+
+
+def _sha256(text: str) -> str:
+    """Return what a content security policy calls a script by."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
