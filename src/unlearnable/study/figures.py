@@ -73,8 +73,11 @@ def _accuracy(findings: Findings) -> Made:
     for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], panels, strict=True):
         _heat_map(axes, rows, _title(key))
     colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), _map())
-    figure.colorbar(colours, ax=figure.axes, format="{x:.0%}", label="accuracy on the clean test set", aspect=30, pad=0.02)
-    sizes = ", ".join(f"{_title(key)}: {rows['poison'].nunique()} poisons by {rows['recovery'].nunique()} recoveries" for key, rows in panels)
+    bar = figure.colorbar(colours, ax=figure.axes, format="{x:.0%}", label="accuracy on the clean test set", aspect=30, pad=0.02)
+    bar.solids.set(rasterized=False, edgecolor="face")
+    sizes = ", ".join(
+        f"{_title(key)}: {rows['poison'].nunique()} poisons by {rows['recovery'].nunique()} recoveries" for key, rows in panels
+    )
     return figure, f"Heat map of mean accuracy on the clean test set ({sizes}); its numbers are in the table below."
 
 
@@ -89,7 +92,9 @@ def _map() -> Colormap:
 def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     poisons, recoveries = ordered(rows["poison"]), ordered(rows["recovery"])
     mean = rows.pivot(index="poison", columns="recovery", values="mean").loc[poisons, recoveries].to_numpy(float)
-    axes.imshow(np.ma.masked_invalid(mean), cmap=_map(), vmin=0, vmax=1, aspect="auto")
+    places = (np.arange(len(names) + 1) - 0.5 for names in (recoveries, poisons))
+    axes.pcolormesh(*places, np.ma.masked_invalid(mean), cmap=_map(), vmin=0, vmax=1)  # an image would be smoothed by browsers
+    axes.invert_yaxis()
     for row in rows.itertuples():
         _write(axes, row, recoveries.index(str(row.recovery)), poisons.index(str(row.poison)), most=rows["n"].max())
     axes.set_xticks(range(len(recoveries)), [name.replace("_", "\n") for name in recoveries])
@@ -137,7 +142,8 @@ def _bars(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.barh(rows["recovery"], rows["training"], color=COLOURS[1])
     bars = axes.barh(rows["recovery"], rows["recovering"], left=rows["training"], color=COLOURS[2])
     whole = rows["training"] + rows["recovering"]
-    axes.bar_label(bars, [f"{ratio:.2f} ({seconds:,.0f} s)" for ratio, seconds in zip(whole, rows["seconds"], strict=True)], padding=4)
+    labels = [f"{ratio:.2f} ({seconds:,.0f} s)" for ratio, seconds in zip(whole, rows["seconds"], strict=True)]
+    axes.bar_label(bars, labels, padding=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
     axes.margins(x=0.18)
     axes.set_xlim(left=0)
@@ -154,7 +160,7 @@ def _dfr(findings: Findings) -> Made:
         return None
     columns, lines = min(COLUMNS, len(panels)), -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(max(5.0, 3.2 * columns), 2.5 * lines + 0.7), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     names = dict.fromkeys(name for _, rows in panels for name in rows["head"] if name != OWN_HEAD)
     colours = {OWN_HEAD: OWN, **dict(zip(names, cycle(COLOURS), strict=False))}
     for axes, (key, rows) in zip(grid, panels, strict=False):

@@ -14,6 +14,7 @@ from unlearnable.study.recipes import Flat, common, difference, flat, lines
 from unlearnable.study.tables import CONTROL, curves, fits, heads
 
 NOTHING = "–"
+SHARED = ("dataset", "model", "overrides")  # columns that narrow screens can do without where a study has one of each
 HASH_SHOWN = 12  # characters of a hash; the whole of it is told by the table of cells
 
 
@@ -42,6 +43,20 @@ class Table:
     caption: str
     headings: Sequence[str]
     rows: Sequence[Sequence[Entry]]
+
+
+def _table(name: str, caption: str, headings: Sequence[str], rows: Sequence[Sequence[Entry]]) -> Table:
+    """Return a table without the columns of ``SHARED`` that say the same in every row; the caption says it once."""
+    texts = {heading: {row[place].text for row in rows} for place, heading in enumerate(headings)}
+    same = {heading: texts[heading].pop() for heading in SHARED if len(texts.get(heading, ())) == 1}
+    places = [place for place, heading in enumerate(headings) if heading not in same]
+    told = ", ".join(f"{heading} {text}" for heading, text in same.items() if text != NOTHING)
+    return Table(
+        name=name,
+        caption=f"{caption}; {told} in every row" if told else caption,
+        headings=[headings[place] for place in places],
+        rows=[[row[place] for place in places] for row in rows],
+    )
 
 
 def said(text: Any) -> Entry:
@@ -75,7 +90,20 @@ def _number(value: float, form: str = ",.0f") -> Entry:
 
 def accuracy(table: pd.DataFrame) -> Table:
     """Return the numbers of the heat map, of ``tables.summary``."""
-    headings = ("poison", "recovery", "dataset", "model", "overrides", "seeds", "mean", "± sd", "mean peak", "gain over none", "pairs", "seconds")
+    headings = (
+        "poison",
+        "recovery",
+        "dataset",
+        "model",
+        "overrides",
+        "seeds",
+        "mean",
+        "± sd",
+        "mean peak",
+        "gain over none",
+        "pairs",
+        "seconds",
+    )
     rows = [
         [
             *map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)),
@@ -84,13 +112,13 @@ def accuracy(table: pd.DataFrame) -> Table:
             _points(row.sd),
             _percent(row.peak),
             spread(row.gain, row.gain_sd, sign="+"),
-            _number(row.pairs) if row.recovery != CONTROL else said(""),
+            _number(row.pairs if row.recovery != CONTROL else float("nan")),
             _number(row.seconds, ",.1f"),
         ]
         for row in table.itertuples()
     ]
     caption = "Accuracy on the clean test set over seeds; deviations are the sample's, in percentage points; gains are of pairs of one seed"
-    return Table(name="accuracy", caption=caption, headings=headings, rows=rows)
+    return _table("accuracy", caption, headings, rows)
 
 
 def time(table: pd.DataFrame) -> Table:
@@ -102,7 +130,7 @@ def time(table: pd.DataFrame) -> Table:
         for row in table.itertuples()
     ]
     headings = ("recovery", "dataset", "model", "overrides", "whole", "training", "recovery before it", "seconds", "pairs")
-    return Table(name="time", caption="Time relative to no recovery on the same poison and seed", headings=headings, rows=rows)
+    return _table("time", "Time relative to no recovery on the same poison and seed", headings, rows)
 
 
 def dfr(findings: Findings) -> Table:
@@ -112,7 +140,7 @@ def dfr(findings: Findings) -> Table:
         for row in heads(curves(findings.dfr)).itertuples()
     ]
     headings = ("poison", "model", "head", "untrained control", "last epoch", "seeds")
-    return Table(name="dfr", caption="Accuracy of heads on the clean test set", headings=headings, rows=rows)
+    return _table("dfr", "Accuracy of heads on the clean test set", headings, rows)
 
 
 def separability(findings: Findings) -> Table:
@@ -122,7 +150,7 @@ def separability(findings: Findings) -> Table:
         for row in fits(findings.separability).itertuples()
     ]
     headings = ("subject", "fit", "fitted", "held out")
-    return Table(name="separability", caption="Accuracy of simple models on perturbations alone", headings=headings, rows=rows)
+    return _table("separability", "Accuracy of simple models on perturbations alone", headings, rows)
 
 
 def published(comparison: Comparison, peers: Sequence[Peer], *, name: str, ours: bool) -> Table:
@@ -133,7 +161,7 @@ def published(comparison: Comparison, peers: Sequence[Peer], *, name: str, ours:
         rows.append([said(row.poison), said(row.recovery), *([spread(row.mean, row.sd)] if ours else []), *theirs])
     headings = ("poison", "recovery", *(["ours"] if ours else []), *(peer.name for peer in peers))
     caption = f"Accuracy on the clean test set{': ours on ' + comparison.ours if ours else ', as published'}"
-    return Table(name=name, caption=caption, headings=headings, rows=rows)
+    return _table(name, caption, headings, rows)
 
 
 def cells(findings: Findings, usual: Flat, versions: Sequence[str]) -> Table:
@@ -157,7 +185,7 @@ def cells(findings: Findings, usual: Flat, versions: Sequence[str]) -> Table:
         )
     headings = ("poison", "recovery", "dataset", "model", "overrides", "seed", "accuracy", "peak", "clean", "poisoned")
     headings += ("recovery s", "training s", "threads", "recipe hash", "score hash", "commit", "versions", "run", "recipe")
-    return Table(name="cells", caption="Every finished cell", headings=headings, rows=rows)
+    return _table("cells", "Every finished cell", headings, rows)
 
 
 KEY_SHOWN = ("dataset", "poison", "recovery", "model", "seed")  # columns of their own
@@ -173,11 +201,16 @@ def _link(address: Any) -> Entry:
 def unfinished(findings: Findings) -> Table:
     """Return every cell that is not there, with the last line of its error."""
     rows = [
-        [*map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)), _number(row.seed), said(row.state), _error(row.error)]
+        [
+            *map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)),
+            _number(row.seed),
+            said(row.state),
+            _error(row.error),
+        ]
         for row in findings.unfinished.itertuples()
     ]
     headings = ("poison", "recovery", "dataset", "model", "overrides", "seed", "state", "error")
-    return Table(name="unfinished", caption="Cells that are not there", headings=headings, rows=rows)
+    return _table("unfinished", "Cells that are not there", headings, rows)
 
 
 def _error(text: Any) -> Entry:

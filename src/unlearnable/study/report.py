@@ -129,7 +129,7 @@ def _counts(findings: Findings) -> dict[str, int]:
 def _inline(name: str, drawing: Drawing) -> dict[str, Any]:
     """Return a figure to stand in the page: what it refers to is named after it, since other figures use the same names."""
     svg = re.sub(r"^.*?(?=<svg )", "", drawing.svg.decode(), flags=re.DOTALL)
-    svg = re.sub(r'((?:\bid|xlink:href)="#?|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
     width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
     svg = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" \g<1> aria-hidden="true">', svg)
     return {"svg": Markup(svg), "alt": drawing.alt, "width": round(width * 4 / 3)}  # noqa: S704  # matplotlib escapes what it writes
