@@ -1,7 +1,7 @@
 """Figures of a study: the same findings give the same bytes."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from unlearnable.study.findings import Findings
-from unlearnable.study.tables import CONTROL, OWN_HEAD, PANEL, curves, fits, ordered, summary, times
+from unlearnable.study.tables import CONTROL, NETWORK, OWN_HEAD, PANEL, PROBED, curves, fits, ordered, summary, times
 
 COLOURS = ("#228833", "#4477aa", "#aa8833", "#aa3377", "#66aacc", "#777777")  # told apart by colour-blind readers too
 OWN = "#cc6677"
@@ -71,7 +71,7 @@ def _accuracy(findings: Findings) -> Made:
     heights = [rows["poison"].nunique() + 1.8 for _, rows in panels]
     figure = Figure(figsize=(2.6 + 0.95 * widest, 0.5 * sum(heights) + 0.3), layout="constrained")
     for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], panels, strict=True):
-        _heat_map(axes, rows, _title(key))
+        _heat_map(axes, rows, f"{_title(key)} (n = {rows['n'].max()})")
     colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), _map())
     bar = figure.colorbar(colours, ax=figure.axes, format="{x:.0%}", label="accuracy on the clean test set", aspect=30, pad=0.02)
     bar.solids.set(rasterized=False, edgecolor="face")
@@ -86,7 +86,7 @@ def _title(key: Any) -> str:
 
 
 def _map() -> Colormap:
-    return mpl.colormaps["viridis"].with_extremes(bad="#eeeeee")
+    return mpl.colormaps["viridis"].with_extremes(bad="none")  # so that the hatching of what is not there is seen
 
 
 def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
@@ -94,6 +94,8 @@ def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     mean = rows.pivot(index="poison", columns="recovery", values="mean").loc[poisons, recoveries].to_numpy(float)
     places = (np.arange(len(names) + 1) - 0.5 for names in (recoveries, poisons))
     axes.pcolormesh(*places, np.ma.masked_invalid(mean), cmap=_map(), vmin=0, vmax=1)  # an image would be smoothed by browsers
+    axes.set_facecolor("#f4f4f4")
+    axes.patch.set(hatch="////", edgecolor="#bbbbbb")
     axes.invert_yaxis()
     for row in rows.itertuples():
         _write(axes, row, recoveries.index(str(row.recovery)), poisons.index(str(row.poison)), most=rows["n"].max())
@@ -113,7 +115,6 @@ def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
 def _write(axes: Axes, row: Any, x: int, y: int, *, most: int) -> None:
     """Write mean and deviation into a cell, and the number of seeds where others of the panel have more."""
     if not row.n:
-        axes.text(x, y, "–", ha="center", va="center", color="#333333")
         return
     luminance = np.dot(np.array(_map()(row.mean)[:3]) ** 2.2, (0.2126, 0.7152, 0.0722))
     colour = "black" if luminance > 0.18 else "white"  # the greater contrast of the two, which is at least 4.5 to 1
@@ -155,7 +156,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, title: str) -> None:
 def _dfr(findings: Findings) -> Made:
     """Draw a panel a poison and model: each head against the epoch, with a band of a deviation."""
     found = curves(findings.dfr).sort_values("poison", key=lambda names: names != CONTROL, kind="stable")
-    panels = list(found.groupby(["poison", "model"], sort=False))
+    panels = list(found.groupby(NETWORK, sort=False))
     if not panels:
         return None
     columns, lines = min(COLUMNS, len(panels)), -(-len(panels) // COLUMNS)
@@ -164,7 +165,7 @@ def _dfr(findings: Findings) -> Made:
     names = dict.fromkeys(name for _, rows in panels for name in rows["head"] if name != OWN_HEAD)
     colours = {OWN_HEAD: OWN, **dict(zip(names, cycle(COLOURS), strict=False))}
     for axes, (key, rows) in zip(grid, panels, strict=False):
-        _curves(axes, rows, colours, f"{key[0]}, {key[1]}")
+        _curves(axes, rows, colours, _title((key[-1], *key[:-1])))
     for axes in list(grid)[len(panels) :]:
         axes.set_visible(False)
     shown = {name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -197,22 +198,28 @@ def _percent(axes: Axes, title: str) -> None:
 
 
 def _separability(findings: Findings) -> Made:
-    """Draw a group of bars a poison, one a fit: how well it fits, and by a line how well what was held out."""
-    table = fits(findings.separability)
-    if table.empty:
+    """Draw a panel a dataset: a group of bars a poison, one a fit, how well it fits, and by a line how well what was held out."""
+    panels = list(fits(findings.separability).groupby(PROBED, sort=False))
+    if not panels:
         return None
-    subjects, names = list(dict.fromkeys(table["subject"])), list(dict.fromkeys(table["fit"]))
-    figure = Figure(figsize=(max(6.0, 1.2 + 0.22 * len(subjects) * (len(names) + 1)), 3.4), layout="constrained")
-    axes, width = figure.subplots(), 0.85 / len(names)
+    names = list(dict.fromkeys(name for _, rows in panels for name in rows["fit"]))
+    widest = max(rows["subject"].nunique() for _, rows in panels)
+    figure = Figure(figsize=(max(6.0, 1.2 + 0.22 * widest * (len(names) + 1)), 2.9 * len(panels) + 0.5), layout="constrained")
+    for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+        _groups(axes, rows, names, f"{_title(key)}: fitted (bar) and held out (line)")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names), frameon=False)
+    return figure, "Bars of how well simple models tell classes from perturbations alone; its numbers are in the table below."
+
+
+def _groups(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: str) -> None:
+    subjects, width = list(dict.fromkeys(table["subject"])), 0.85 / len(names)
     for place, (name, colour) in enumerate(zip(names, cycle(COLOURS), strict=False)):
         rows = table[table["fit"] == name].set_index("subject").reindex(subjects)
         x = np.arange(len(subjects)) + (place - (len(names) - 1) / 2) * width
         axes.bar(x, rows["train_accuracy"], width * 0.92, color=colour, label=name.replace("_", " "))
         axes.hlines(rows["held_out_accuracy"], x - width * 0.46, x + width * 0.46, color="black", linewidth=1.6)
     axes.set_xticks(range(len(subjects)), [name.replace("_", "\n") for name in subjects])
-    _percent(axes, "fitted (bar) and held out (line)")
-    figure.legend(loc="outside upper center", ncols=len(names), frameon=False)
-    return figure, "Bars of how well simple models tell classes from perturbations alone; its numbers are in the table below."
+    _percent(axes, title)
 
 
 FIGURES: dict[str, Callable[[Findings], Made]] = {"accuracy": _accuracy, "time": _time, "dfr": _dfr, "separability": _separability}

@@ -12,10 +12,10 @@ SECONDS = ("seconds_recovery", "seconds_training")
 COLUMNS = {
     "cells": (*KEY, "recipe_hash", "score_hash", *FRACTIONS, *SECONDS, "threads", "commit", "run_url", "recipe", "versions"),
     "unfinished": (*KEY, "state", "error"),
-    "dfr": ("poison", "model", "seed", "estimator", "clean_samples", "epoch", "test_accuracy", "plain_accuracy"),
-    "separability": ("poison", "subject", "fit", "train_accuracy", "held_out_accuracy"),
+    "dfr": ("dataset", "poison", "override", "model", "seed", "estimator", "clean_samples", "epoch", "test_accuracy", "plain_accuracy"),
+    "separability": ("dataset", "poison", "override", "subject", "fit", "train_accuracy", "held_out_accuracy"),
 }
-MEASURED = {*FRACTIONS, *SECONDS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy"}
+ACCURACIES = (*FRACTIONS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,19 +25,20 @@ class Findings:
     Args:
         name: of the study.
         description: what it asks, in a sentence or two.
-        cells: a row a finished cell: ``KEY``, of which ``override`` labels the set of overrides ("" where there is one only);
+        cells: a row a finished cell: ``KEY``, of which ``override`` labels the set of overrides ("" or no column where there is one only);
             ``recipe_hash`` and ``score_hash``; ``accuracy_clean`` and ``accuracy_poisoned``; ``accuracy`` of the recovery (last epoch, or
             the one that early stopping chose) and its ``peak``; ``seconds_recovery`` (before the training) and ``seconds_training``;
             ``threads``; ``commit``; ``run_url`` of its MLflow run, or ""; ``recipe`` and ``versions``, objects as JSON text.
         unfinished: a row a cell that is not there: ``KEY``, ``state`` (failed, running or waiting) and ``error``.
-        dfr: a row a head of deep feature reweighting: ``poison``, ``model``, ``seed``, ``estimator``, ``clean_samples``, ``epoch`` (0 is
-            the untrained control), ``test_accuracy``, and ``plain_accuracy`` of the network's own head.
-        separability: a row a fit: ``poison``, ``subject`` (perturbations or clean), ``fit``, ``train_accuracy``, ``held_out_accuracy``.
+        dfr: a row a head of deep feature reweighting: ``KEY`` less the recovery, ``estimator``, ``clean_samples``, ``epoch`` (0 is the
+            untrained control), ``test_accuracy``, and ``plain_accuracy`` of the network's own head.
+        separability: a row a fit: ``dataset``, ``poison``, ``override``, ``subject`` (perturbations or clean), ``fit``,
+            ``train_accuracy`` and ``held_out_accuracy``.
         pictures: PNG files by caption.
         made: when, as ISO 8601.
 
     Raises:
-        InputError: where a table that has rows lacks a column.
+        InputError: where a table that has rows lacks a column, an accuracy is no fraction, or a cell is there twice.
     """
 
     name: str
@@ -52,12 +53,23 @@ class Findings:
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), columns))
+        _check_once(pd.concat([self.cells[list(KEY)], self.unfinished[list(KEY)]]))
 
 
 def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return ``table`` with these columns and measured ones as floats; one without rows may lack columns."""
-    missing = [column for column in columns if column not in table]
+    missing = [column for column in columns if column not in table and column != "override"]
     if missing and len(table):
         raise InputError(f"{name} of a study: expected the columns {', '.join(columns)}, got none of {', '.join(missing)}")
-    table = table.reindex(columns=list(columns)).astype({column: float for column in columns if column in MEASURED})
-    return table.fillna({"override": ""}) if "override" in columns else table
+    floats = [column for column in columns if column in ACCURACIES + SECONDS]
+    table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float)).fillna({"override": ""})
+    for column in (column for column in columns if column in ACCURACIES):
+        if not (table[column].isna() | table[column].between(0, 1)).all():
+            raise InputError(f"{name} of a study: expected {column} as fractions in [0, 1], got {table[column].min()} to {table[column].max()}")
+    return table
+
+
+def _check_once(keys: pd.DataFrame) -> None:
+    twice = keys[keys.duplicated()]
+    if len(twice):  # it would count as one seed more
+        raise InputError(f"cells of a study: expected each once, got this one again: {', '.join(map(str, twice.iloc[0]))}")

@@ -22,7 +22,8 @@ class Peer:
 
     Args:
         name: of the benchmark or paper.
-        source: where the table stands.
+        source: where the table stands, in words.
+        link: to it.
         date: of the table.
         setting: how it was measured, in words.
         accuracy: fractions in [0, 1] by poison and recovery.
@@ -30,6 +31,7 @@ class Peer:
 
     name: str
     source: str
+    link: str
     date: str
     setting: str
     accuracy: dict[str, dict[str, float]]
@@ -42,7 +44,7 @@ class Comparison:
     Args:
         ours: what it was measured on, in words.
         differences: from what the peers measured on; none where the settings agree.
-        rows: of ``tables.summary``, those for which a peer has a figure.
+        rows: of ``tables.summary``, those for which a peer has a figure, with the settings of that figure.
     """
 
     ours: str
@@ -68,14 +70,28 @@ def measured_on() -> dict[str, Any]:
 
 def comparisons(findings: Findings, table: pd.DataFrame) -> list[Comparison]:
     """Return, for each dataset, model and set of overrides of ``table`` (as ``tables.summary`` gives it), what peers can be laid beside."""
+    cells = findings.cells.assign(flat=[flat(recipe) for recipe in findings.cells["recipe"]])
+    panels = dict(list(cells.groupby(PANEL, sort=False)))
+    compared = (_comparison(key, panels[key], rows) for key, rows in table.groupby(PANEL, sort=False))
+    return [found for found in compared if len(found.rows)]
+
+
+def _comparison(key: Any, cells: pd.DataFrame, rows: pd.DataFrame) -> Comparison:
     known = {(poison, recovery) for peer in peers() for poison, row in peer.accuracy.items() for recovery in row}
-    found = []
-    for (dataset, model, override), rows in table.groupby(PANEL, sort=False):
-        ours = {"dataset": dataset, "images": _images(findings, dataset, model, override), "model": model}
-        rows = rows[[pair in known for pair in zip(rows["poison"], rows["recovery"], strict=True)]]
-        if len(rows):
-            found.append(Comparison(ours=_words(ours) + (f" ({override})" if override else ""), differences=_differences(ours), rows=rows))
-    return found
+    known -= {(cell.poison, cell.recovery) for cell in cells.itertuples() if not _as_published(str(cell.recovery), cell.flat)}
+    dataset, model, override = key
+    ours = {"dataset": dataset, "images": " or ".join(dict.fromkeys(_size(recipe, dataset) for recipe in cells["flat"])), "model": model}
+    return Comparison(
+        ours=_words(ours) + (f" ({override})" if override else ""),
+        differences=_differences(ours),
+        rows=rows[[pair in known for pair in zip(rows["poison"], rows["recovery"], strict=True)]],
+    )
+
+
+def _as_published(recovery: str, recipe: Any) -> bool:
+    """Return whether a recipe has the settings with which peers measured that recovery; what it does not name it has."""
+    settings = _published()["settings"].get(recovery, {})
+    return all(recipe.get(name, json.dumps(value)) == json.dumps(value) for name, value in settings.items())
 
 
 def theirs() -> str:
@@ -87,22 +103,15 @@ def _words(setting: dict[str, Any]) -> str:
     return f"{setting['dataset']}, {setting['images']} images, {setting['model']}"
 
 
-def _images(findings: Findings, dataset: Any, model: Any, override: Any) -> str:
-    """Return the numbers of training images in the recipes of these cells, in words."""
-    cells = findings.cells
-    recipes = cells.loc[(cells["dataset"] == dataset) & (cells["model"] == model) & (cells["override"] == override), "recipe"]
-    return " or ".join(dict.fromkeys(_size(recipe, dataset) for recipe in recipes))
-
-
 def _size(recipe: Any, dataset: Any) -> str:
-    size = json.loads(flat(recipe).get(TRAIN_SIZE, '"an unknown number of"'))
+    """Return the number of training images in words; null takes all that the dataset has."""
+    size = json.loads(recipe.get(TRAIN_SIZE, '"an unknown number of"'))
     if size is None:
         return f"{measured_on()['images']:,}" if dataset == measured_on()["dataset"] else "all"
     return f"{size:,}" if isinstance(size, int) else str(size)
 
 
 def _differences(ours: dict[str, Any]) -> list[str]:
-    published = measured_on()
-    expected = {**published, "images": f"{published['images']:,}"}
-    names = {"dataset": "dataset", "images": "number of images", "model": "model"}
-    return [f"{names[key]} ({ours[key]}, theirs {expected[key]})" for key in names if ours[key] != expected[key]]
+    expected = measured_on() | {"images": f"{measured_on()['images']:,}"}
+    names = {"dataset": "dataset", "images": "number of images", "model": "network"}
+    return [names[key] for key in names if ours[key] != expected[key]]

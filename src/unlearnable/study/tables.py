@@ -10,7 +10,10 @@ from unlearnable.study.findings import Findings
 CONTROL = "none"  # of poisons and of recoveries
 PANEL = ["dataset", "model", "override"]  # what stands in one heat map
 GROUP = [*PANEL, "poison", "recovery"]  # what is averaged over seeds
+NETWORK = [*PANEL, "poison"]  # what a curve is of
+PROBED = ["dataset", "override"]  # what stands in one figure of separability
 OWN_HEAD = "own head"
+CLEAN = "clean images"
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -89,18 +92,19 @@ def curves(dfr: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy against epoch of each network's own head and of its new ones.
 
     Returns:
-        poison, model, ``head`` (``OWN_HEAD``, or estimator and number of clean samples), epoch, and ``n``, ``mean`` and ``sd`` over seeds.
+        dataset, model, override, poison, ``head`` (``OWN_HEAD``, or estimator and number of clean samples), epoch, and ``n``, ``mean`` and
+        ``sd`` over seeds.
     """
-    own = dfr.drop_duplicates(["poison", "model", "seed", "epoch"])
+    own = dfr.drop_duplicates([*NETWORK, "seed", "epoch"])
     own = own.assign(head=OWN_HEAD, accuracy=own["plain_accuracy"])
     new = dfr.assign(head=[f"{row.estimator}, {row.clean_samples:,}" for row in dfr.itertuples()], accuracy=dfr["test_accuracy"])
-    found = pd.concat([own, new]).groupby(["poison", "model", "head", "epoch"], sort=False)["accuracy"]
+    found = pd.concat([own, new]).groupby([*NETWORK, "head", "epoch"], sort=False)["accuracy"]
     return found.agg(n="count", mean="mean", sd="std").reset_index()
 
 
 def heads(table: pd.DataFrame) -> pd.DataFrame:
     """Return, of ``curves``, a row a head: ``control`` on the untrained network, and ``n``, ``mean`` and ``sd`` at the last epoch."""
-    key = ["poison", "model", "head"]
+    key = [*NETWORK, "head"]
     rows = table.sort_values("epoch", kind="stable")
     last = rows.groupby(key, sort=False).tail(1).set_index(key)
     control = rows[rows["epoch"] == 0].set_index(key)["mean"].rename("control")
@@ -109,8 +113,8 @@ def heads(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def fits(separability: pd.DataFrame) -> pd.DataFrame:
-    """Return mean ``train_accuracy`` and ``held_out_accuracy`` by ``subject`` (a poison, or "clean images") and ``fit``."""
+    """Return mean ``train_accuracy`` and ``held_out_accuracy`` by dataset, override, ``subject`` (a poison, or ``CLEAN``) and ``fit``."""
     clean = separability["subject"] == "clean"
-    named = separability.assign(subject=separability["poison"].mask(clean, "clean images"))
-    named = named.sort_values("subject", key=lambda names: names != "clean images", kind="stable")
-    return named.groupby(["subject", "fit"], sort=False)[["train_accuracy", "held_out_accuracy"]].mean().reset_index()
+    named = separability.assign(subject=separability["poison"].mask(clean, CLEAN))
+    named = named.sort_values("subject", key=lambda names: names != CLEAN, kind="stable")
+    return named.groupby([*PROBED, "subject", "fit"], sort=False)[["train_accuracy", "held_out_accuracy"]].mean().reset_index()
