@@ -14,8 +14,8 @@ from unlearnable.study.recipes import Flat, common, difference, flat, lines
 from unlearnable.study.tables import CONTROL, curves, fits, heads
 
 NOTHING = "–"
-SHARED = ("dataset", "model", "overrides")  # columns that narrow screens can do without where a study has one of each
-HASH_SHOWN = 12  # characters of a hash; the whole of it is told by the table of cells
+SHARED = ("dataset", "model", "overrides", "threads", "commit", "versions")  # columns not needed where a study has one of each
+HASH_SHOWN = 12  # characters; cells.parquet has all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def _table(name: str, caption: str, headings: Sequence[str], rows: Sequence[Sequ
     told = ", ".join(f"{heading} {text}" for heading, text in same.items() if text != NOTHING)
     return Table(
         name=name,
-        caption=f"{caption}; {told} in every row" if told else caption,
+        caption=f"{caption}. In every row: {told}." if told else f"{caption}.",
         headings=[headings[place] for place in places],
         rows=[[row[place] for place in places] for row in rows],
     )
@@ -69,11 +69,21 @@ def percent(fraction: float) -> str:
     return NOTHING if pd.isna(fraction) else f"{fraction:.1%}"
 
 
-def spread(mean: float, deviation: float, *, sign: str = "") -> Entry:
-    """Return a mean and, where there is one, its deviation, both fractions; ``sign`` "+" writes it before gains too."""
+def spread(mean: float, deviation: float) -> Entry:
+    """Return a mean and, where there is one, its deviation, both fractions."""
+    return Entry(text=percent(mean) + _plus_minus(deviation), value=mean)
+
+
+def _plus_minus(deviation: float) -> str:
+    return "" if pd.isna(deviation) else f" ± {100 * deviation:.1f}"
+
+
+def _gain(mean: float, deviation: float) -> Entry:
+    """Return a gain in percentage points and, where there is one, its deviation."""
     if pd.isna(mean):
-        return Entry(text=NOTHING, value=float("nan"))
-    return Entry(text=f"{mean:{sign}.1%}" + ("" if pd.isna(deviation) else f" ± {100 * deviation:.1f}"), value=mean)
+        return Entry(text=NOTHING, value=mean)
+    points = f"{round(100 * mean, 1) + 0:+.1f}".replace("-", "−")
+    return Entry(text=points + _plus_minus(deviation), value=mean)
 
 
 def _percent(fraction: float) -> Entry:
@@ -90,20 +100,8 @@ def _number(value: float, form: str = ",.0f") -> Entry:
 
 def accuracy(table: pd.DataFrame) -> Table:
     """Return the numbers of the heat map, of ``tables.summary``."""
-    headings = (
-        "poison",
-        "recovery",
-        "dataset",
-        "model",
-        "overrides",
-        "seeds",
-        "mean",
-        "± sd",
-        "mean peak",
-        "gain over none",
-        "pairs",
-        "seconds",
-    )
+    headings = ("poison", "recovery", "dataset", "model", "overrides")
+    headings += ("seeds", "mean", "± sd", "mean peak", "gain over none", "pairs", "seconds")
     rows = [
         [
             *map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)),
@@ -111,13 +109,13 @@ def accuracy(table: pd.DataFrame) -> Table:
             _percent(row.mean),
             _points(row.sd),
             _percent(row.peak),
-            spread(row.gain, row.gain_sd, sign="+"),
+            _gain(row.gain, row.gain_sd),
             _number(row.pairs if row.recovery != CONTROL else float("nan")),
             _number(row.seconds, ",.1f"),
         ]
         for row in table.itertuples()
     ]
-    caption = "Accuracy on the clean test set over seeds; deviations are the sample's, in percentage points; gains are of pairs of one seed"
+    caption = "Accuracy on the clean test set over seeds; deviations and gains are in percentage points, gains of pairs of one seed"
     return _table("accuracy", caption, headings, rows)
 
 
@@ -136,56 +134,60 @@ def time(table: pd.DataFrame) -> Table:
 def dfr(findings: Findings) -> Table:
     """Return the last epoch of each head."""
     rows = [
-        [*map(said, (row.poison, row.model, row.head)), _percent(row.control), spread(row.mean, row.sd), _number(row.n)]
+        [*map(said, (row.poison, row.dataset, row.model, row.override, row.head))]
+        + [_percent(row.control), spread(row.mean, row.sd), _number(row.n)]
         for row in heads(curves(findings.dfr)).itertuples()
     ]
-    headings = ("poison", "model", "head", "untrained control", "last epoch", "seeds")
+    headings = ("poison", "dataset", "model", "overrides", "head", "untrained control", "last epoch", "seeds")
     return _table("dfr", "Accuracy of heads on the clean test set", headings, rows)
 
 
 def separability(findings: Findings) -> Table:
     """Return how well simple models fit, and how well what was held out."""
     rows = [
-        [said(row.subject), said(row.fit), _percent(row.train_accuracy), _percent(row.held_out_accuracy)]
+        [*map(said, (row.subject, row.dataset, row.override, row.fit)), _percent(row.train_accuracy), _percent(row.held_out_accuracy)]
         for row in fits(findings.separability).itertuples()
     ]
-    headings = ("subject", "fit", "fitted", "held out")
+    headings = ("subject", "dataset", "overrides", "fit", "fitted", "held out")
     return _table("separability", "Accuracy of simple models on perturbations alone", headings, rows)
 
 
-def published(comparison: Comparison, peers: Sequence[Peer], *, name: str, ours: bool) -> Table:
-    """Return the figures of peers for the rows of a comparison, beside ours or without them."""
+def published(comparison: Comparison, peers: Sequence[Peer], *, name: str) -> Table:
+    """Return the figures of peers beside ours."""
     rows = []
     for row in comparison.rows.itertuples():
         theirs = [_percent(peer.accuracy.get(str(row.poison), {}).get(str(row.recovery), float("nan"))) for peer in peers]
-        rows.append([said(row.poison), said(row.recovery), *([spread(row.mean, row.sd)] if ours else []), *theirs])
-    headings = ("poison", "recovery", *(["ours"] if ours else []), *(peer.name for peer in peers))
-    caption = f"Accuracy on the clean test set{': ours on ' + comparison.ours if ours else ', as published'}"
-    return _table(name, caption, headings, rows)
+        rows.append([said(row.poison), said(row.recovery), spread(row.mean, row.sd), _number(row.n), *theirs])
+    headings = ("poison", "recovery", "ours", "seeds", *(f"{peer.name}, one run" for peer in peers))
+    return _table(name, f"Accuracy on the clean test set; ours on {comparison.ours}", headings, rows)
 
 
 def cells(findings: Findings, usual: Flat, versions: Sequence[str]) -> Table:
-    """Return every cell, its recipe as what it has otherwise than ``usual``, and its versions by their place in ``versions``."""
-    rows = []
-    for row in findings.cells.itertuples():
-        other = lines({name: value for name, value in difference(flat(row.recipe), usual).items() if name not in KEY_SHOWN})
-        rows.append(
-            [
-                *map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)),
-                _number(row.seed),
-                *map(_percent, (row.accuracy, row.peak, row.accuracy_clean, row.accuracy_poisoned)),
-                *(_number(seconds, ",.1f") for seconds in (row.seconds_recovery, row.seconds_training)),
-                said(row.threads),
-                *(said(str(value)[:HASH_SHOWN]) for value in (row.recipe_hash, row.score_hash)),
-                said(row.commit),
-                Entry(text=str(versions.index(str(row.versions)) + 1)),
-                _link(row.run_url),
-                Entry(text=f"{len(other.splitlines())} differ", details=other) if other else Entry(text="as usual"),
-            ]
-        )
+    """Return every cell, controls first, its recipe as what it has otherwise than ``usual``, and its versions by place in ``versions``."""
     headings = ("poison", "recovery", "dataset", "model", "overrides", "seed", "accuracy", "peak", "clean", "poisoned")
-    headings += ("recovery s", "training s", "threads", "recipe hash", "score hash", "commit", "versions", "run", "recipe")
-    return _table("cells", "Every finished cell", headings, rows)
+    headings += ("recovery s", "training s", "run", "recipe", "recipe hash", "score hash", "threads", "commit", "versions")
+    found = findings.cells.sort_values(["poison", "recovery"], key=lambda names: names != CONTROL, kind="stable")
+    rows = [_cell(row, usual, versions) for row in found.itertuples()]
+    return _table("cells", "Every finished cell; clean and poisoned are trainings without a recovery", headings, rows)
+
+
+def _cell(row: Any, usual: Flat, versions: Sequence[str]) -> list[Entry]:
+    other = {name: value for name, value in difference(flat(row.recipe), usual).items() if name not in KEY_SHOWN}
+    return [
+        *_named(row),
+        *map(_percent, (row.accuracy, row.peak, row.accuracy_clean, row.accuracy_poisoned)),
+        *(_number(seconds, ",.1f") for seconds in (row.seconds_recovery, row.seconds_training)),
+        _link(row.run_url),
+        Entry(text=f"{len(other)} differ", details=lines(other)) if other else Entry(text="as usual"),
+        *(said(str(value)[:HASH_SHOWN]) for value in (row.recipe_hash, row.score_hash)),
+        said(row.threads),
+        said(row.commit),
+        Entry(text=str(versions.index(str(row.versions)) + 1)),
+    ]
+
+
+def _named(row: Any) -> list[Entry]:
+    return [*map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)), _number(row.seed)]
 
 
 KEY_SHOWN = ("dataset", "poison", "recovery", "model", "seed")  # columns of their own
@@ -200,17 +202,9 @@ def _link(address: Any) -> Entry:
 
 def unfinished(findings: Findings) -> Table:
     """Return every cell that is not there, with the last line of its error."""
-    rows = [
-        [
-            *map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)),
-            _number(row.seed),
-            said(row.state),
-            _error(row.error),
-        ]
-        for row in findings.unfinished.itertuples()
-    ]
+    rows = [[*_named(row), said(row.state), _error(row.error)] for row in findings.unfinished.itertuples()]
     headings = ("poison", "recovery", "dataset", "model", "overrides", "seed", "state", "error")
-    return _table("unfinished", "Cells that are not there", headings, rows)
+    return _table("unfinished", "Every cell that is not finished", headings, rows)
 
 
 def _error(text: Any) -> Entry:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 from unlearnable.study import page
 from unlearnable.study.figures import FIGURES, Drawing, draw
-from unlearnable.study.findings import Findings
+from unlearnable.study.findings import KEY, Findings
 from unlearnable.study.peers import comparisons, peers, theirs
 from unlearnable.study.recipes import lines
 from unlearnable.study.tables import summary, times
@@ -24,6 +25,7 @@ __all__ = ["Findings", "render", "write"]
 
 TEMPLATE = "report.html.j2"
 KINDS = ("svg", "pdf")
+SAID = 6  # of many values
 
 
 def render(findings: Findings) -> str:
@@ -78,10 +80,11 @@ def _page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
     return environment.get_template(TEMPLATE).render(
         findings=findings,
         sections=_sections(findings, tables),
-        counts=_counts(findings),
+        facts=_facts(findings),
+        states=findings.unfinished["state"].value_counts(sort=False).to_dict(),
         figures={name: _inline(name, drawing) for name, drawing in drawings.items()},
         pictures={caption: base64.b64encode(picture).decode() for caption, picture in findings.pictures.items()},
-        threads=list(dict.fromkeys(map(str, findings.cells["threads"]))),
+        threads=_each(findings.cells["threads"]),
         peers=peers(),
         theirs=theirs(),
         **tables,
@@ -97,7 +100,8 @@ def _tables(findings: Findings) -> dict[str, Any]:
         "time": page.time(times(findings)),
         "dfr": page.dfr(findings),
         "separability": page.separability(findings),
-        "compared": [(found, _published(found, place)) for place, found in enumerate(compared)],
+        "agreeing": [page.published(found, peers(), name=f"published-{place}") for place, found in enumerate(compared) if not found.differences],
+        "differing": [found for found in compared if found.differences],
         "cells": page.cells(findings, usual, versions),
         "usual": lines(usual),
         "versions": page.spelled(versions),
@@ -108,22 +112,30 @@ def _tables(findings: Findings) -> dict[str, Any]:
 def _sections(findings: Findings, tables: Mapping[str, Any]) -> list[str]:
     """Return the names of the sections that the page has."""
     filled = [name for name, table in tables.items() if isinstance(table, page.Table) and table.rows]
-    others = {"pictures": findings.pictures, "published": tables["compared"], "time": len(findings.cells)}
+    others = {"pictures": findings.pictures, "published": tables["agreeing"] or tables["differing"], "time": len(findings.cells)}
     return ["accuracy", *filled, *(name for name, content in others.items() if content)]
 
 
-def _published(found: Any, place: int) -> page.Table:
-    return page.published(found, peers(), name=f"published-{place}", ours=not found.differences)
-
-
-def _counts(findings: Findings) -> dict[str, int]:
-    states = findings.unfinished["state"].value_counts()
-    cells = findings.cells
+def _facts(findings: Findings) -> dict[str, str]:
+    """Return what the page says of the whole study at its top."""
+    cells, unfinished = findings.cells, findings.unfinished
+    names = pd.concat([cells[list(KEY)], unfinished[list(KEY)]])
     return {
-        "finished": len(cells),
-        **{state: int(states.get(state, 0)) for state in ("failed", "running", "waiting")},
-        **{f"{name}s" if name != "recovery" else "recoveries": cells[name].nunique() for name in ("poison", "recovery", "model", "seed")},
+        "cells finished": f"{len(cells):,} of {len(names):,}",
+        "poisons": f"{names['poison'].nunique()}",
+        "recoveries": f"{names['recovery'].nunique()}",
+        "datasets": _each(names["dataset"]),
+        "models": _each(names["model"]),
+        "seeds": _each(names["seed"].sort_values()),
+        "threads": _each(cells["threads"]),
+        "commit": _each(cells["commit"]),
     }
+
+
+def _each(values: pd.Series) -> str:
+    """Return each value once, some of them where there are many."""
+    found = list(dict.fromkeys(map(str, values)))
+    return ", ".join(found[:SAID]) + (f" and {len(found) - SAID} more" if len(found) > SAID else "") or page.NOTHING
 
 
 def _inline(name: str, drawing: Drawing) -> dict[str, Any]:
