@@ -33,7 +33,9 @@ COMMIT = "7d0e473a0c5e"
 def example(**changes: Any) -> Findings:
     """Return findings of 6 poisons x 7 recoveries x 3 seeds, five cells of which did not finish, or with these ``changes``."""
     cells = _cells()
-    lost = cells["poison"].eq("tap") & (cells["recovery"].eq("adversarial_training") | (cells["recovery"].eq("cutmix") & cells["seed"].gt(0)))
+    lost = cells["poison"].eq("tap") & (
+        cells["recovery"].eq("adversarial_training") | (cells["recovery"].eq("cutmix") & cells["seed"].gt(0))
+    )
     parts: dict[str, Any] = {
         "name": "poisons-by-recoveries",
         "description": "Which recoveries give back what which poisons take, on 10,000 images of CIFAR-10 with a small network?",
@@ -104,8 +106,14 @@ def _cell(poison: str, recovery: str, seed: int, rng: np.random.Generator, param
         seconds_recovery=RECOVERING.get(recovery, 0.0) * rng.uniform(0.9, 1.1),
         seconds_training=TRAINING.get(recovery, 77.0) * rng.uniform(0.95, 1.05),
         run_url=f"http://127.0.0.1:5000/#/experiments/1/runs/{run:032x}",
-        recipe=json.dumps({"dataset": "cifar10", **named, **parameters}),
+        recipe=json.dumps({"dataset": "cifar10", **named, **_used(parameters, poison, recovery)}),
     )
+
+
+def _used(parameters: dict[str, Any], poison: str, recovery: str) -> dict[str, Any]:
+    """Return parameters without the settings of other poisons and recoveries."""
+    chosen = {"craft": poison, "recover": recovery}
+    return parameters | {stage: {name: parameters[stage].get(name, {})} for stage, name in chosen.items()}
 
 
 def _parameters() -> dict[str, Any]:
@@ -120,7 +128,9 @@ def _unfinished(cells: pd.DataFrame) -> pd.DataFrame:
     memory = "Traceback (most recent call last):\n  in adversarial training, step 812\nMemoryError: 512 MiB asked, 301 MiB free"
     return rows.assign(
         state=["running", "waiting"] + ["failed"] * (len(rows) - 2),
-        error=["", ""] + [memory] * (len(rows) - 3) + ["InputError: adversarial_training: expected a step at most linf, got 0.0314 over 0.0078"],
+        error=["", ""]
+        + [memory] * (len(rows) - 3)
+        + ["InputError: adversarial_training: expected a step at most linf, got 0.0314 over 0.0078"],
     )
 
 

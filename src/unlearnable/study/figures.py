@@ -162,14 +162,16 @@ def _dfr(findings: Findings) -> Made:
     columns, lines = min(COLUMNS, len(panels)), -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(max(5.0, 3.2 * columns), 2.5 * lines + 0.7), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    several = len({key[:-1] for key, _ in panels}) > 1
     names = dict.fromkeys(name for _, rows in panels for name in rows["head"] if name != OWN_HEAD)
     colours = {OWN_HEAD: OWN, **dict(zip(names, cycle(COLOURS), strict=False))}
     for axes, (key, rows) in zip(grid, panels, strict=False):
-        _curves(axes, rows, colours, _title((key[-1], *key[:-1])))
+        _curves(axes, rows, colours, _title((key[-1], *key[:-1]) if several else key[-1:]))
     for axes in list(grid)[len(panels) :]:
         axes.set_visible(False)
     shown = {name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    title = None if several else _title(panels[0][0][:-1])
+    figure.legend(shown.values(), shown.keys(), title=title, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return figure, f"Accuracy of heads against epoch, {len(panels)} panels; the numbers of the last epoch are in the table below."
 
 

@@ -65,7 +65,9 @@ def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Dat
     table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float)).fillna({"override": ""})
     for column in (column for column in columns if column in ACCURACIES):
         if not (table[column].isna() | table[column].between(0, 1)).all():
-            raise InputError(f"{name} of a study: expected {column} as fractions in [0, 1], got {table[column].min()} to {table[column].max()}")
+            raise InputError(
+                f"{name} of a study: expected {column} as fractions in [0, 1], got {table[column].min()} to {table[column].max()}"
+            )
     return table
 
 

@@ -182,7 +182,7 @@ def _cell(row: Any, usual: Flat, versions: Sequence[str]) -> list[Entry]:
         *(said(str(value)[:HASH_SHOWN]) for value in (row.recipe_hash, row.score_hash)),
         said(row.threads),
         said(row.commit),
-        Entry(text=str(versions.index(str(row.versions)) + 1)),
+        said("" if len(versions) == 1 else versions.index(str(row.versions)) + 1),
     ]
 
 

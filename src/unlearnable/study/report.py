@@ -100,7 +100,9 @@ def _tables(findings: Findings) -> dict[str, Any]:
         "time": page.time(times(findings)),
         "dfr": page.dfr(findings),
         "separability": page.separability(findings),
-        "agreeing": [page.published(found, peers(), name=f"published-{place}") for place, found in enumerate(compared) if not found.differences],
+        "agreeing": [
+            page.published(found, peers(), name=f"published-{place}") for place, found in enumerate(compared) if not found.differences
+        ],
         "differing": [found for found in compared if found.differences],
         "cells": page.cells(findings, usual, versions),
         "usual": lines(usual),
