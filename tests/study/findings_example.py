@@ -128,9 +128,7 @@ def _unfinished(cells: pd.DataFrame) -> pd.DataFrame:
     memory = "Traceback (most recent call last):\n  in adversarial training, step 812\nMemoryError: 512 MiB asked, 301 MiB free"
     return rows.assign(
         state=["running", "waiting"] + ["failed"] * (len(rows) - 2),
-        error=["", ""]
-        + [memory] * (len(rows) - 3)
-        + ["InputError: adversarial_training: expected a step at most linf, got 0.0314 over 0.0078"],
+        error=["", ""] + [memory] * (len(rows) - 3) + ["InputError: unknown recovery 'adversarial'; known: none, jpeg"],
     )
 
 

@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from unlearnable.study.findings import Findings
-from unlearnable.study.tables import CONTROL, NETWORK, OWN_HEAD, PANEL, PROBED, curves, fits, ordered, summary, times
+from unlearnable.study.tables import CONTROL, NETWORK, OWN_HEAD, PANEL, PROBED, curves, fits, ordered, records, summary, times
 
 COLOURS = ("#228833", "#4477aa", "#aa8833", "#aa3377", "#66aacc", "#777777")  # told apart by colour-blind readers too
 OWN = "#cc6677"
@@ -47,7 +48,8 @@ def draw(findings: Findings) -> dict[str, Drawing]:
 @contextmanager
 def _settings() -> Iterator[None]:
     """Draw alike whatever else was set; names are no formulas, whatever dollars are in them."""
-    with mpl.rc_context({**{name: mpl.rcParamsDefault[name] for name in mpl.rcParamsDefault if not name.startswith("backend")}, **FIXED}):
+    usual: Any = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+    with mpl.rc_context(usual | FIXED):
         yield
 
 
@@ -74,7 +76,8 @@ def _accuracy(findings: Findings) -> Made:
         _heat_map(axes, rows, f"{_title(key)} (n = {rows['n'].max()})")
     colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), _map())
     bar = figure.colorbar(colours, ax=figure.axes, format="{x:.0%}", label="accuracy on the clean test set", aspect=30, pad=0.02)
-    bar.solids.set(rasterized=False, edgecolor="face")
+    if bar.solids is not None:
+        bar.solids.set(rasterized=False, edgecolor="face")
     sizes = ", ".join(
         f"{_title(key)}: {rows['poison'].nunique()} poisons by {rows['recovery'].nunique()} recoveries" for key, rows in panels
     )
@@ -91,14 +94,14 @@ def _map() -> Colormap:
 
 def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     poisons, recoveries = ordered(rows["poison"]), ordered(rows["recovery"])
-    mean = rows.pivot(index="poison", columns="recovery", values="mean").loc[poisons, recoveries].to_numpy(float)
+    mean = rows.pivot_table(index="poison", columns="recovery", values="mean", dropna=False).loc[poisons, recoveries].to_numpy(float)
     places = (np.arange(len(names) + 1) - 0.5 for names in (recoveries, poisons))
     axes.pcolormesh(*places, np.ma.masked_invalid(mean), cmap=_map(), vmin=0, vmax=1)  # an image would be smoothed by browsers
     axes.set_facecolor("#f4f4f4")
     axes.patch.set(hatch="////", edgecolor="#bbbbbb")
     axes.invert_yaxis()
-    for row in rows.itertuples():
-        _write(axes, row, recoveries.index(str(row.recovery)), poisons.index(str(row.poison)), most=rows["n"].max())
+    for row in records(rows):
+        _write(axes, row, recoveries.index(row.recovery), poisons.index(row.poison), most=rows["n"].max())
     axes.set_xticks(range(len(recoveries)), [name.replace("_", "\n") for name in recoveries])
     axes.set_yticks(range(len(poisons)), poisons)
     axes.tick_params(length=0)
@@ -176,8 +179,8 @@ def _dfr(findings: Findings) -> Made:
 
 
 def _curves(axes: Axes, table: pd.DataFrame, colours: dict[str, str], title: str) -> None:
-    for name, rows in table.groupby("head", sort=False):
-        own, rows = name == OWN_HEAD, rows.sort_values("epoch")
+    for name, rows in table.sort_values("epoch", kind="stable").groupby("head", sort=False):
+        own = name == OWN_HEAD
         shown = rows if own else rows[rows["epoch"] > 0]
         colour, spread = colours[str(name)], shown["sd"].fillna(0)
         axes.plot(shown["epoch"], shown["mean"], color=colour, linewidth=1.5, label=f"{name}" if own else f"new head: {name} samples")
@@ -186,7 +189,7 @@ def _curves(axes: Axes, table: pd.DataFrame, colours: dict[str, str], title: str
             axes.axhline(control, color=colour, linestyle="--", linewidth=1, label=f"untrained control: {name} samples")
     _percent(axes, title)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _percent(axes: Axes, title: str) -> None:

@@ -64,11 +64,14 @@ def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Dat
     floats = [column for column in columns if column in ACCURACIES + SECONDS]
     table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float)).fillna({"override": ""})
     for column in (column for column in columns if column in ACCURACIES):
-        if not (table[column].isna() | table[column].between(0, 1)).all():
-            raise InputError(
-                f"{name} of a study: expected {column} as fractions in [0, 1], got {table[column].min()} to {table[column].max()}"
-            )
+        _check_fractions(f"{name} of a study: {column}", table[column])
     return table
+
+
+def _check_fractions(what: str, values: pd.Series) -> None:
+    wrong = values[~(values.isna() | values.between(0, 1))]
+    if len(wrong):
+        raise InputError(f"{what}: expected fractions in [0, 1], got {wrong.iloc[0]}")
 
 
 def _check_once(keys: pd.DataFrame) -> None:

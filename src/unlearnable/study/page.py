@@ -1,6 +1,7 @@
 """The tables of a study's page: what stands in each cell, and what it is sorted by."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,11 @@ import pandas as pd
 from unlearnable.study.findings import Findings
 from unlearnable.study.peers import Comparison, Peer
 from unlearnable.study.recipes import Flat, common, difference, flat, lines
-from unlearnable.study.tables import CONTROL, curves, fits, heads
+from unlearnable.study.tables import CONTROL, curves, fits, heads, records
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 SHARED = ("dataset", "model", "overrides", "threads", "commit", "versions")  # columns not needed where a study has one of each
+GROUP = ("poison", "recovery", "dataset", "model", "overrides")  # what is averaged over seeds
 HASH_SHOWN = 12  # characters; cells.parquet has all of them
 
 
@@ -80,9 +82,7 @@ def _plus_minus(deviation: float) -> str:
 
 def _gain(mean: float, deviation: float) -> Entry:
     """Return a gain in percentage points and, where there is one, its deviation."""
-    if pd.isna(mean):
-        return Entry(text=NOTHING, value=mean)
-    points = f"{round(100 * mean, 1) + 0:+.1f}".replace("-", "−")
+    points = NOTHING if math.isnan(mean) else f"{round(100 * mean, 1) + 0:+.1f}".replace("-", "\N{MINUS SIGN}")
     return Entry(text=points + _plus_minus(deviation), value=mean)
 
 
@@ -100,11 +100,10 @@ def _number(value: float, form: str = ",.0f") -> Entry:
 
 def accuracy(table: pd.DataFrame) -> Table:
     """Return the numbers of the heat map, of ``tables.summary``."""
-    headings = ("poison", "recovery", "dataset", "model", "overrides")
-    headings += ("seeds", "mean", "± sd", "mean peak", "gain over none", "pairs", "seconds")
+    headings = (*GROUP, "seeds", "mean", "± sd", "mean peak", "gain over none", "pairs", "seconds")
     rows = [
         [
-            *map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)),
+            *_named(row),
             _number(row.n),
             _percent(row.mean),
             _points(row.sd),
@@ -113,7 +112,7 @@ def accuracy(table: pd.DataFrame) -> Table:
             _number(row.pairs if row.recovery != CONTROL else float("nan")),
             _number(row.seconds, ",.1f"),
         ]
-        for row in table.itertuples()
+        for row in records(table)
     ]
     caption = "Accuracy on the clean test set over seeds; deviations and gains are in percentage points, gains of pairs of one seed"
     return _table("accuracy", caption, headings, rows)
@@ -122,10 +121,13 @@ def accuracy(table: pd.DataFrame) -> Table:
 def time(table: pd.DataFrame) -> Table:
     """Return the numbers of the bars, of ``tables.times``."""
     rows = [
-        [*map(said, (row.recovery, row.dataset, row.model, row.override))]
-        + [_number(row.training + row.recovering, ".2f"), _number(row.training, ".2f"), _number(row.recovering, ".2f")]
-        + [_number(row.seconds, ",.1f"), _number(row.n)]
-        for row in table.itertuples()
+        [
+            *map(said, (row.recovery, row.dataset, row.model, row.override)),
+            *(_number(ratio, ".2f") for ratio in (row.training + row.recovering, row.training, row.recovering)),
+            _number(row.seconds, ",.1f"),
+            _number(row.n),
+        ]
+        for row in records(table)
     ]
     headings = ("recovery", "dataset", "model", "overrides", "whole", "training", "recovery before it", "seconds", "pairs")
     return _table("time", "Time relative to no recovery on the same poison and seed", headings, rows)
@@ -134,9 +136,13 @@ def time(table: pd.DataFrame) -> Table:
 def dfr(findings: Findings) -> Table:
     """Return the last epoch of each head."""
     rows = [
-        [*map(said, (row.poison, row.dataset, row.model, row.override, row.head))]
-        + [_percent(row.control), spread(row.mean, row.sd), _number(row.n)]
-        for row in heads(curves(findings.dfr)).itertuples()
+        [
+            *map(said, (row.poison, row.dataset, row.model, row.override, row.head)),
+            _percent(row.control),
+            spread(row.mean, row.sd),
+            _number(row.n),
+        ]
+        for row in records(heads(curves(findings.dfr)))
     ]
     headings = ("poison", "dataset", "model", "overrides", "head", "untrained control", "last epoch", "seeds")
     return _table("dfr", "Accuracy of heads on the clean test set", headings, rows)
@@ -146,28 +152,28 @@ def separability(findings: Findings) -> Table:
     """Return how well simple models fit, and how well what was held out."""
     rows = [
         [*map(said, (row.subject, row.dataset, row.override, row.fit)), _percent(row.train_accuracy), _percent(row.held_out_accuracy)]
-        for row in fits(findings.separability).itertuples()
+        for row in records(fits(findings.separability))
     ]
     headings = ("subject", "dataset", "overrides", "fit", "fitted", "held out")
     return _table("separability", "Accuracy of simple models on perturbations alone", headings, rows)
 
 
-def published(comparison: Comparison, peers: Sequence[Peer], *, name: str) -> Table:
-    """Return the figures of peers beside ours."""
+def published(comparison: Comparison, peers: Sequence[Peer], place: int) -> Table:
+    """Return the figures of peers beside ours; ``place`` sets several tables apart."""
     rows = []
-    for row in comparison.rows.itertuples():
+    for row in records(comparison.rows):
         theirs = [_percent(peer.accuracy.get(str(row.poison), {}).get(str(row.recovery), float("nan"))) for peer in peers]
         rows.append([said(row.poison), said(row.recovery), spread(row.mean, row.sd), _number(row.n), *theirs])
     headings = ("poison", "recovery", "ours", "seeds", *(f"{peer.name}, one run" for peer in peers))
-    return _table(name, f"Accuracy on the clean test set; ours on {comparison.ours}", headings, rows)
+    return _table(f"published-{place}", f"Accuracy on the clean test set; ours on {comparison.ours}", headings, rows)
 
 
 def cells(findings: Findings, usual: Flat, versions: Sequence[str]) -> Table:
     """Return every cell, controls first, its recipe as what it has otherwise than ``usual``, and its versions by place in ``versions``."""
-    headings = ("poison", "recovery", "dataset", "model", "overrides", "seed", "accuracy", "peak", "clean", "poisoned")
-    headings += ("recovery s", "training s", "run", "recipe", "recipe hash", "score hash", "threads", "commit", "versions")
+    measured = ("accuracy", "peak", "clean", "poisoned", "recovery s", "training s")
+    headings = (*GROUP, "seed", *measured, "run", "recipe", "recipe hash", "score hash", "threads", "commit", "versions")
     found = findings.cells.sort_values(["poison", "recovery"], key=lambda names: names != CONTROL, kind="stable")
-    rows = [_cell(row, usual, versions) for row in found.itertuples()]
+    rows = [_cell(row, usual, versions) for row in records(found)]
     return _table("cells", "Every finished cell; clean and poisoned are trainings without a recovery", headings, rows)
 
 
@@ -175,6 +181,7 @@ def _cell(row: Any, usual: Flat, versions: Sequence[str]) -> list[Entry]:
     other = {name: value for name, value in difference(flat(row.recipe), usual).items() if name not in KEY_SHOWN}
     return [
         *_named(row),
+        _number(row.seed),
         *map(_percent, (row.accuracy, row.peak, row.accuracy_clean, row.accuracy_poisoned)),
         *(_number(seconds, ",.1f") for seconds in (row.seconds_recovery, row.seconds_training)),
         _link(row.run_url),
@@ -187,7 +194,7 @@ def _cell(row: Any, usual: Flat, versions: Sequence[str]) -> list[Entry]:
 
 
 def _named(row: Any) -> list[Entry]:
-    return [*map(said, (row.poison, row.recovery, row.dataset, row.model, row.override)), _number(row.seed)]
+    return [said(name) for name in (row.poison, row.recovery, row.dataset, row.model, row.override)]  # as GROUP
 
 
 KEY_SHOWN = ("dataset", "poison", "recovery", "model", "seed")  # columns of their own
@@ -202,8 +209,8 @@ def _link(address: Any) -> Entry:
 
 def unfinished(findings: Findings) -> Table:
     """Return every cell that is not there, with the last line of its error."""
-    rows = [[*_named(row), said(row.state), _error(row.error)] for row in findings.unfinished.itertuples()]
-    headings = ("poison", "recovery", "dataset", "model", "overrides", "seed", "state", "error")
+    rows = [[*_named(row), _number(row.seed), said(row.state), _error(row.error)] for row in records(findings.unfinished)]
+    headings = (*GROUP, "seed", "state", "error")
     return _table("unfinished", "Every cell that is not finished", headings, rows)
 
 

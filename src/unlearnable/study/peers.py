@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from unlearnable.study.findings import Findings
 from unlearnable.study.recipes import flat
-from unlearnable.study.tables import PANEL
+from unlearnable.study.tables import PANEL, records
 
 TRAIN_SIZE = "ingest.train_size"
 
@@ -70,21 +70,21 @@ def measured_on() -> dict[str, Any]:
 
 def comparisons(findings: Findings, table: pd.DataFrame) -> list[Comparison]:
     """Return, for each dataset, model and set of overrides of ``table`` (as ``tables.summary`` gives it), what peers can be laid beside."""
-    cells = findings.cells.assign(flat=[flat(recipe) for recipe in findings.cells["recipe"]])
-    panels = dict(list(cells.groupby(PANEL, sort=False)))
+    cells = findings.cells.assign(flat=findings.cells["recipe"].map(flat))
+    panels: dict[Any, pd.DataFrame] = dict(list(cells.groupby(PANEL, sort=False)))
     compared = (_comparison(key, panels[key], rows) for key, rows in table.groupby(PANEL, sort=False))
     return [found for found in compared if len(found.rows)]
 
 
 def _comparison(key: Any, cells: pd.DataFrame, rows: pd.DataFrame) -> Comparison:
     known = {(poison, recovery) for peer in peers() for poison, row in peer.accuracy.items() for recovery in row}
-    known -= {(cell.poison, cell.recovery) for cell in cells.itertuples() if not _as_published(str(cell.recovery), cell.flat)}
+    known -= {(cell.poison, cell.recovery) for cell in records(cells) if not _as_published(cell.recovery, cell.flat)}
     dataset, model, override = key
     ours = {"dataset": dataset, "images": " or ".join(dict.fromkeys(_size(recipe, dataset) for recipe in cells["flat"])), "model": model}
     return Comparison(
         ours=_words(ours) + (f" ({override})" if override else ""),
         differences=_differences(ours),
-        rows=rows[[pair in known for pair in zip(rows["poison"], rows["recovery"], strict=True)]],
+        rows=rows.loc[[(row.poison, row.recovery) in known for row in records(rows)]],
     )
 
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import os
-import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from unlearnable.study import page
 from unlearnable.study.figures import FIGURES, Drawing, draw
@@ -82,8 +80,8 @@ def _page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
         sections=_sections(findings, tables),
         facts=_facts(findings),
         states=findings.unfinished["state"].value_counts(sort=False).to_dict(),
-        figures={name: _inline(name, drawing) for name, drawing in drawings.items()},
-        pictures={caption: base64.b64encode(picture).decode() for caption, picture in findings.pictures.items()},
+        figures={name: (_base64(drawing.svg), drawing.alt) for name, drawing in drawings.items()},
+        pictures={caption: _base64(picture) for caption, picture in findings.pictures.items()},
         threads=_each(findings.cells["threads"]),
         peers=peers(),
         theirs=theirs(),
@@ -100,9 +98,7 @@ def _tables(findings: Findings) -> dict[str, Any]:
         "time": page.time(times(findings)),
         "dfr": page.dfr(findings),
         "separability": page.separability(findings),
-        "agreeing": [
-            page.published(found, peers(), name=f"published-{place}") for place, found in enumerate(compared) if not found.differences
-        ],
+        "agreeing": [page.published(found, peers(), place) for place, found in enumerate(compared) if not found.differences],
         "differing": [found for found in compared if found.differences],
         "cells": page.cells(findings, usual, versions),
         "usual": lines(usual),
@@ -140,15 +136,10 @@ def _each(values: pd.Series) -> str:
     return ", ".join(found[:SAID]) + (f" and {len(found) - SAID} more" if len(found) > SAID else "") or page.NOTHING
 
 
-def _inline(name: str, drawing: Drawing) -> dict[str, Any]:
-    """Return a figure to stand in the page: what it refers to is named after it, since other figures use the same names."""
-    svg = re.sub(r"^.*?(?=<svg )", "", drawing.svg.decode(), flags=re.DOTALL)
-    svg = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
-    width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
-    svg = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" \g<1> aria-hidden="true">', svg)
-    return {"svg": Markup(svg), "alt": drawing.alt, "width": round(width * 4 / 3)}  # noqa: S704  # matplotlib escapes what it writes
-
-
 def _sha256(text: str) -> str:
     """Return what a content security policy calls a script by."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return _base64(hashlib.sha256(text.encode()).digest())
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

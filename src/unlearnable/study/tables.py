@@ -1,7 +1,8 @@
 """What a study found, as numbers: means over seeds with the sample's deviation, gains, times, and curves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import product
+from typing import Any
 
 import pandas as pd
 
@@ -19,6 +20,11 @@ CLEAN = "clean images"
 def ordered(names: Iterable[str]) -> list[str]:
     """Return each name once: the control first, then the others as they come."""
     return sorted(dict.fromkeys(names), key=lambda name: name != CONTROL)
+
+
+def records(table: pd.DataFrame) -> Iterator[Any]:
+    """Return the rows, each with its columns as attributes."""
+    return iter(table.itertuples(index=False))
 
 
 def summary(findings: Findings) -> pd.DataFrame:
@@ -97,7 +103,7 @@ def curves(dfr: pd.DataFrame) -> pd.DataFrame:
     """
     own = dfr.drop_duplicates([*NETWORK, "seed", "epoch"])
     own = own.assign(head=OWN_HEAD, accuracy=own["plain_accuracy"])
-    new = dfr.assign(head=[f"{row.estimator}, {row.clean_samples:,}" for row in dfr.itertuples()], accuracy=dfr["test_accuracy"])
+    new = dfr.assign(head=[f"{row.estimator}, {row.clean_samples:,}" for row in records(dfr)], accuracy=dfr["test_accuracy"])
     found = pd.concat([own, new]).groupby([*NETWORK, "head", "epoch"], sort=False)["accuracy"]
     return found.agg(n="count", mean="mean", sd="std").reset_index()
 
