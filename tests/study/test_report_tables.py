@@ -165,7 +165,7 @@ def test_published_figures_are_fractions_of_two_peers_that_agree_where_they_say_
 
 
 def test_a_table_without_a_column_is_refused():
-    with pytest.raises(InputError, match="cells of a study: expected the columns .* got none of accuracy"):
+    with pytest.raises(InputError, match=r"cells of a study: expected the columns .* got none of accuracy"):
         few({name: value for name, value in cell().items() if name != "accuracy"})
 
 

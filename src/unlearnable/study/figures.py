@@ -1,6 +1,7 @@
 """Figures of a study: the same findings give the same bytes."""
 
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from unlearnable.study.tables import CONTROL, NETWORK, OWN_HEAD, PANEL, PROBED, 
 COLOURS = ("#228833", "#4477aa", "#aa8833", "#aa3377", "#66aacc", "#777777")  # told apart by colour-blind readers too
 OWN = "#cc6677"
 COLUMNS = 3  # panels side by side
+LONGEST = 28  # characters of a name
+NARROW = 13  # characters of a line below a column
 FIXED = {"svg.hashsalt": "unlearnable", "svg.fonttype": "path", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
 
 
@@ -69,9 +72,11 @@ def _accuracy(findings: Findings) -> Made:
     panels = list(summary(findings).groupby(PANEL, sort=False))
     if not panels:
         return None
-    widest = max(rows["recovery"].nunique() for _, rows in panels)
-    heights = [rows["poison"].nunique() + 1.8 for _, rows in panels]
-    figure = Figure(figsize=(2.6 + 0.95 * widest, 0.5 * sum(heights) + 0.3), layout="constrained")
+    names = max(len(_short(name)) for _, rows in panels for name in rows["poison"])
+    widest = 1.9 + 0.07 * names + 0.95 * max(rows["recovery"].nunique() for _, rows in panels)
+    lines = [max(_short(name, narrow=True).count("\n") + 1 for name in rows["recovery"]) for _, rows in panels]
+    heights = [rows["poison"].nunique() + 1.2 + 0.35 * count for (_, rows), count in zip(panels, lines, strict=True)]
+    figure = Figure(figsize=(widest, 0.5 * sum(heights) + 0.3), layout="constrained")
     for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], panels, strict=True):
         _heat_map(axes, rows, f"{_title(key)} (n = {rows['n'].max()})")
     colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), _map())
@@ -85,7 +90,20 @@ def _accuracy(findings: Findings) -> Made:
 
 
 def _title(key: Any) -> str:
-    return ", ".join(str(part) for part in key if part)
+    return ", ".join(_short(str(part)) for part in key if part)
+
+
+def _short(name: str, *, narrow: bool = False) -> str:
+    """Return a name that leaves room for what it names; the tables have the whole of it."""
+    name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    return textwrap.fill(name.replace("_", " "), NARROW) if narrow else name
+
+
+def _legend(figure: Figure, shown: dict[str, Any], title: str | None = None) -> None:
+    """Put a legend above, in as many columns as there is room for."""
+    room = figure.get_figwidth() / (0.6 + 0.075 * max(map(len, shown)))  # inches: a handle, and letters
+    columns = max(1, min(len(shown), int(room)))
+    figure.legend(shown.values(), shown.keys(), title=title, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
 
 
 def _map() -> Colormap:
@@ -102,8 +120,8 @@ def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.invert_yaxis()
     for row in records(rows):
         _write(axes, row, recoveries.index(row.recovery), poisons.index(row.poison), most=rows["n"].max())
-    axes.set_xticks(range(len(recoveries)), [name.replace("_", "\n") for name in recoveries])
-    axes.set_yticks(range(len(poisons)), poisons)
+    axes.set_xticks(range(len(recoveries)), [_short(name, narrow=True) for name in recoveries])
+    axes.set_yticks(range(len(poisons)), [_short(name) for name in poisons])
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     axes.set(xlabel="recovery", ylabel="poison")
@@ -137,14 +155,15 @@ def _time(findings: Findings) -> Made:
     for axes, (key, rows) in zip(grid, panels, strict=True):
         _bars(axes, rows, _title(key))
     grid[-1].set_xlabel("time relative to no recovery")
-    parts = [Patch(color=COLOURS[1], label="training"), Patch(color=COLOURS[2], label="recovery, before the training")]
-    figure.legend(handles=parts, loc="outside upper center", ncols=2, frameon=False)
+    _legend(figure, {"training": Patch(color=COLOURS[1]), "recovery, before the training": Patch(color=COLOURS[2])})
     return figure, "Bars of the time that each recovery takes, relative to none; its numbers are in the table below."
 
 
 def _bars(axes: Axes, rows: pd.DataFrame, title: str) -> None:
-    axes.barh(rows["recovery"], rows["training"], color=COLOURS[1])
-    bars = axes.barh(rows["recovery"], rows["recovering"], left=rows["training"], color=COLOURS[2])
+    places = range(len(rows))
+    axes.barh(places, rows["training"], color=COLOURS[1])
+    bars = axes.barh(places, rows["recovering"], left=rows["training"], color=COLOURS[2])
+    axes.set_yticks(places, [_short(name) for name in rows["recovery"]])
     whole = rows["training"] + rows["recovering"]
     labels = [f"{ratio:.2f} ({seconds:,.0f} s)" for ratio, seconds in zip(whole, rows["seconds"], strict=True)]
     axes.bar_label(bars, labels, padding=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
@@ -173,8 +192,7 @@ def _dfr(findings: Findings) -> Made:
     for axes in list(grid)[len(panels) :]:
         axes.set_visible(False)
     shown = {name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    title = None if several else _title(panels[0][0][:-1])
-    figure.legend(shown.values(), shown.keys(), title=title, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    _legend(figure, shown, None if several else _title(panels[0][0][:-1]))
     return figure, f"Accuracy of heads against epoch, {len(panels)} panels; the numbers of the last epoch are in the table below."
 
 
@@ -183,10 +201,12 @@ def _curves(axes: Axes, table: pd.DataFrame, colours: dict[str, str], title: str
         own = name == OWN_HEAD
         shown = rows if own else rows[rows["epoch"] > 0]
         colour, spread = colours[str(name)], shown["sd"].fillna(0)
-        axes.plot(shown["epoch"], shown["mean"], color=colour, linewidth=1.5, label=f"{name}" if own else f"new head: {name} samples")
+        axes.plot(
+            shown["epoch"], shown["mean"], color=colour, linewidth=1.5, label=name if own else f"new head: {_short(str(name))} samples"
+        )
         axes.fill_between(shown["epoch"], shown["mean"] - spread, shown["mean"] + spread, color=colour, alpha=0.25, linewidth=0)
         for control in () if own else rows.loc[rows["epoch"] == 0, "mean"]:
-            axes.axhline(control, color=colour, linestyle="--", linewidth=1, label=f"untrained control: {name} samples")
+            axes.axhline(control, color=colour, linestyle="--", linewidth=1, label=f"untrained control: {_short(str(name))} samples")
     _percent(axes, title)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -212,7 +232,7 @@ def _separability(findings: Findings) -> Made:
     figure = Figure(figsize=(max(6.0, 1.2 + 0.22 * widest * (len(names) + 1)), 2.9 * len(panels) + 0.5), layout="constrained")
     for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         _groups(axes, rows, names, f"{_title(key)}: fitted (bar) and held out (line)")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names), frameon=False)
+    _legend(figure, {name: bars for bars, name in zip(*figure.axes[0].get_legend_handles_labels(), strict=True)})
     return figure, "Bars of how well simple models tell classes from perturbations alone; its numbers are in the table below."
 
 
@@ -221,9 +241,9 @@ def _groups(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: str) -
     for place, (name, colour) in enumerate(zip(names, cycle(COLOURS), strict=False)):
         rows = table[table["fit"] == name].set_index("subject").reindex(subjects)
         x = np.arange(len(subjects)) + (place - (len(names) - 1) / 2) * width
-        axes.bar(x, rows["train_accuracy"], width * 0.92, color=colour, label=name.replace("_", " "))
+        axes.bar(x, rows["train_accuracy"], width * 0.92, color=colour, label=_short(name).replace("_", " "))
         axes.hlines(rows["held_out_accuracy"], x - width * 0.46, x + width * 0.46, color="black", linewidth=1.6)
-    axes.set_xticks(range(len(subjects)), [name.replace("_", "\n") for name in subjects])
+    axes.set_xticks(range(len(subjects)), [_short(name, narrow=True) for name in subjects])
     _percent(axes, title)
 
 
