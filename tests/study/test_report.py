@@ -150,7 +150,7 @@ def test_each_cell_has_its_run_its_recipe_and_its_versions():
     assert "https://tracking.example/#/runs/1" in page.links
 
 
-@pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", "/etc/passwd", "", None])
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", "/etc/passwd", "", None, "http:/[", "httpx://x"])
 def test_what_is_no_link_to_the_web_is_text(address):
     assert address not in Page(render(few(cell(run_url=address)))).links
 

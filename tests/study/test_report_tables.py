@@ -178,3 +178,8 @@ def test_a_cell_that_is_there_twice_is_refused():
     with pytest.raises(InputError, match="expected each once, got this one again: cifar10, none, none"):
         few(cell(), cell(accuracy=0.1))
     assert len(few(cell(), cell(override="quality 50")).cells) == 2
+
+
+def test_what_is_not_known_is_no_text():
+    row = few(cell(run_url=None, commit=float("nan"), threads=2)).cells.iloc[0]
+    assert (row["run_url"], row["commit"], row["threads"]) == ("", "", "2")

@@ -15,6 +15,7 @@ COLUMNS = {
     "dfr": ("dataset", "poison", "override", "model", "seed", "estimator", "clean_samples", "epoch", "test_accuracy", "plain_accuracy"),
     "separability": ("dataset", "poison", "override", "subject", "fit", "train_accuracy", "held_out_accuracy"),
 }
+TEXTS = ("override", "recipe_hash", "score_hash", "threads", "commit", "run_url", "recipe", "versions", "error")
 ACCURACIES = (*FRACTIONS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy")
 
 
@@ -57,15 +58,20 @@ class Findings:
 
 
 def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return ``table`` with these columns and measured ones as floats; one without rows may lack columns."""
+    """Return ``table`` with these columns, measured ones as floats and others than names as text; one without rows may lack columns."""
     missing = [column for column in columns if column not in table and column != "override"]
     if missing and len(table):
         raise InputError(f"{name} of a study: expected the columns {', '.join(columns)}, got none of {', '.join(missing)}")
     floats = [column for column in columns if column in ACCURACIES + SECONDS]
-    table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float)).fillna({"override": ""})
+    table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float))
+    table = table.assign(**{column: _texts(table[column]) for column in columns if column in TEXTS})
     for column in (column for column in columns if column in ACCURACIES):
         _check_fractions(f"{name} of a study: {column}", table[column])
     return table
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    return values.astype(object).where(values.notna(), "").astype(str)
 
 
 def _check_fractions(what: str, values: pd.Series) -> None:

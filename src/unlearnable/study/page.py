@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -17,6 +16,7 @@ from unlearnable.study.tables import CONTROL, curves, fits, heads, records
 NOTHING = "\N{EN DASH}"
 SHARED = ("dataset", "model", "overrides", "threads", "commit", "versions")  # columns not needed where a study has one of each
 GROUP = ("poison", "recovery", "dataset", "model", "overrides")  # what is averaged over seeds
+ERROR_SHOWN = 4000  # characters, the last ones: a study may fail in many cells
 HASH_SHOWN = 12  # characters; cells.parquet has all of them
 
 
@@ -186,10 +186,10 @@ def _cell(row: Any, usual: Flat, versions: Sequence[str]) -> list[Entry]:
         *(_number(seconds, ",.1f") for seconds in (row.seconds_recovery, row.seconds_training)),
         _link(row.run_url),
         Entry(text=f"{len(other)} differ", details=lines(other)) if other else Entry(text="as usual"),
-        *(said(str(value)[:HASH_SHOWN]) for value in (row.recipe_hash, row.score_hash)),
+        *(said(value[:HASH_SHOWN]) for value in (row.recipe_hash, row.score_hash)),
         said(row.threads),
         said(row.commit),
-        said("" if len(versions) == 1 else versions.index(str(row.versions)) + 1),
+        said("" if len(versions) == 1 else versions.index(row.versions) + 1),
     ]
 
 
@@ -200,9 +200,9 @@ def _named(row: Any) -> list[Entry]:
 KEY_SHOWN = ("dataset", "poison", "recovery", "model", "seed")  # columns of their own
 
 
-def _link(address: Any) -> Entry:
+def _link(address: str) -> Entry:
     """Return a link where it is one to the web; whatever else a browser would follow stays text."""
-    if isinstance(address, str) and urlsplit(address).scheme in ("http", "https"):
+    if address.startswith(("http://", "https://")):
         return Entry(text="MLflow", href=address)
     return said(address)
 
@@ -214,8 +214,8 @@ def unfinished(findings: Findings) -> Table:
     return _table("unfinished", "Every cell that is not finished", headings, rows)
 
 
-def _error(text: Any) -> Entry:
-    told = "" if pd.isna(text) else str(text).strip()
+def _error(text: str) -> Entry:
+    told = text.strip()[-ERROR_SHOWN:]
     return Entry(text=told.splitlines()[-1], details=told) if "\n" in told else said(told)
 
 
@@ -227,7 +227,7 @@ def usual(findings: Findings) -> Flat:
 
 def versions(findings: Findings) -> list[str]:
     """Return each set of versions once, as JSON text."""
-    return list(dict.fromkeys(map(str, findings.cells["versions"])))
+    return list(dict.fromkeys(findings.cells["versions"]))
 
 
 def spelled(sets: Iterable[str]) -> list[str]:
