@@ -1,0 +1,250 @@
+"""Figures of a study: the same findings give the same bytes."""
+
+import io
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from unlearnable.study.findings import Findings
+from unlearnable.study.tables import CONTROL, NETWORK, OWN_HEAD, PANEL, PROBED, curves, fits, ordered, records, summary, times
+
+COLOURS = ("#228833", "#4477aa", "#aa8833", "#aa3377", "#66aacc", "#777777")  # told apart by colour-blind readers too
+OWN = "#cc6677"
+COLUMNS = 3  # panels side by side
+LONGEST = 28  # characters of a name
+NARROW = 13  # characters of a line below a column
+FIXED = {"svg.hashsalt": "unlearnable", "svg.fonttype": "path", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A figure as files, and in words for who cannot see it."""
+
+    svg: bytes
+    pdf: bytes
+    alt: str
+
+
+def draw(findings: Findings) -> dict[str, Drawing]:
+    """Return the figures for which there is something to draw, by name: accuracy, time, dfr, separability."""
+    found = {}
+    with _settings():
+        for name, make in FIGURES.items():
+            if (made := make(findings)) is not None:
+                figure, alt = made
+                found[name] = Drawing(svg=_bytes(figure, "svg"), pdf=_bytes(figure, "pdf"), alt=alt)
+    return found
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Draw alike whatever else was set; names are no formulas, whatever dollars are in them."""
+    usual: Any = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+    with mpl.rc_context(usual | FIXED):
+        yield
+
+
+def _bytes(figure: Figure, kind: str) -> bytes:
+    """Return the figure as a file that names neither its day nor its maker."""
+    unsaid = {"svg": ("Date", "Creator", "Format", "Type"), "pdf": ("CreationDate", "Creator", "Producer")}
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=dict.fromkeys(unsaid[kind]))
+    return buffer.getvalue()
+
+
+Made = tuple[Figure, str] | None
+
+
+def _accuracy(findings: Findings) -> Made:
+    """Draw a heat map of poisons by recoveries for each dataset, model and set of overrides."""
+    panels = list(summary(findings).groupby(PANEL, sort=False))
+    if not panels:
+        return None
+    names = max(len(_short(name)) for _, rows in panels for name in rows["poison"])
+    widest = 1.9 + 0.07 * names + 0.95 * max(rows["recovery"].nunique() for _, rows in panels)
+    lines = [max(_short(name, narrow=True).count("\n") + 1 for name in rows["recovery"]) for _, rows in panels]
+    heights = [rows["poison"].nunique() + 1.2 + 0.35 * count for (_, rows), count in zip(panels, lines, strict=True)]
+    figure = Figure(figsize=(widest, 0.5 * sum(heights) + 0.3), layout="constrained")
+    for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0], panels, strict=True):
+        _heat_map(axes, rows, f"{_title(key)} (n = {rows['n'].max()})")
+    colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), _map())
+    bar = figure.colorbar(colours, ax=figure.axes, format="{x:.0%}", label="accuracy on the clean test set", aspect=30, pad=0.02)
+    if bar.solids is not None:
+        bar.solids.set(rasterized=False, edgecolor="face")
+    sizes = ", ".join(
+        f"{_title(key)}: {rows['poison'].nunique()} poisons by {rows['recovery'].nunique()} recoveries" for key, rows in panels
+    )
+    return figure, f"Heat map of mean accuracy on the clean test set ({sizes}); its numbers are in the table below."
+
+
+def _title(key: Any) -> str:
+    return ", ".join(_short(str(part)) for part in key if part)
+
+
+def _short(name: str, *, narrow: bool = False) -> str:
+    """Return a name that leaves room for what it names; the tables have the whole of it."""
+    name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    return textwrap.fill(name.replace("_", " "), NARROW) if narrow else name
+
+
+def _legend(figure: Figure, shown: dict[str, Any], title: str | None = None) -> None:
+    """Put a legend above, in as many columns as there is room for."""
+    room = figure.get_figwidth() / (0.6 + 0.075 * max(map(len, shown)))  # inches: a handle, and letters
+    columns = max(1, min(len(shown), int(room)))
+    figure.legend(shown.values(), shown.keys(), title=title, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
+
+
+def _map() -> Colormap:
+    return mpl.colormaps["viridis"].with_extremes(bad="none")  # so that the hatching of what is not there is seen
+
+
+def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
+    poisons, recoveries = ordered(rows["poison"]), ordered(rows["recovery"])
+    mean = rows.pivot_table(index="poison", columns="recovery", values="mean", dropna=False).loc[poisons, recoveries].to_numpy(float)
+    places = (np.arange(len(names) + 1) - 0.5 for names in (recoveries, poisons))
+    axes.pcolormesh(*places, np.ma.masked_invalid(mean), cmap=_map(), vmin=0, vmax=1)  # an image would be smoothed by browsers
+    axes.set_facecolor("#f4f4f4")
+    axes.patch.set(hatch="////", edgecolor="#bbbbbb")
+    axes.invert_yaxis()
+    for row in records(rows):
+        _write(axes, row, recoveries.index(row.recovery), poisons.index(row.poison), most=rows["n"].max())
+    axes.set_xticks(range(len(recoveries)), [_short(name, narrow=True) for name in recoveries])
+    axes.set_yticks(range(len(poisons)), [_short(name) for name in poisons])
+    axes.tick_params(length=0)
+    axes.xaxis.tick_top()
+    axes.set(xlabel="recovery", ylabel="poison")
+    axes.xaxis.set_label_position("top")
+    axes.spines[:].set_visible(False)
+    for line, count, control in ((axes.axvline, len(recoveries), recoveries[0]), (axes.axhline, len(poisons), poisons[0])):
+        for place in range(1, count):
+            line(place - 0.5, color="white", linewidth=4 if place == 1 and control == CONTROL else 1)
+    axes.set_title(title, fontsize=10, fontweight="bold", loc="left")
+
+
+def _write(axes: Axes, row: Any, x: int, y: int, *, most: int) -> None:
+    """Write mean and deviation into a cell, and the number of seeds where others of the panel have more."""
+    if not row.n:
+        return
+    luminance = np.dot(np.array(_map()(row.mean)[:3]) ** 2.2, (0.2126, 0.7152, 0.0722))
+    colour = "black" if luminance > 0.18 else "white"  # the greater contrast of the two, which is at least 4.5 to 1
+    notes = ([f"± {100 * row.sd:.1f}"] if row.n > 1 else []) + ([f"n = {row.n}"] if row.n < most else [])
+    axes.text(x, y, f"{100 * row.mean:.1f}", ha="center", va="bottom" if notes else "center", color=colour)
+    axes.text(x, y, "  ".join(notes), ha="center", va="top", color=colour, fontsize=7)
+
+
+def _time(findings: Findings) -> Made:
+    """Draw a bar a recovery: its own part and the training's, in units of the time that no recovery takes."""
+    panels = list(times(findings).groupby(PANEL, sort=False))
+    if not panels:
+        return None
+    heights = [len(rows) + 1.5 for _, rows in panels]
+    figure = Figure(figsize=(8, 0.32 * sum(heights) + 0.5), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+    for axes, (key, rows) in zip(grid, panels, strict=True):
+        _bars(axes, rows, _title(key))
+    grid[-1].set_xlabel("time relative to no recovery")
+    _legend(figure, {"training": Patch(color=COLOURS[1]), "recovery, before the training": Patch(color=COLOURS[2])})
+    return figure, "Bars of the time that each recovery takes, relative to none; its numbers are in the table below."
+
+
+def _bars(axes: Axes, rows: pd.DataFrame, title: str) -> None:
+    places = range(len(rows))
+    axes.barh(places, rows["training"], color=COLOURS[1])
+    bars = axes.barh(places, rows["recovering"], left=rows["training"], color=COLOURS[2])
+    axes.set_yticks(places, [_short(name) for name in rows["recovery"]])
+    whole = rows["training"] + rows["recovering"]
+    labels = [f"{ratio:.2f} ({seconds:,.0f} s)" for ratio, seconds in zip(whole, rows["seconds"], strict=True)]
+    axes.bar_label(bars, labels, padding=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
+    axes.margins(x=0.18)
+    axes.set_xlim(left=0)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize=9, loc="left")
+
+
+def _dfr(findings: Findings) -> Made:
+    """Draw a panel a poison and model: each head against the epoch, with a band of a deviation."""
+    found = curves(findings.dfr).sort_values("poison", key=lambda names: names != CONTROL, kind="stable")
+    panels = list(found.groupby(NETWORK, sort=False))
+    if not panels:
+        return None
+    columns, lines = min(COLUMNS, len(panels)), -(-len(panels) // COLUMNS)
+    figure = Figure(figsize=(max(5.0, 3.2 * columns), 2.5 * lines + 0.7), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    several = len({key[:-1] for key, _ in panels}) > 1
+    names = dict.fromkeys(name for _, rows in panels for name in rows["head"] if name != OWN_HEAD)
+    colours = {OWN_HEAD: OWN, **dict(zip(names, cycle(COLOURS), strict=False))}
+    for axes, (key, rows) in zip(grid, panels, strict=False):
+        _curves(axes, rows, colours, _title((key[-1], *key[:-1]) if several else key[-1:]))
+    for axes in list(grid)[len(panels) :]:
+        axes.set_visible(False)
+    shown = {name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    _legend(figure, shown, None if several else _title(panels[0][0][:-1]))
+    return figure, f"Accuracy of heads against epoch, {len(panels)} panels; the numbers of the last epoch are in the table below."
+
+
+def _curves(axes: Axes, table: pd.DataFrame, colours: dict[str, str], title: str) -> None:
+    for name, rows in table.sort_values("epoch", kind="stable").groupby("head", sort=False):
+        own = name == OWN_HEAD
+        shown = rows if own else rows[rows["epoch"] > 0]
+        colour, spread = colours[str(name)], shown["sd"].fillna(0)
+        axes.plot(
+            shown["epoch"], shown["mean"], color=colour, linewidth=1.5, label=name if own else f"new head: {_short(str(name))} samples"
+        )
+        axes.fill_between(shown["epoch"], shown["mean"] - spread, shown["mean"] + spread, color=colour, alpha=0.25, linewidth=0)
+        for control in () if own else rows.loc[rows["epoch"] == 0, "mean"]:
+            axes.axhline(control, color=colour, linestyle="--", linewidth=1, label=f"untrained control: {_short(str(name))} samples")
+    _percent(axes, title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _percent(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _separability(findings: Findings) -> Made:
+    """Draw a panel a dataset: a group of bars a poison, one a fit, how well it fits, and by a line how well what was held out."""
+    panels = list(fits(findings.separability).groupby(PROBED, sort=False))
+    if not panels:
+        return None
+    names = list(dict.fromkeys(name for _, rows in panels for name in rows["fit"]))
+    widest = max(rows["subject"].nunique() for _, rows in panels)
+    figure = Figure(figsize=(max(6.0, 1.2 + 0.22 * widest * (len(names) + 1)), 2.9 * len(panels) + 0.5), layout="constrained")
+    for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+        _groups(axes, rows, names, f"{_title(key)}: fitted (bar) and held out (line)")
+    _legend(figure, {name: bars for bars, name in zip(*figure.axes[0].get_legend_handles_labels(), strict=True)})
+    return figure, "Bars of how well simple models tell classes from perturbations alone; its numbers are in the table below."
+
+
+def _groups(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: str) -> None:
+    subjects, width = list(dict.fromkeys(table["subject"])), 0.85 / len(names)
+    for place, (name, colour) in enumerate(zip(names, cycle(COLOURS), strict=False)):
+        rows = table[table["fit"] == name].set_index("subject").reindex(subjects)
+        x = np.arange(len(subjects)) + (place - (len(names) - 1) / 2) * width
+        axes.bar(x, rows["train_accuracy"], width * 0.92, color=colour, label=_short(name).replace("_", " "))
+        axes.hlines(rows["held_out_accuracy"], x - width * 0.46, x + width * 0.46, color="black", linewidth=1.6)
+    axes.set_xticks(range(len(subjects)), [_short(name, narrow=True) for name in subjects])
+    _percent(axes, title)
+
+
+FIGURES: dict[str, Callable[[Findings], Made]] = {"accuracy": _accuracy, "time": _time, "dfr": _dfr, "separability": _separability}

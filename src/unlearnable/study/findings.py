@@ -1,0 +1,86 @@
+"""All that a study has found, checked when it is made."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from unlearnable.errors import InputError
+
+KEY = ("dataset", "poison", "recovery", "override", "model", "seed")
+FRACTIONS = ("accuracy_clean", "accuracy_poisoned", "accuracy", "peak")
+SECONDS = ("seconds_recovery", "seconds_training")
+COLUMNS = {
+    "cells": (*KEY, "recipe_hash", "score_hash", *FRACTIONS, *SECONDS, "threads", "commit", "run_url", "recipe", "versions"),
+    "unfinished": (*KEY, "state", "error"),
+    "dfr": ("dataset", "poison", "override", "model", "seed", "estimator", "clean_samples", "epoch", "test_accuracy", "plain_accuracy"),
+    "separability": ("dataset", "poison", "override", "subject", "fit", "train_accuracy", "held_out_accuracy"),
+}
+TEXTS = ("override", "recipe_hash", "score_hash", "threads", "commit", "run_url", "recipe", "versions", "error")
+ACCURACIES = (*FRACTIONS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that a study has found. Accuracies are fractions in [0, 1] on the clean test set, or NaN.
+
+    Args:
+        name: of the study.
+        description: what it asks, in a sentence or two.
+        cells: a row a finished cell: ``KEY``, of which ``override`` labels the set of overrides ("" or no column where there is one only);
+            ``recipe_hash`` and ``score_hash``; ``accuracy_clean`` and ``accuracy_poisoned``; ``accuracy`` of the recovery (last epoch, or
+            the one that early stopping chose) and its ``peak``; ``seconds_recovery`` (before the training) and ``seconds_training``;
+            ``threads``; ``commit``; ``run_url`` of its MLflow run, or ""; ``recipe`` and ``versions``, objects as JSON text.
+        unfinished: a row a cell that is not there: ``KEY``, ``state`` (failed, running or waiting) and ``error``.
+        dfr: a row a head of deep feature reweighting: ``KEY`` less the recovery, ``estimator``, ``clean_samples``, ``epoch`` (0 is the
+            untrained control), ``test_accuracy``, and ``plain_accuracy`` of the network's own head.
+        separability: a row a fit: ``dataset``, ``poison``, ``override``, ``subject`` (perturbations or clean), ``fit``,
+            ``train_accuracy`` and ``held_out_accuracy``.
+        pictures: PNG files by caption.
+        made: when, as ISO 8601.
+
+    Raises:
+        InputError: where a table that has rows lacks a column, an accuracy is no fraction, or a cell is there twice.
+    """
+
+    name: str
+    description: str
+    cells: pd.DataFrame
+    unfinished: pd.DataFrame
+    dfr: pd.DataFrame
+    separability: pd.DataFrame
+    pictures: dict[str, bytes]
+    made: str
+
+    def __post_init__(self) -> None:
+        for name, columns in COLUMNS.items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), columns))
+        _check_once(pd.concat([self.cells[list(KEY)], self.unfinished[list(KEY)]]))
+
+
+def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return ``table`` with these columns, measured ones as floats and others than names as text; one without rows may lack columns."""
+    missing = [column for column in columns if column not in table and column != "override"]
+    if missing and len(table):
+        raise InputError(f"{name} of a study: expected the columns {', '.join(columns)}, got none of {', '.join(missing)}")
+    floats = [column for column in columns if column in ACCURACIES + SECONDS]
+    table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float))
+    table = table.assign(**{column: _texts(table[column]) for column in columns if column in TEXTS})
+    for column in (column for column in columns if column in ACCURACIES):
+        _check_fractions(f"{name} of a study: {column}", table[column])
+    return table
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    return values.astype(object).where(values.notna(), "").astype(str)
+
+
+def _check_fractions(what: str, values: pd.Series) -> None:
+    wrong = values[~(values.isna() | values.between(0, 1))]
+    if len(wrong):
+        raise InputError(f"{what}: expected fractions in [0, 1], got {wrong.iloc[0]}")
+
+
+def _check_once(keys: pd.DataFrame) -> None:
+    twice = keys[keys.duplicated()]
+    if len(twice):  # it would count as one seed more
+        raise InputError(f"cells of a study: expected each once, got this one again: {', '.join(map(str, twice.iloc[0]))}")

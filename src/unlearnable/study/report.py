@@ -1,0 +1,145 @@
+"""The page of a study: one HTML file that asks nothing of any other, with its tables and figures beside it."""
+
+import base64
+import hashlib
+import io
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from unlearnable.study import page
+from unlearnable.study.figures import FIGURES, Drawing, draw
+from unlearnable.study.findings import KEY, Findings
+from unlearnable.study.peers import comparisons, peers, theirs
+from unlearnable.study.recipes import lines
+from unlearnable.study.tables import summary, times
+
+__all__ = ["Findings", "render", "write"]
+
+TEMPLATE = "report.html.j2"
+KINDS = ("svg", "pdf")
+SAID = 6  # of many values
+
+
+def render(findings: Findings) -> str:
+    """Return the page; the same findings give the same text."""
+    return _page(findings, draw(findings))
+
+
+def write(findings: Findings, folder: Path) -> dict[str, Path]:
+    """Write the page, the cells and the figures below ``folder``, in place of those that are there.
+
+    Each file is written beside its name and renamed, so a reader sees the old one or the new one; the page comes last.
+
+    Returns:
+        the paths by name: ``report.html``, ``cells.parquet``, and ``figures/<name>.svg`` and ``.pdf`` of what could be drawn.
+    """
+    drawings = draw(findings)
+    table = io.BytesIO()
+    findings.cells.to_parquet(table, index=False)
+    contents = {f"figures/{name}.{kind}": getattr(drawing, kind) for name, drawing in drawings.items() for kind in KINDS}
+    contents |= {"cells.parquet": table.getvalue(), "report.html": _page(findings, drawings).encode()}
+    for name, content in contents.items():
+        _replace(folder / name, content)
+    for name in FIGURES.keys() - drawings.keys():  # of an earlier report
+        for kind in KINDS:
+            (folder / f"figures/{name}.{kind}").unlink(missing_ok=True)
+    return {name: folder / name for name in contents}
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("unlearnable", "study"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["sha256"] = _sha256
+    tables = _tables(findings)
+    return environment.get_template(TEMPLATE).render(
+        findings=findings,
+        sections=_sections(findings, tables),
+        facts=_facts(findings),
+        states=findings.unfinished["state"].value_counts(sort=False).to_dict(),
+        figures={name: (_base64(drawing.svg), drawing.alt) for name, drawing in drawings.items()},
+        pictures={caption: _base64(picture) for caption, picture in findings.pictures.items()},
+        threads=_each(findings.cells["threads"]),
+        peers=peers(),
+        theirs=theirs(),
+        **tables,
+    )
+
+
+def _tables(findings: Findings) -> dict[str, Any]:
+    """Return what the template lays out as tables."""
+    table, versions, usual = summary(findings), page.versions(findings), page.usual(findings)
+    compared = comparisons(findings, table)
+    return {
+        "accuracy": page.accuracy(table),
+        "time": page.time(times(findings)),
+        "dfr": page.dfr(findings),
+        "separability": page.separability(findings),
+        "agreeing": [page.published(found, peers(), place) for place, found in enumerate(compared) if not found.differences],
+        "differing": [found for found in compared if found.differences],
+        "cells": page.cells(findings, usual, versions),
+        "usual": lines(usual),
+        "versions": page.spelled(versions),
+        "unfinished": page.unfinished(findings),
+    }
+
+
+def _sections(findings: Findings, tables: Mapping[str, Any]) -> list[str]:
+    """Return the names of the sections that the page has."""
+    filled = [name for name, table in tables.items() if isinstance(table, page.Table) and table.rows]
+    others = {"pictures": findings.pictures, "published": tables["agreeing"] or tables["differing"], "time": len(findings.cells)}
+    return ["accuracy", *filled, *(name for name, content in others.items() if content)]
+
+
+def _facts(findings: Findings) -> dict[str, str]:
+    """Return what the page says of the whole study at its top."""
+    cells, unfinished = findings.cells, findings.unfinished
+    names = pd.concat([cells[list(KEY)], unfinished[list(KEY)]])
+    return {
+        "cells finished": f"{len(cells):,} of {len(names):,}",
+        "poisons": f"{names['poison'].nunique()}",
+        "recoveries": f"{names['recovery'].nunique()}",
+        "datasets": _each(names["dataset"]),
+        "models": _each(names["model"]),
+        "seeds": _each(names["seed"].sort_values()),
+        "threads": _each(cells["threads"]),
+        "commit": _each(cells["commit"]),
+    }
+
+
+def _each(values: pd.Series) -> str:
+    """Return each value once, some of them where there are many."""
+    found = list(dict.fromkeys(map(str, values)))
+    return ", ".join(found[:SAID]) + (f" and {len(found) - SAID} more" if len(found) > SAID else "") or page.NOTHING
+
+
+def _sha256(text: str) -> str:
+    """Return what a content security policy calls a script by."""
+    return _base64(hashlib.sha256(text.encode()).digest())
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
