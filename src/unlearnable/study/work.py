@@ -72,7 +72,7 @@ def _run(assignment: Assignment) -> tuple[int, str]:
     """Return the exit code of ``kedro run`` and what it printed."""
     project = assignment.project or str(Path.cwd())
     with _arguments(assignment) as arguments, tempfile.TemporaryFile("w+", errors="replace") as output:
-        command = [sys.executable, "-m", "unlearnable.study.child", str(os.getpid()), "run", f"--config={arguments}"]
+        command = [sys.executable, "-m", "unlearnable.child", str(os.getpid()), "run", f"--config={arguments}"]
         code = subprocess.call(command, cwd=project, env=_environment(assignment, project), stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
         output.seek(0)
         return code, output.read()

@@ -1,4 +1,4 @@
-"""``python -m unlearnable.study.child PARENT run …``: this project's commands in a process that dies with the one that started it.
+"""``python -m unlearnable.child PARENT run …``: this project's commands in a process that dies with the one that started it.
 
 A study that is killed must not leave runs behind, which would make what the resumed study makes as well. Kedro's own command line
 would first load all plugins, which takes seconds.
