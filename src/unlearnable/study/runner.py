@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from graphlib import TopologicalSorter
 
 from unlearnable.study.cells import SHARED, Part
@@ -51,7 +52,8 @@ def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told,
             if outcome.killed and number < tries:
                 start(key, number + 1)
             else:
-                yield from _ended(outcome, order, failed)
+                again = f", {number} times" if outcome.killed else ""
+                yield from _ended(replace(outcome, error=outcome.error and outcome.error + again), order, failed)
 
 
 def _ended(outcome: Outcome, order: "TopologicalSorter[str]", failed: dict[str, str]) -> Iterator[Outcome]:

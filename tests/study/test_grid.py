@@ -1,0 +1,253 @@
+"""What a study's file may say, the cells and parts that follow from it, and the order in which they are made."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from kedro.framework.startup import bootstrap_project
+
+from tests.conftest import ROOT
+from unlearnable.errors import InputError
+from unlearnable.study import runner
+from unlearnable.study.cells import Part
+from unlearnable.study.definition import nested, read_study, study_file
+from unlearnable.study.executors import Team
+from unlearnable.study.plan import plan
+from unlearnable.study.work import Assignment, Outcome
+
+SMALL = {"poisons": ["none", "ops"], "recoveries": ["none", "grayscale"], "models": ["small_cnn"], "seeds": [0, 1]}
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """A function that writes a study into a copy of the configuration and returns its plan."""
+    import shutil
+
+    import yaml
+
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    bootstrap_project(ROOT)
+
+    def planned(**changed):
+        file = tmp_path / "conf" / "test" / "study" / "asked.yml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump({**SMALL, **changed}))
+        return plan("asked", project=tmp_path, env="test", threads=1)
+
+    return planned
+
+
+def stages(grid) -> Counter:
+    return Counter(key.partition("/")[0] for key in grid.parts)
+
+
+def test_a_grid_has_every_cell_and_makes_once_what_cells_share(write):
+    grid = write().grid
+    assert {(cell.poison, cell.recovery, cell.seed) for cell in grid.cells} == {
+        (poison, recovery, seed) for poison in ("none", "ops") for recovery in ("none", "grayscale") for seed in (0, 1)
+    }
+    # A poison's seed is the cell's; where nothing is poisoned, the poisoned training is the clean one.
+    assert stages(grid) == {"ingest": 1, "craft_poison": 4, "train_clean": 2, "train_poisoned": 2, "recover": 8}
+
+
+def test_one_poison_serves_all_seeds_where_it_has_its_own(write):
+    assert stages(write(parameters={"craft.seed": 0}).grid)["craft_poison"] == 2
+
+
+def test_every_part_stands_after_what_it_stands_on(write):
+    seen = set()
+    for key, part in write().grid.parts.items():
+        assert set(part.before) <= seen
+        seen.add(key)
+
+
+def test_parameters_reach_the_recipe_and_overrides_go_over_them(write):
+    grid = write(parameters={"train.epochs": 3}, overrides={"as it is": {}, "longer": {"train": {"epochs": 4}}}).grid
+    epochs = {cell.override: cell.configuration["train"]["epochs"] for cell in grid.cells}
+    assert epochs == {"as it is": 3, "longer": 4}
+    assert len({cell.recipe_hash for cell in grid.cells}) == len(grid.cells)
+
+
+def test_cells_that_an_override_leaves_as_they_are_are_made_once(write):
+    grid = write(poisons=["ops"], seeds=[0], overrides={"mild": {"recover.jpeg.quality": 50}, "strong": {"recover.jpeg.quality": 5}}).grid
+    assert len(grid.cells) == 4
+    assert stages(grid)["recover"] == 2
+    grid = write(
+        poisons=["ops"], recoveries=["none", "jpeg"], seeds=[0], overrides={"mild": {"recover.jpeg.quality": 50}, "strong": {}}
+    ).grid
+    assert stages(grid)["recover"] == 3
+
+
+def test_probes_are_run_once_for_all_recoveries(write):
+    grid = write(chains=["recover", "dfr", "separability"]).grid
+    counts = stages(grid)
+    assert (counts["recover"], counts["dfr"], counts["separability"]) == (8, 4, 4)
+    assert {cell.recovery for cell in grid.cells if cell.chain != "recover"} == {"none"}
+
+
+def test_what_is_there_is_not_needed_nor_what_only_it_stands_on(write):
+    grid = write().grid
+    assert set(grid.needed(set())) == set(grid.parts)
+    ops = {cell.part.key for cell in grid.cells if cell.poison == "ops"}
+    left = grid.needed(ops)
+    assert stages_of(left) == {"ingest": 1, "craft_poison": 2, "train_clean": 2, "recover": 4}
+    assert stages_of(grid.needed(ops | {key for key in grid.parts if key.startswith(("ingest", "train"))})) == {
+        "craft_poison": 2,
+        "recover": 4,
+    }
+    assert grid.needed(set(grid.parts)) == {}
+
+
+def stages_of(parts) -> dict[str, int]:
+    return dict(Counter(key.partition("/")[0] for key in parts))
+
+
+WRONG = {
+    "unknown poison": ({"poisons": ["opps"]}, "study 'asked': unknown poison 'opps'; known:", "(did you mean 'ops'?)"),
+    "unknown recovery": ({"recoveries": ["jpg"]}, "study 'asked': unknown recovery 'jpg'", "(did you mean 'jpeg'?)"),
+    "unknown model": ({"models": ["smal_cnn"]}, "study 'asked': unknown model 'smal_cnn'", "(did you mean 'small_cnn'?)"),
+    "unknown parameter": ({"parameters": {"train.epoch": 3}}, "unknown parameter 'train.epoch'", "(did you mean 'epochs'?)"),
+    "wrong override": ({"overrides": {"a": {"train.epochs": 0}}}, "study 'asked': parameter 'train.epochs'", "got 0"),
+    "unknown key": ({"poison": ["ops"]}, "asked.yml: unknown key 'poison'", "(did you mean 'poisons'?)"),
+    "unknown chain": ({"chains": ["recovr"]}, "asked.yml: 'chains.0': expected 'recover', 'dfr' or 'separability'", "got 'recovr'"),
+    "empty list": ({"seeds": []}, "asked.yml: 'seeds': expected at least one", "got []"),
+    "no overrides": ({"overrides": {}}, "asked.yml: 'overrides': expected at least one", "got {}"),
+    "a name, no list": ({"poisons": "ops"}, "asked.yml: 'poisons': expected a valid list", "got 'ops'"),
+    "a seed as text": ({"seeds": ["0"]}, "asked.yml: 'seeds.0': expected a valid integer", "got '0'"),
+    "twice the same": ({"poisons": ["ops", "none", "ops"]}, "asked.yml: 'poisons': expected each once", "got ops twice"),
+    "equal overrides": (
+        {"overrides": {"a": {"train.epochs": 3}, "b": {"train": {"epochs": 3}}}},
+        "asked.yml: 'overrides': expected each once",
+        "twice",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "start", "end"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_in_a_study_is_said_in_one_line(write, changed, start, end):
+    with pytest.raises(InputError) as error:
+        write(**changed)
+    assert start in str(error.value)
+    assert end in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_study_lists_the_known_ones(tmp_path):
+    (tmp_path / "base" / "study").mkdir(parents=True)
+    (tmp_path / "base" / "study" / "recoveries.yml").touch()
+    with pytest.raises(InputError, match=r"unknown study 'recovery'; known: recoveries \(did you mean 'recoveries'\?\)"):
+        study_file("recovery", "test", tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "", "a: [1", "a: 1\n\tb: 2"])
+def test_a_file_that_holds_no_study_is_named(tmp_path, content):
+    file = tmp_path / "odd.yml"
+    file.write_text(content)
+    with pytest.raises(InputError, match=r"odd\.yml: expected"):
+        read_study(file)
+
+
+def test_dotted_names_are_nested():
+    assert nested({"a.b": 1, "a": {"c": 2}, "a.d.e": 3, "f": 4}) == {"a": {"b": 1, "c": 2, "d": {"e": 3}}, "f": 4}
+
+
+def part(key: str, *before: str) -> Part:
+    return Part(key=key, label=key, pipeline="", namespace=None, parameters={}, paths=(), before=before)
+
+
+class Workers:
+    """Makes parts as it is told: each key has the outcomes of its tries."""
+
+    def __init__(self, monkeypatch, slots: int = 2, **said: list[dict]) -> None:
+        self.said = {key.replace("_", "/"): list(outcomes) for key, outcomes in said.items()}
+        self.begun: list[str] = []
+        self.at_once = self.most = 0
+        self.lock = threading.Lock()
+        self.slots = slots
+        monkeypatch.setattr(runner, "perform", self.perform)
+
+    def perform(self, assignment: Assignment) -> Outcome:
+        with self.lock:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+        key = assignment.part.key
+        said = self.said.get(key, [])
+        outcome = Outcome(key=key, **(said.pop(0) if said else {}))
+        with self.lock:
+            self.at_once -= 1
+        return outcome
+
+    def work(self, parts: list[Part], tries: int = 3) -> dict[str, Outcome]:
+        def assign(each: Part) -> Assignment:
+            return Assignment(part=each, env=None, project=None)
+
+        with ThreadPoolExecutor(8) as pool:
+            team = Team(executor=pool, slots=lambda: self.slots)
+            outcomes = list(
+                runner.work_off({each.key: each for each in parts}, team, assign, lambda each: self.begun.append(each.key), tries=tries)
+            )
+        assert len({outcome.key for outcome in outcomes}) == len(outcomes), "a part ended twice"
+        return {outcome.key: outcome for outcome in outcomes}
+
+
+PARTS = [part("ingest/0"), part("craft_poison/1", "ingest/0"), part("recover/2", "craft_poison/1"), part("recover/3", "ingest/0")]
+KILLED = {"error": "killed by SIGKILL", "killed": True}
+
+
+def test_parts_are_made_after_what_they_stand_on_and_shared_ones_first(monkeypatch):
+    workers = Workers(monkeypatch, slots=1)
+    assert {key for key, outcome in workers.work(PARTS).items() if outcome.error is None} == {each.key for each in PARTS}
+    assert workers.begun == ["ingest/0", "craft_poison/1", "recover/2", "recover/3"]
+
+
+def test_no_more_parts_are_made_at_once_than_there_are_slots(monkeypatch):
+    workers = Workers(monkeypatch, slots=2)
+    workers.work([part("ingest/0"), *(part(f"recover/{number}", "ingest/0") for number in range(20))])
+    assert workers.most <= 2
+
+
+def test_a_killed_part_is_made_again_and_what_stands_on_it_then(monkeypatch):
+    workers = Workers(monkeypatch, craft_poison_1=[KILLED])
+    workers.said = {"craft_poison/1": [KILLED]}
+    assert all(outcome.error is None for outcome in workers.work(PARTS).values())
+    assert Counter(workers.begun)["craft_poison/1"] == 2
+
+
+def test_a_part_that_is_killed_again_and_again_fails(monkeypatch):
+    workers = Workers(monkeypatch)
+    workers.said = {"recover/3": [KILLED] * 9}
+    found = workers.work(PARTS, tries=3)
+    assert found["recover/3"].error == "killed by SIGKILL, 3 times"
+    assert Counter(workers.begun)["recover/3"] == 3
+    assert found["recover/2"].error is None
+
+
+def test_what_stands_on_a_failed_part_fails_with_it_and_the_others_go_on(monkeypatch):
+    workers = Workers(monkeypatch)
+    workers.said = {"craft_poison/1": [{"error": "the disk is full"}]}
+    found = workers.work(PARTS)
+    assert found["recover/2"].error == "craft_poison/1 was not made: the disk is full"
+    assert found["recover/3"].error is None
+    assert "recover/2" not in workers.begun
+    assert Counter(workers.begun)["craft_poison/1"] == 1
+
+
+def test_a_part_whose_worker_raises_fails_alone(monkeypatch):
+    workers = Workers(monkeypatch)
+
+    def perform(assignment: Assignment) -> Outcome:
+        if assignment.part.key == "recover/3":
+            raise RuntimeError("the worker\nis gone")
+        return workers.perform(assignment)
+
+    monkeypatch.setattr(runner, "perform", perform)
+    found = workers.work(PARTS)
+    assert found["recover/3"].error == "RuntimeError: the worker is gone"
+    assert found["recover/2"].error is None
+
+
+def test_a_grid_without_cells_of_its_own_needs_nothing(write):
+    grid = write().grid
+    assert replace(grid, cells=()).needed(set()) == {}
