@@ -20,7 +20,7 @@ from unlearnable.training.device import resident
 
 CPU = torch.device("cpu")
 RECIPE = TrainingRecipe(epochs=2, batch_size=16, learning_rate=0.05, augmentation=Augmentation(crop=2, brightness=0.2))
-SETTINGS = {"adversarial_training": {"steps": 2}, "early_stopping": {"clean_samples": 20}}
+SETTINGS = {"adversarial_training": {"steps": 2}, "ueraser_max": {"repeats": 2}, "early_stopping": {"clean_samples": 20}}
 
 
 @pytest.fixture(params=[(3, 16), (1, 16), (3, 17)], ids=["RGB", "one channel", "odd side"])
