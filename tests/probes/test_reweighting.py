@@ -11,7 +11,7 @@ from tests.conftest import make_images
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.models import build
-from unlearnable.probes import ESTIMATORS, ReweightingRecipe, reweight
+from unlearnable.probes import ESTIMATORS, ReweightingRecipe, fitted_head, reweight
 from unlearnable.probes.reweighting import Bench, _with_head, clean_samples
 from unlearnable.training import Augmentation, Checkpoint, Network, TrainingRecipe, fit_named
 from unlearnable.training.device import resident
@@ -104,6 +104,18 @@ def test_a_head_does_not_depend_on_the_scale_of_features(checkpoints, sets):
     other = _with_head(bench, moved[0], bench.labels, moved[1], moved[2])
     for logits, others in zip(one, other, strict=True):
         assert torch.allclose(logits, others, atol=1e-2)
+
+
+def test_a_head_for_features_as_they_are_is_the_same_head():
+    """Far means, unlike scales and a constant feature among them."""
+    features = torch.randn(120, 6, generator=torch.Generator().manual_seed(0)) * torch.logspace(-2, 2, 6) + 5
+    features[:, 3] = 7.0
+    labels = torch.arange(120) % 4
+    features[:, 0] += labels
+    head = fitted_head(features, labels, num_classes=4, l2=0.01)
+    logits = torch.nn.functional.linear(features, *head.linear())
+    assert torch.allclose(logits, head.logits(features), atol=1e-3)
+    assert (head.logits(features).argmax(1) == labels).float().mean() > 0.9
 
 
 def bench_of(checkpoint: Checkpoint, sets) -> Bench:

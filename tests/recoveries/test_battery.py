@@ -12,15 +12,21 @@ from tests.conftest import make_images
 from unlearnable.errors import InputError
 from unlearnable.images import channel_statistics
 from unlearnable.models import build
-from unlearnable.recoveries import RECOVERIES, recover, recovery_named
+from unlearnable.probes import fitted_head
+from unlearnable.recoveries import RECOVERIES, Needs, recover, recovery_named
 from unlearnable.recoveries.augmentations import CutMix, Cutout
-from unlearnable.recoveries.base import BatchRecovery
-from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit_named, mixed_loss
+from unlearnable.recoveries.base import BatchRecovery, clean_samples
+from unlearnable.training import Augmentation, Method, Network, Trainer, TrainingRecipe, fit_named, mixed_loss
 from unlearnable.training.device import resident
 
 CPU = torch.device("cpu")
 RECIPE = TrainingRecipe(epochs=2, batch_size=16, learning_rate=0.05, augmentation=Augmentation(crop=2, brightness=0.2))
-SETTINGS = {"adversarial_training": {"steps": 2}, "early_stopping": {"clean_samples": 20}}
+SETTINGS = {
+    "adversarial_training": {"steps": 2},
+    "ueraser_max": {"repeats": 2},
+    "early_stopping": {"clean_samples": 20},
+    "dfr": {"clean_samples": 20},
+}
 
 
 @pytest.fixture(params=[(3, 16), (1, 16), (3, 17)], ids=["RGB", "one channel", "odd side"])
@@ -176,6 +182,30 @@ def test_early_stopping_measures_clean_images_and_trains_as_the_control():
     assert recovery_named("early_stopping", {"clean_samples": 20}).needs.clean_samples == 20
     with pytest.raises(InputError, match=r"recover.early_stopping.clean_samples: .* at most 64 images, got size 65"):
         recovery_named("early_stopping", {"clean_samples": 65}).method(images, seed=0)
+
+
+def test_a_new_head_takes_the_place_of_the_last_one_and_of_nothing_else():
+    images = make_images(64, classes=4)
+    renamed = replace(images, labels=(images.labels + 1) % 4)  # a poison by which the features are good and the head is all wrong
+    recovery, recipe = recovery_named("dfr", {"clean_samples": 20, "l2": 0.1}), replace(RECIPE, precision="float32", epochs=3)
+    ours, plain = (trained("none", renamed, method=method, recipe=recipe) for method in (recovery.method(images, seed=0), Method()))
+    assert all(same(*pair) for pair in zip(ours[:-1], plain[:-1], strict=True))
+    changed = {name for name, value in ours[-1].state.items() if not torch.equal(value, plain[-1].state[name])}
+    assert changed == {"head.weight", "head.bias"}
+    network = Network(build("small_cnn", channels=3, num_classes=4, seed=0), channel_statistics(images), CPU, "float32")
+    network.model.load_state_dict(plain[-1].state)
+    samples = clean_samples(images, 20, seed=0, setting="x")
+    head = fitted_head(network.features(resident(samples, CPU)), torch.from_numpy(samples.labels), num_classes=4, l2=0.1)
+    expected = head.logits(network.features(resident(images, CPU)))
+    network.model.load_state_dict(ours[-1].state)
+    assert torch.allclose(network.logits(resident(images, CPU)), expected, atol=1e-4)
+    assert ours[-1].measured["test_accuracy"] == (expected.argmax(1) == torch.from_numpy(renamed.labels)).double().mean()
+
+
+def test_a_new_head_needs_clean_images():
+    assert recovery_named("dfr", {"clean_samples": 20}).needs == Needs(clean_samples=20)
+    with pytest.raises(InputError, match=r"recover.dfr.clean_samples: .* at most 64 images, got size 65"):
+        recovery_named("dfr", {"clean_samples": 65}).method(make_images(64, classes=4), seed=0)
 
 
 def seen(name, images, **settings):

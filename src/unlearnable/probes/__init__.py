@@ -1,6 +1,15 @@
 """Questions put to checkpoints (deep feature reweighting) and to perturbations (separability)."""
 
-from unlearnable.probes.reweighting import ESTIMATORS, ReweightingRecipe, reweight
+from unlearnable.probes.reweighting import ESTIMATORS, FittedHead, ReweightingRecipe, fitted_head, reweight
 from unlearnable.probes.separability import SeparabilityRecipe, perturbations, separability
 
-__all__ = ["ESTIMATORS", "ReweightingRecipe", "SeparabilityRecipe", "perturbations", "reweight", "separability"]
+__all__ = [
+    "ESTIMATORS",
+    "FittedHead",
+    "ReweightingRecipe",
+    "SeparabilityRecipe",
+    "fitted_head",
+    "perturbations",
+    "reweight",
+    "separability",
+]

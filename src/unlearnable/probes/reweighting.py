@@ -95,6 +95,41 @@ class Bench:
     seed: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedHead:
+    """A softmax regression on features that are standardised by the means and deviations of those that it was fitted to.
+
+    Args:
+        weights: float32 (K, width), for standardised features.
+        bias: float32 (K,).
+        mean: float32 (width,).
+        deviation: float32 (width,), one where a feature is constant.
+    """
+
+    weights: Tensor
+    bias: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return logits (n, K) of features (n, width) as they are."""
+        return F.linear((features - self.mean) / self.deviation, self.weights, self.bias)
+
+    def linear(self) -> tuple[Tensor, Tensor]:
+        """Return weights (K, width) and bias (K,), float32, of the same head for features as they are."""
+        weights = self.weights.double() / self.deviation.double()
+        return weights.float(), (self.bias.double() - weights @ self.mean.double()).float()
+
+
+def fitted_head(features: Tensor, labels: Tensor, *, num_classes: int, l2: float) -> FittedHead:
+    """Return the head that minimises the mean cross-entropy of ``features`` (n, width) with ``labels`` (n,), ``l2`` as in the recipe."""
+    deviation, mean = torch.std_mean(features, dim=0, correction=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    values = Values(rows=(features - mean) / deviation, labels=labels, num_classes=num_classes)
+    [(weights, bias)] = fit_softmax(values, iterations=HEAD_ITERATIONS, l2=l2, until_separated=False).layers
+    return FittedHead(weights=weights, bias=bias, mean=mean, deviation=deviation)
+
+
 Logits = tuple[Tensor, Tensor, Tensor]  # of the images fitted to, (n or views n, K), of the held-out and of the test images
 Estimator = Callable[[Bench], Iterator[tuple[int, Logits]]]  # for each number of clean samples
 ESTIMATORS: Register[Estimator] = Register("estimator")
@@ -307,14 +342,9 @@ def _reported(rows: list[Row]) -> dict[str, float]:
 
 
 def _with_head(bench: Bench, features: Tensor, labels: Tensor, held_out: Tensor, test: Tensor) -> Logits:
-    """Return the logits of a head that is fitted to ``features`` (n, width), standardised by their own means and deviations."""
-    deviation, mean = torch.std_mean(features, dim=0, correction=0)
-    deviation = torch.where(deviation > 0, deviation, 1.0)
-    parts = [(part - mean) / deviation for part in (features, held_out, test)]
-    values = Values(rows=parts[0], labels=labels, num_classes=bench.network.model.head.out_features)
-    [(weights, bias)] = fit_softmax(values, iterations=HEAD_ITERATIONS, l2=bench.recipe.l2, until_separated=False).layers
-    fitted, held_out, test = (F.linear(part, weights, bias) for part in parts)
-    return fitted, held_out, test
+    """Return the logits of a head that is fitted to ``features`` (n, width)."""
+    head = fitted_head(features, labels, num_classes=bench.network.model.head.out_features, l2=bench.recipe.l2)
+    return head.logits(features), head.logits(held_out), head.logits(test)
 
 
 def _augmented(bench: Bench, pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
+
 from unlearnable.images import LabelledImages
-from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE
+from unlearnable.probes import fitted_head
+from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
 from unlearnable.recoveries.base import Needs, Recovery, clean_samples, register
-from unlearnable.training import Method
+from unlearnable.training import Method, Network
+from unlearnable.training.device import resident
 
 
 @register("early_stopping")
@@ -31,3 +35,40 @@ class EarlyStopping(Recovery):
         """Return plain training, measured on the clean images after every epoch too."""
         setting = "recover.early_stopping.clean_samples"
         return Method(held_out=clean_samples(clean, self.clean_samples, seed=self.sample_seed, setting=setting))
+
+
+@register("dfr")
+@dataclass(frozen=True, kw_only=True)
+class DeepFeatureReweighting(Recovery):
+    """Training on the poisoned set as it is, and after its last epoch a new head, fitted to the features of clean images.
+
+    It is the estimator ``frozen`` of the probe of that name. Epochs before the last one are of the network's own head, so of what is
+    scored the last epoch is this recovery's, and the peak may not be.
+
+    Args:
+        clean_samples: how many clean images; 5,000 are published for CIFAR-10.
+        sample_seed: which; not the cell's seed, so that cells share them.
+        l2: of the head on standardised features: l2 / 2 times its squared weights is added to its mean cross-entropy.
+    """
+
+    clean_samples: Annotated[int, AT_LEAST_ONE] = 5000
+    sample_seed: Annotated[int, NON_NEGATIVE] = 0
+    l2: Annotated[float, POSITIVE] = 0.01
+
+    @property
+    def needs(self) -> Needs:
+        """Clean images."""
+        return Needs(clean_samples=self.clean_samples)
+
+    def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
+        """Return plain training that ends with a new head."""
+        samples = clean_samples(clean, self.clean_samples, seed=self.sample_seed, setting="recover.dfr.clean_samples")
+        return Method(finish=lambda network: self.reweight(network, samples))
+
+    def reweight(self, network: Network, samples: LabelledImages) -> None:
+        """Put the head that is fitted to the clean ``samples`` in the place of the network's own."""
+        features, labels = network.features(resident(samples, network.device)), torch.from_numpy(samples.labels).to(network.device)
+        weights, bias = fitted_head(features, labels, num_classes=samples.num_classes, l2=self.l2).linear()
+        with torch.no_grad():
+            network.model.head.weight.copy_(weights)
+            network.model.head.bias.copy_(bias)
