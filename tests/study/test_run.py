@@ -1,0 +1,214 @@
+"""Studies in ``--env=test``, run by the command as users do: killed, resumed, reported."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import copy_project
+from unlearnable.study.gather import score_hash
+from unlearnable.tracking.record import read, records
+
+STUDY = {
+    "description": "Whether a study runs.",
+    "poisons": ["ops"],
+    "recoveries": ["none", "grayscale", "gaussian_blur"],
+    "models": ["small_cnn"],
+    "seeds": [0],
+    "parameters": {"ingest.train_size": 100, "ingest.test_size": 50, "train.epochs": 1, "craft.seed": 0},
+}
+QUIET = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def write_study(project: Path, name: str, **changed) -> Path:
+    file = project / "conf" / "test" / "study" / f"{name}.yml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(yaml.safe_dump({**STUDY, **changed}))
+    return file
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "kedro", "study", *arguments, "--env=test"]
+
+
+def study(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*arguments),
+        cwd=project,
+        env={**os.environ, **QUIET, **environment},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+
+
+def scores(project: Path) -> dict[str, list[dict]]:
+    """Return the versions of the scores of each recovery."""
+    found: dict[str, list[dict]] = {}
+    for path in sorted((project / "data" / "08_reporting").rglob("scores.json/*/scores.json")):
+        content = json.loads(path.read_text())
+        found.setdefault(content["recovery"], []).append(content)
+    return found
+
+
+def made(project: Path, name: str) -> list[str]:
+    """Return the keys of the parts that were made, as often as they were."""
+    events = [event for path in records(project / "data" / "09_tracking" / "studies" / name) for event, _ in read(path)]
+    return [
+        event["label"] for event in events if event["event"] == "end" and event.get("status") == "FINISHED" and event["label"] != "cell"
+    ]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project whose study was killed after its first cell and resumed."""
+    folder = copy_project(tmp_path_factory.mktemp("studies") / "project")
+    write_study(folder, "small")
+    log = folder / "first.log"
+    with log.open("w") as output:
+        first = subprocess.Popen(
+            command("run", "small", "--processes=2"), cwd=folder, env={**os.environ, **QUIET}, stdout=output, stderr=output
+        )
+    deadline = time.monotonic() + 250
+    while time.monotonic() < deadline and first.poll() is None and not scores(folder):
+        time.sleep(0.2)
+    assert first.poll() is None, log.read_text()
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    return folder
+
+
+def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(project):
+    for _ in range(50):
+        if not running(project):
+            break
+        time.sleep(0.1)
+    assert running(project) == []
+    before = scores(project)
+    again = study(project, "run", "small", "--processes=2")
+    assert again.returncode == 0, again.stderr + again.stdout
+    after = scores(project)
+    assert set(after) == set(STUDY["recoveries"])
+    assert {recovery: len(versions) for recovery, versions in after.items()} == dict.fromkeys(after, 1)
+    assert all(after[recovery] == versions for recovery, versions in before.items())
+    finished = made(project, "small")
+    assert len(finished) == len(set(finished)), "a part was made twice"
+
+
+def running(project: Path) -> list[str]:
+    """Return the command lines of the runs in this project that live."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd", "status"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if "unlearnable.child" in line and process.info["cwd"] == str(project) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(line)
+    return found
+
+
+def test_a_second_run_makes_nothing(project):
+    again = study(project, "run", "small")
+    assert again.returncode == 0
+    assert "3 of them are there; 0 runs to make" in again.stdout
+
+
+def test_its_status_counts_cells(project):
+    shown = study(project, "status", "small").stdout
+    assert re.search(r"ops\s*│\s*1 done\s*│\s*1 done\s*│\s*1 done", shown)
+    assert "3 done, 0 running, 0 failed, 0 waiting" in shown
+
+
+def test_its_runs_have_one_parent_in_mlflow(project):
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    found = mlflow.search_runs(experiment_names=["unlearnable"])
+    parents = found[(found["tags.unlearnable.study"] == "small") & found["tags.mlflow.parentRunId"].isna()]
+    assert len(parents) == 1
+    assert parents.iloc[0]["status"] == "FINISHED"
+    assert parents.iloc[0]["metrics.cells.done"] == 3
+    cells = found[(found["tags.mlflow.parentRunId"] == parents.iloc[0]["run_id"]) & (found["tags.pipeline"] == "recover")]
+    assert {f"{run['params.recovery']}" for _, run in cells[cells["status"] == "FINISHED"].iterrows()} == set(STUDY["recoveries"])
+
+
+def test_its_page_and_table_hold_what_cells_found(project):
+    told = study(project, "report", "small")
+    assert told.returncode == 0, told.stderr
+    folder = project / "data" / "08_reporting" / "studies" / "small"
+    cells = pd.read_parquet(folder / "cells.parquet").set_index("recovery")
+    for recovery, [found] in scores(project).items():
+        row = cells.loc[recovery]
+        assert row["accuracy"] == found["accuracy"]["recovered"]["last"]
+        assert row["recipe_hash"] == found["recipe_hash"]
+        assert row["score_hash"] == score_hash(found)
+        assert row["threads"] == 1
+        assert "/runs/" in row["run_url"]
+    page = (folder / "report.html").read_text()
+    assert STUDY["description"] in page
+    assert "gaussian_blur" in page
+
+
+def test_a_cell_that_fails_is_told_and_the_others_go_on(project):
+    file = write_study(
+        project, "failing", overrides={"fine": {}, "broken": {"train.learning_rate": 1e30}}, recoveries=["none", "grayscale"]
+    )
+    told = study(project, "run", "failing", "--tries=1")
+    assert told.returncode == 1
+    assert "loss: expected a finite number" in told.stdout
+    assert "was not made" in told.stdout
+    shown = study(project, "status", "failing").stdout
+    assert "2 done" in shown
+    assert "failed" in shown
+    file.unlink()
+
+
+def test_the_same_cells_one_by_one_and_on_dask_have_the_same_scores(project, tmp_path):
+    other = copy_project(tmp_path / "project")
+    write_study(other, "small")
+    told = study(other, "run", "small", "--executor=dask", "--processes=2", "--threads=1")
+    assert told.returncode == 0, told.stderr + told.stdout
+    one, two = ({recovery: score_hash(found) for recovery, [found] in scores(folder).items()} for folder in (project, other))
+    assert one == two
+
+
+def test_a_dry_run_prints_cells_and_time_and_makes_nothing(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    write_study(folder, "small")
+    told = study(folder, "run", "small", "--dry-run")
+    assert told.returncode == 0, told.stderr
+    assert "3 waiting" in told.stdout
+    assert re.search(r"7 runs to make; about (a minute|\d+ min), 2 at a time|7 runs to make; about", told.stdout)
+    assert not (folder / "data" / "08_reporting").exists()
+    assert not (folder / "mlflow.db").exists()
+
+
+WRONG = {
+    "scheduler without dask": (["run", "small", "--scheduler=tcp://127.0.0.1:1"], "--scheduler: expected --executor=dask beside it"),
+    "scheduler that does not answer": (
+        ["run", "small", "--executor=dask", "--scheduler=tcp://127.0.0.1:9"],
+        "--scheduler: expected a Dask scheduler that answers at tcp://127.0.0.1:9",
+    ),
+    "unknown study": (["run", "smal"], "unknown study 'smal'; known: small"),
+}
+
+
+@pytest.mark.parametrize("name", ["scheduler without dask", "scheduler that does not answer", "unknown study"])
+def test_a_wrong_command_ends_with_one_line(tmp_path, name):
+    folder = copy_project(tmp_path / "project")
+    write_study(folder, "small")
+    arguments, expected = WRONG[name]
+    told = study(folder, *arguments)
+    assert told.returncode == 1
+    [line] = [line for line in told.stderr.splitlines() if line.startswith("Error")]
+    assert expected in line
+    assert "Traceback" not in told.stderr
