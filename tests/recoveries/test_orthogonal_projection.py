@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from tests.conftest import make_images
+from unlearnable.errors import DivergedError, InputError
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import captured_energy, mean_perturbations
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import RECOVERIES, recover
-from unlearnable.recoveries.orthogonal_projection import OrthogonalProjection, orthonormal_basis
+from unlearnable.recoveries.orthogonal_projection import OrthogonalProjection, leading_directions, orthonormal_basis
 from unlearnable.training.device import project_out_, resident
 
 CPU = torch.device("cpu")
@@ -93,6 +94,66 @@ def test_the_fit_is_plain_gradient_descent_on_the_softmax_loss(poisoned):
             optimiser.step()
         schedule.step()
     assert np.allclose(ours.weights, weights.detach().numpy(), atol=1e-5)
+
+
+def basis_of(poisoned, directions, **settings):
+    found = OrthogonalProjection(directions=directions, **settings).fit(poisoned, seed=0, device=CPU)
+    assert np.allclose(found.projection.basis.T @ found.projection.basis, np.eye(directions), atol=1e-5)
+    return found.projection.basis
+
+
+def test_fewer_directions_are_the_leading_ones_of_the_weights(poisoned, linear):
+    centred = bool(linear.projection.centre.any())
+    fewer = OrthogonalProjection(directions=2, centred=centred).fit(poisoned, seed=0, device=CPU)
+    rows = linear.weights / np.linalg.norm(linear.weights, axis=1, keepdims=True)
+    expected = np.linalg.svd(rows.T.astype(float), full_matrices=False)[0][:, :2]
+    assert np.allclose(np.abs(fewer.projection.basis.T @ expected), np.eye(2), atol=1e-4)
+    assert np.array_equal(fewer.weights, linear.weights)
+    assert fewer.train_accuracy == linear.train_accuracy
+    assert np.array_equal(fewer.projection.centre, linear.projection.centre)
+
+
+def test_as_many_directions_as_classes_are_the_span_of_the_weights(poisoned):
+    all_of_them = OrthogonalProjection().fit(poisoned, seed=0, device=CPU).projection.basis
+    assert np.allclose(np.linalg.svd(basis_of(poisoned, 5).T @ all_of_them)[1], 1, atol=1e-5)
+
+
+def test_more_directions_begin_with_fewer_and_come_from_what_is_left(poisoned):
+    fewer, more = basis_of(poisoned, 3), basis_of(poisoned, 12)
+    assert np.array_equal(more[:, :3], fewer)
+    assert np.array_equal(more[:, :7], basis_of(poisoned, 7))
+    images = flat(poisoned).numpy()
+    left = images - images @ more[:, :5] @ more[:, :5].T
+    means = np.stack([left[poisoned.labels == label].mean(0) for label in range(5)]) - left.mean(0)
+    random = np.linalg.qr(np.random.default_rng(0).normal(size=(means.shape[1], 5)))[0].astype(np.float32)
+    assert captured_energy(more[:, 5:10], means) > 10 * captured_energy(random, means)
+
+
+def test_each_further_model_sees_the_images_without_what_was_found():
+    rows, seen = torch.randn(50, 30, generator=torch.Generator().manual_seed(0)), []
+
+    def fitted(view):
+        seen.append(view(rows))
+        return torch.randn(4, 30, generator=torch.Generator().manual_seed(len(seen)))
+
+    basis = leading_directions(torch.eye(4, 30), 10, fitted, lambda pixels: 2 * pixels)
+    assert len(seen) == 2
+    for found, images in zip((4, 8), seen, strict=True):
+        assert torch.allclose(images, 2 * (rows - rows @ basis[:, :found] @ basis[:, :found].T), atol=1e-5)
+
+
+def test_all_directions_may_be_removed_and_no_more():
+    images = make_images(40, classes=3, side=2)
+    left = project_out_(flat(images), OrthogonalProjection(directions=12).fit(images, seed=0, device=CPU).projection)
+    assert basis_of(images, 12).shape == (12, 12)
+    assert left.abs().max() < 1e-5
+    with pytest.raises(InputError, match=r"recover.orthogonal_projection.directions: expected at most 12, the numbers of an image, got 13"):
+        recover("orthogonal_projection", images, seed=0, device=CPU, settings={"directions": 13})
+
+
+def test_a_model_that_diverges_has_no_directions():
+    with pytest.raises(DivergedError, match=r"linear model: expected finite weights.*recover.orthogonal_projection.learning_rate"):
+        OrthogonalProjection(directions=4, learning_rate=1e38).fit(make_images(40, classes=3), seed=0, device=CPU)
 
 
 @pytest.mark.parametrize("name", RECOVERIES)

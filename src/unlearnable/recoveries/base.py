@@ -27,7 +27,7 @@ class LinearWeights:
     Args:
         weights: float32 (K, D), the rows that were fitted, such as one a class; none where nothing was.
         train_accuracy: of the linear model on the set it was fitted on, a fraction; NaN where there is no such model.
-        projection: onto the complement of the rows.
+        projection: onto the complement of the rows, or of as many directions as were asked for.
         seconds: that the recovery took before the training.
     """
 

@@ -2,9 +2,11 @@
 
 Fit a linear softmax model on the poisoned images, take the QR decomposition of its weights, remove their span. The
 published fit is short on purpose or not: a better converged one removes less of a class-wise perturbation, so its
-recipe (twenty epochs of plain SGD on raw pixels, batches in the order of the set) is kept as the default.
+recipe (twenty epochs of plain SGD on raw pixels, batches in the order of the set) is kept as the default. What it removes
+has as many directions as there are classes; fewer or more are an ablation of ours.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -12,12 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlearnable.errors import DivergedError, InputError
 from unlearnable.images import LabelledImages, Projection
 from unlearnable.metrics import accuracy
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, register
 from unlearnable.seeds import torch_generator
 from unlearnable.training.device import CHUNK, as_float, resident
+
+View = Callable[[Tensor], Tensor]  # of pixels (n, D): float32 (n, D), as a linear model sees them
 
 
 @register("orthogonal_projection")
@@ -34,6 +39,8 @@ class OrthogonalProjection(Recovery):
         milestones: epochs; the published 10 and 15 where None.
         shuffle: a new random order each epoch; the published fit takes the set's own.
         project_test: remove the same from the test images; the published recipe has them as they are.
+        directions: how many are removed; None takes all that the weights span, as published. Fewer are those in which the weights, each
+            row at length one, agree most. For more, another model is fitted to the images without the directions found so far.
     """
 
     centred: bool = False
@@ -43,10 +50,11 @@ class OrthogonalProjection(Recovery):
     milestones: list[int] | None = None
     shuffle: bool = False
     project_test: bool = False
+    directions: Annotated[int, AT_LEAST_ONE] | None = None
 
     @property
     def needs(self) -> Needs:
-        """Labels, and as many passes of a linear model as it has epochs."""
+        """Labels, and as many passes of a linear model, or of several, as it has epochs."""
         return Needs(labels_before=True, once=True)
 
     def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:
@@ -59,20 +67,79 @@ class OrthogonalProjection(Recovery):
         return replace(test, projection=recovered.projection) if self.project_test else test
 
     def fit(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LinearWeights:
-        """Return the linear model fitted on ``poisoned`` and the projection that removes its span."""
-        generator = torch_generator(seed, "recovery/orthogonal_projection")
+        """Return the linear model fitted on ``poisoned``, the first of several, and the projection that removes the directions.
+
+        Raises:
+            InputError: where more directions are asked for than an image has numbers, or a model that is to give some diverged.
+        """
         pixels, labels = resident(poisoned, device).flatten(1), torch.from_numpy(poisoned.labels).to(device)
+        self._require_room(pixels.shape[1])
+        generator = torch_generator(seed, "recovery/orthogonal_projection")
         centre = _mean_image(pixels) if self.centred else torch.zeros(pixels.shape[1], device=device)
-        weights = _first_weights(poisoned.num_classes, pixels.shape[1], generator).to(device)
+
+        def fitted(view: View) -> Tensor:
+            first = _first_weights(poisoned.num_classes, pixels.shape[1], generator).to(device)
+            return self._descended(first, pixels, labels, view, generator)
+
+        def centred(rows: Tensor) -> Tensor:
+            return as_float(rows) - centre
+
+        weights = fitted(centred)
+        basis = orthonormal_basis(weights) if self.directions is None else leading_directions(weights, self.directions, fitted, centred)
+        logits = torch.cat([centred(chunk) @ weights.T for chunk in pixels.split(CHUNK)])
+        projection = Projection(basis=basis.cpu().numpy(), centre=centre.cpu().numpy())
+        return LinearWeights(weights=weights.cpu().numpy(), train_accuracy=accuracy(logits, labels), projection=projection)
+
+    def _descended(self, weights: Tensor, pixels: Tensor, labels: Tensor, view: View, generator: torch.Generator) -> Tensor:
+        """Return ``weights`` (K, D) after all epochs."""
         drops = (10, 15) if self.milestones is None else self.milestones
         for epoch in range(self.epochs):
             rate = self.learning_rate * 0.1 ** sum(epoch >= drop for drop in drops)
             order = torch.randperm(len(pixels), generator=generator) if self.shuffle else torch.arange(len(pixels))
-            for batch in order.to(device).split(self.batch_size):
-                _step(weights, as_float(pixels[batch]) - centre, labels[batch], rate)
-        logits = torch.cat([(as_float(chunk) - centre) @ weights.T for chunk in pixels.split(CHUNK)])
-        projection = Projection(basis=orthonormal_basis(weights).cpu().numpy(), centre=centre.cpu().numpy())
-        return LinearWeights(weights=weights.cpu().numpy(), train_accuracy=accuracy(logits, labels), projection=projection)
+            for batch in order.to(pixels.device).split(self.batch_size):
+                _step(weights, view(pixels[batch]), labels[batch], rate)
+        return weights
+
+    def _require_room(self, size: int) -> None:
+        if (self.directions or 0) > size:
+            asked = f"expected at most {size}, the numbers of an image, got {self.directions}"
+            raise InputError(f"recover.orthogonal_projection.directions: {asked}")
+
+
+def leading_directions(weights: Tensor, count: int, fitted: Callable[[View], Tensor], view: View) -> Tensor:
+    """Return orthonormal columns (D, count), the leading ones of ``weights`` and of as many further models as it takes.
+
+    Args:
+        weights: (K, D), of the first model.
+        count: at most D.
+        fitted: returns the weights of another model, given how it sees the pixels.
+        view: how the first model saw them.
+    """
+    basis = _leading(weights.double(), count)
+    while basis.shape[1] < count:
+        others = fitted(_seen_without(view, basis.float())).double()
+        # No image has moved them along the directions found, but their first weights lie partly there.
+        basis = torch.cat([basis, _leading(_without(others, basis), count - basis.shape[1])], dim=1)
+    return basis.float()
+
+
+def _leading(weights: Tensor, count: int) -> Tensor:
+    """Return at most ``count`` orthonormal columns (D, R): the leading left singular vectors of the rows at length one."""
+    if not weights.isfinite().all():
+        raise DivergedError(
+            "linear model: expected finite weights, got others: a lower recover.orthogonal_projection.learning_rate may help"
+        )
+    vectors, values, _ = torch.linalg.svd(F.normalize(weights, dim=1).T, full_matrices=False)
+    leading: Tensor = vectors[:, values > 1e-6][:, :count]
+    return leading
+
+
+def _seen_without(view: View, basis: Tensor) -> View:
+    return lambda rows: _without(view(rows), basis)
+
+
+def _without(rows: Tensor, basis: Tensor) -> Tensor:
+    return rows - (rows @ basis) @ basis.T
 
 
 def orthonormal_basis(weights: Tensor) -> Tensor:
