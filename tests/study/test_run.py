@@ -151,7 +151,7 @@ def test_its_page_and_table_hold_what_cells_found(project):
         assert row["accuracy"] == found["accuracy"]["recovered"]["last"]
         assert row["recipe_hash"] == found["recipe_hash"]
         assert row["score_hash"] == score_hash(found)
-        assert row["threads"] == 1
+        assert row["threads"] == "1"
         assert "/runs/" in row["run_url"]
     page = (folder / "report.html").read_text()
     assert STUDY["description"] in page
@@ -184,10 +184,10 @@ def test_the_same_cells_one_by_one_and_on_dask_have_the_same_scores(project, tmp
 def test_a_dry_run_prints_cells_and_time_and_makes_nothing(tmp_path):
     folder = copy_project(tmp_path / "project")
     write_study(folder, "small")
-    told = study(folder, "run", "small", "--dry-run")
+    told = study(folder, "run", "small", "--dry-run", "--processes=3")
     assert told.returncode == 0, told.stderr
     assert "3 waiting" in told.stdout
-    assert re.search(r"7 runs to make; about (a minute|\d+ min), 2 at a time|7 runs to make; about", told.stdout)
+    assert re.search(r"7 runs to make; about \d+ min, 3 at a time\s*$", told.stdout)  # nothing of it is unknown
     assert not (folder / "data" / "08_reporting").exists()
     assert not (folder / "mlflow.db").exists()
 

@@ -13,11 +13,12 @@ import torch
 from unlearnable.images import LabelledImages
 from unlearnable.poisons import POISONS
 from unlearnable.recoveries import recovery_named
-from unlearnable.study.cells import Cell, Part
+from unlearnable.study.cells import Cell, Grid, Part
 from unlearnable.study.plan import Plan
 from unlearnable.training import fit_named, recipe_from
 
 START_S = 10.0  # of a run until it computes, and of its figures: 8 to 12 s on two cores
+NAMED = 3  # labels that are told
 STEPS = 12  # that are timed, the first two of them not
 
 
@@ -37,17 +38,31 @@ class Estimate:
 
     def __str__(self) -> str:
         minutes = self.seconds / self.slots / 60
-        told = f"about {minutes:.0f} min, {self.slots} at a time" if minutes >= 1 else f"about a minute, {self.slots} at a time"
-        return f"{told}; without {', '.join(self.unknown)}, of which nothing is known yet" if self.unknown else told
+        told = f"about {max(1.0, minutes):.0f} min, {self.slots} at a time"
+        return f"{told}; without {_some(self.unknown)}, of which nothing is known yet" if self.unknown else told
 
 
 def estimate(plan: Plan, parts: Mapping[str, Part], slots: int) -> Estimate:
     """Return how long ``parts`` may take."""
-    cells = {key: cell for cell in plan.grid.cells for key in (*cell.part.before, cell.part.key)}
+    cells = _cells(plan.grid)
     known = _known(plan, cells)
     seconds = {key: known.get(_kind(key, cells[key]), _computed(key, cells[key])) for key in parts}
     unknown = tuple(parts[key].label for key, value in seconds.items() if value is None)
     return Estimate(seconds=sum(value for value in seconds.values() if value is not None), slots=slots, unknown=unknown)
+
+
+def _cells(grid: Grid) -> dict[str, Cell]:
+    """Return a cell that needs it for each part, by the part's key."""
+    found = {cell.part.key: cell for cell in grid.cells}
+    for key in reversed(grid.parts):  # a part stands after what it stands on
+        for before in grid.parts[key].before:
+            found.setdefault(before, found[key])
+    return found
+
+
+def _some(labels: tuple[str, ...]) -> str:
+    named = ", ".join(labels[:NAMED])
+    return named if len(labels) <= NAMED else f"{named} and {len(labels) - NAMED} others"
 
 
 def _known(plan: Plan, cells: Mapping[str, Cell]) -> dict[tuple[str, ...], float]:
