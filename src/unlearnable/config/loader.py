@@ -23,6 +23,9 @@ from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
 
+OF_THIS_MACHINE = ("credentials", "mlflow", "storage")
+
+
 class RecipeConfigLoader(OmegaConfigLoader):
     """OmegaConfigLoader with the resolvers ``param``, ``recipe``, ``training`` and ``dataset`` bound to itself.
 
@@ -89,13 +92,29 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """Return the configuration of that kind; raise InputError where an interpolation has no value."""
         self._require_environment()
         try:
-            return super().__getitem__(key)
+            return self._of_this_machine(key) if key in OF_THIS_MACHINE else super().__getitem__(key)
         except OmegaConfBaseException as error:
             problem = (error.msg or str(error)).splitlines()[0]
             raise InputError(f"{key}: expected a value for '{error.full_key}', got an interpolation without one ({problem})") from error
         except TypeError as error:  # OmegaConf's, of a list that is to be merged with a mapping
             where = ", ".join(_lists(self.runtime_params or {})) or "a file of the environment"
             raise InputError(f"{key}: expected names with values where there are some already, got a list in {where}") from error
+
+    def _of_this_machine(self, key: str) -> Any:
+        """Return the configuration of that kind with what ``conf/local`` says over it, whatever the environment.
+
+        Kedro reads that folder where no environment is named alone; where a server is and who may use it is the machine's affair.
+        """
+        machine = copy.copy(self)
+        machine.env = self.default_run_env
+        _, local, *_ = machine._read_raw_config(key)
+        try:
+            found = super().__getitem__(key)
+        except MissingConfigException:
+            if not local:
+                raise
+            found = {}
+        return OmegaConf.to_container(OmegaConf.merge(found, *local.values()))
 
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], *more: Any) -> Any:
         """Read files of one kind, as Kedro does; raise InputError that names the one which is no mapping with each name once."""
