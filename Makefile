@@ -14,10 +14,12 @@ demo: .venv/installed ## run the main job on the built-in dataset; what is there
 
 test: .venv/installed ## run the tests
 	./tests/install_browser.sh
+	./tests/install_postgresql.sh
 	$(BIN)/python -m pytest $(TWO_AT_ONCE)
 
 test-slow: .venv/installed ## run the tests that take minutes
 	./tests/install_browser.sh
+	./tests/install_postgresql.sh
 	$(BIN)/python -m pytest -m slow $(TWO_AT_ONCE)
 
 check: lint types laws ## linters, types and import laws

@@ -23,11 +23,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int):
-    """Run ``mlflow server`` on a database in a folder; yield its process once it answers."""
+def mlflow_server(folder: Path, port: int, database: str | None = None, artifacts: str | None = None, **environment: str):
+    """Run ``mlflow server`` on a database, by default one in a folder; yield its process once it answers."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    stores = ["--backend-store-uri", database or f"sqlite:///{folder / 'server.db'}"]
+    stores += ["--artifacts-destination", artifacts or str(folder / "artifacts")]
+    environment = {**os.environ, "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen([*command, *stores], stdout=log, stderr=log, env=environment, start_new_session=True)
     try:

@@ -22,7 +22,6 @@ from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
-
 OF_THIS_MACHINE = ("credentials", "mlflow", "storage")
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from unlearnable.datasets.atomic import NOTE, DamagedError, complete, sidecar, write_new
 from unlearnable.datasets.checkpoints import LAST
 from unlearnable.errors import InputError
+from unlearnable.register import nearest
 
 logger = logging.getLogger(__name__)
 SIDECAR = ".sha256"
@@ -67,7 +68,8 @@ class Storage:
         if settings.url is None:
             return None
         if settings.credentials is not None and settings.credentials not in credentials:
-            raise InputError(f"storage.yml: expected the credentials '{settings.credentials}' in conf/local/credentials.yml, got none")
+            where = f"the credentials '{settings.credentials}' in conf/local/credentials.yml"
+            raise InputError(f"storage.yml: expected {where}, got none{nearest(settings.credentials, list(credentials))}")
         options = credentials[settings.credentials] if settings.credentials else {}
         return cls(settings.url, project, options)
 
