@@ -1,0 +1,155 @@
+"""What a study costs beside its cells, and whether it matters who works at them.
+
+python -m benchmarks.studies --env cifar10_small --data-root /data --epochs 4   # eight cells: bare, by processes, by Dask, one by one
+python -m benchmarks.studies --paper                                            # 10,000 cells of no work: plan, journal, executors
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from kedro.framework.startup import bootstrap_project
+
+from unlearnable.study import runner
+from unlearnable.study.executors import Team, dask, processes
+from unlearnable.study.gather import score_hash
+from unlearnable.study.journal import Journal
+from unlearnable.study.plan import plan
+from unlearnable.study.work import Assignment, Outcome, perform
+
+ROOT = Path(__file__).parents[1]
+RECOVERIES = ["grayscale", "jpeg", "bdr", "gaussian_blur", "gaussian_noise", "cutout", "cutmix", "mixup"]
+SLOTS = 2
+MANY = {  # 20 x 10 x 2 x 25 = 10,000 cells
+    "poisons": ["none", "lsp", "ops", "ar", "ar_linf", "classwise_random", "regions_4", "regions_16", "l2_regions_4", "patches_4"]
+    + ["patches_8", "cuda", "em_samplewise", "em_classwise", "ops_plus_em", "rem", "tap", "error_max", "hypo", "pil"],
+    "recoveries": ["none", "orthogonal_projection", *RECOVERIES],
+    "models": ["small_cnn", "resnet18"],
+    "seeds": list(range(25)),
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--env", default="cifar10_small")
+    parser.add_argument("--data-root", type=Path, default=ROOT / "data" / "01_raw")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--paper", action="store_true", help="10,000 cells of no work")
+    arguments = parser.parse_args()
+    bootstrap_project(ROOT)
+    os.environ["DO_NOT_TRACK"] = "true"
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.paper:
+            on_paper(Path(folder))
+        else:
+            beside_bare_cells(Path(folder), arguments.env, arguments.data_root.resolve(), arguments.epochs)
+
+
+def beside_bare_cells(folder: Path, env: str, data_root: Path, epochs: int) -> None:
+    """Time eight cells bare and as a study, each time from the same shared parts, and compare their scores."""
+    grid = {"poisons": ["ops"], "models": ["small_cnn"], "seeds": [0], "parameters": {"train.epochs": epochs, "data_root": str(data_root)}}
+    shared = _project(folder / "shared", env, {**grid, "recoveries": ["none"]})
+    _study(shared, env, "--threads=1")
+    ways: dict[str, Callable[[Path], object]] = {
+        "bare cells, two at a time": lambda project: _bare(project, env),
+        "processes": lambda project: _study(project, env, f"--processes={SLOTS}", "--threads=1"),
+        "dask": lambda project: _study(project, env, "--executor=dask", f"--processes={SLOTS}", "--threads=1"),
+        "one by one": lambda project: _study(project, env, "--processes=1", "--threads=1"),
+    }
+    hashes, seconds = {}, {}
+    for number, (name, way) in enumerate(ways.items()):
+        project = _project(folder / str(number), env, {**grid, "recoveries": RECOVERIES}, shared)
+        start = time.perf_counter()
+        way(project)
+        seconds[name], hashes[name] = time.perf_counter() - start, _hashes(project)
+        print(
+            f"{name}: {seconds[name]:.1f} s, {seconds[name] * (1 if name == 'one by one' else SLOTS) / len(RECOVERIES):.1f} s a cell and slot"
+        )
+    for name in ("processes", "dask"):
+        print(f"{name} over bare cells: {seconds[name] / seconds['bare cells, two at a time'] - 1:+.1%}")
+    same = len({json.dumps(found, sort_keys=True) for found in hashes.values()}) == 1
+    print(f"hashes of the {len(RECOVERIES)} scores {'are identical in all four ways' if same else f'differ: {hashes}'}")
+
+
+def _project(project: Path, env: str, study: dict[str, object], shared: Path | None = None) -> Path:
+    """Return a project with that study, in which what ``shared`` has made is there."""
+    project.mkdir()
+    for name in ("conf", "src"):
+        shutil.copytree(ROOT / name, project / name)
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(ROOT / name, project / name)
+    file = project / "conf" / env / "study" / "bench.yml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(yaml.safe_dump(study))
+    if shared:
+        shutil.copytree(shared / "data", project / "data", ignore=shutil.ignore_patterns("08_reporting", "09_tracking"))
+    return project
+
+
+def _study(project: Path, env: str, *options: str) -> None:
+    command = [sys.executable, "-m", "kedro", "study", "run", "bench", f"--env={env}", *options]
+    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _bare(project: Path, env: str) -> None:
+    """Make the cells by the same processes, with nobody who plans, notes and tells."""
+    parts = [cell.part for cell in plan("bench", project=project, env=env, threads=1).grid.cells]
+    with ThreadPoolExecutor(SLOTS) as pool:
+        outcomes = list(pool.map(perform, (Assignment(part=part, env=env, project=str(project)) for part in parts)))
+    if lost := [outcome for outcome in outcomes if outcome.error]:
+        raise RuntimeError(lost)
+
+
+def _hashes(project: Path) -> dict[str, str]:
+    paths = (project / "data" / "08_reporting").rglob("scores.json/*/scores.json")
+    found = [json.loads(path.read_text()) for path in paths]
+    return {scores["recovery"]: score_hash(scores) for scores in found}
+
+
+def on_paper(folder: Path) -> None:
+    """Plan and work off 10,000 cells that take no time."""
+    project = _project(folder / "many", "base", MANY)
+    with _timed("plan of 10,000 cells"):
+        found = plan("bench", project=project, env="base", threads=1)
+    with _timed("what of them is there"):
+        parts = found.grid.needed(found.complete())
+    print(
+        f"{len(found.grid.cells):,} cells, {len(parts):,} runs; {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB at most"
+    )
+    runner.perform = nothing  # type: ignore[attr-defined]
+    for name, team in (("processes", processes(SLOTS)), ("dask", dask(None, SLOTS))):
+        with team as workers, _timed(f"{name}: {len(parts):,} runs of no work, with their journal"):
+            _work_off(parts, workers, Journal(folder / name))
+
+
+def nothing(assignment: Assignment) -> Outcome:
+    """Say that a part is made."""
+    return Outcome(key=assignment.part.key)
+
+
+def _work_off(parts: dict[str, runner.Part], team: Team, journal: Journal) -> None:
+    for outcome in runner.work_off(parts, team, lambda part: Assignment(part=part, env=None, project=None), journal.begin, tries=1):
+        journal.end(outcome)
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    print(f"{what}: {time.perf_counter() - start:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
