@@ -21,19 +21,22 @@ from pathlib import Path
 import yaml
 from kedro.framework.startup import bootstrap_project
 
-from unlearnable.study import runner
+from unlearnable.study.cells import Part
 from unlearnable.study.executors import Team, dask, processes
 from unlearnable.study.gather import score_hash
 from unlearnable.study.journal import Journal
 from unlearnable.study.plan import plan
+from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome, perform
 
 ROOT = Path(__file__).parents[1]
 RECOVERIES = ["grayscale", "jpeg", "bdr", "gaussian_blur", "gaussian_noise", "cutout", "cutmix", "mixup"]
 SLOTS = 2
 MANY = {  # 20 x 10 x 2 x 25 = 10,000 cells
-    "poisons": ["none", "lsp", "ops", "ar", "ar_linf", "classwise_random", "regions_4", "regions_16", "l2_regions_4", "patches_4"]
-    + ["patches_8", "cuda", "em_samplewise", "em_classwise", "ops_plus_em", "rem", "tap", "error_max", "hypo", "pil"],
+    "poisons": [
+        *("none", "lsp", "ops", "ar", "ar_linf", "classwise_random", "regions_4", "regions_16", "l2_regions_4", "patches_4"),
+        *("patches_8", "cuda", "em_samplewise", "em_classwise", "ops_plus_em", "rem", "tap", "error_max", "hypo", "pil"),
+    ],
     "recoveries": ["none", "orthogonal_projection", *RECOVERIES],
     "models": ["small_cnn", "resnet18"],
     "seeds": list(range(25)),
@@ -74,9 +77,8 @@ def beside_bare_cells(folder: Path, env: str, data_root: Path, epochs: int) -> N
         start = time.perf_counter()
         way(project)
         seconds[name], hashes[name] = time.perf_counter() - start, _hashes(project)
-        print(
-            f"{name}: {seconds[name]:.1f} s, {seconds[name] * (1 if name == 'one by one' else SLOTS) / len(RECOVERIES):.1f} s a cell and slot"
-        )
+        slots = 1 if name == "one by one" else SLOTS
+        print(f"{name}: {seconds[name]:.1f} s, {seconds[name] * slots / len(RECOVERIES):.1f} s a cell")
     for name in ("processes", "dask"):
         print(f"{name} over bare cells: {seconds[name] / seconds['bare cells, two at a time'] - 1:+.1%}")
     same = len({json.dumps(found, sort_keys=True) for found in hashes.values()}) == 1
@@ -100,7 +102,7 @@ def _project(project: Path, env: str, study: dict[str, object], shared: Path | N
 
 def _study(project: Path, env: str, *options: str) -> None:
     command = [sys.executable, "-m", "kedro", "study", "run", "bench", f"--env={env}", *options]
-    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
 
 
 def _bare(project: Path, env: str) -> None:
@@ -125,10 +127,8 @@ def on_paper(folder: Path) -> None:
         found = plan("bench", project=project, env="base", threads=1)
     with _timed("what of them is there"):
         parts = found.grid.needed(found.complete())
-    print(
-        f"{len(found.grid.cells):,} cells, {len(parts):,} runs; {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB at most"
-    )
-    runner.perform = nothing  # type: ignore[attr-defined]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{len(found.grid.cells):,} cells, {len(parts):,} runs; {memory:.2f} GiB at most")
     for name, team in (("processes", processes(SLOTS)), ("dask", dask(None, SLOTS))):
         with team as workers, _timed(f"{name}: {len(parts):,} runs of no work, with their journal"):
             _work_off(parts, workers, Journal(folder / name))
@@ -139,8 +139,11 @@ def nothing(assignment: Assignment) -> Outcome:
     return Outcome(key=assignment.part.key)
 
 
-def _work_off(parts: dict[str, runner.Part], team: Team, journal: Journal) -> None:
-    for outcome in runner.work_off(parts, team, lambda part: Assignment(part=part, env=None, project=None), journal.begin, tries=1):
+def _work_off(parts: dict[str, Part], team: Team, journal: Journal) -> None:
+    def assign(part: Part) -> Assignment:
+        return Assignment(part=part, env=None, project=None)
+
+    for outcome in work_off(parts, team, assign, journal.begin, tries=1, make=nothing):
         journal.end(outcome)
 
 

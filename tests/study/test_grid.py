@@ -1,20 +1,22 @@
 """What a study's file may say, the cells and parts that follow from it, and the order in which they are made."""
 
+import shutil
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+import yaml
 from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import ROOT
 from unlearnable.errors import InputError
-from unlearnable.study import runner
 from unlearnable.study.cells import Part
 from unlearnable.study.definition import nested, read_study, study_file
 from unlearnable.study.executors import Team
 from unlearnable.study.plan import plan
+from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome
 
 SMALL = {"poisons": ["none", "ops"], "recoveries": ["none", "grayscale"], "models": ["small_cnn"], "seeds": [0, 1]}
@@ -23,10 +25,6 @@ SMALL = {"poisons": ["none", "ops"], "recoveries": ["none", "grayscale"], "model
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """A function that writes a study into a copy of the configuration and returns its plan."""
-    import shutil
-
-    import yaml
-
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     bootstrap_project(ROOT)
 
@@ -160,13 +158,12 @@ def part(key: str, *before: str) -> Part:
 class Workers:
     """Makes parts as it is told: each key has the outcomes of its tries."""
 
-    def __init__(self, monkeypatch, slots: int = 2, **said: list[dict]) -> None:
-        self.said = {key.replace("_", "/"): list(outcomes) for key, outcomes in said.items()}
+    def __init__(self, slots: int = 2, said: dict[str, list[dict]] | None = None) -> None:
+        self.said = said or {}
         self.begun: list[str] = []
         self.at_once = self.most = 0
         self.lock = threading.Lock()
         self.slots = slots
-        monkeypatch.setattr(runner, "perform", self.perform)
 
     def perform(self, assignment: Assignment) -> Outcome:
         with self.lock:
@@ -183,11 +180,12 @@ class Workers:
         def assign(each: Part) -> Assignment:
             return Assignment(part=each, env=None, project=None)
 
+        def begin(each: Part) -> None:
+            self.begun.append(each.key)
+
         with ThreadPoolExecutor(8) as pool:
             team = Team(executor=pool, slots=lambda: self.slots)
-            outcomes = list(
-                runner.work_off({each.key: each for each in parts}, team, assign, lambda each: self.begun.append(each.key), tries=tries)
-            )
+            outcomes = list(work_off({each.key: each for each in parts}, team, assign, begin, tries=tries, make=self.perform))
         assert len({outcome.key for outcome in outcomes}) == len(outcomes), "a part ended twice"
         return {outcome.key: outcome for outcome in outcomes}
 
@@ -196,37 +194,34 @@ PARTS = [part("ingest/0"), part("craft_poison/1", "ingest/0"), part("recover/2",
 KILLED = {"error": "killed by SIGKILL", "killed": True}
 
 
-def test_parts_are_made_after_what_they_stand_on_and_shared_ones_first(monkeypatch):
-    workers = Workers(monkeypatch, slots=1)
+def test_parts_are_made_after_what_they_stand_on_and_shared_ones_first():
+    workers = Workers(slots=1)
     assert {key for key, outcome in workers.work(PARTS).items() if outcome.error is None} == {each.key for each in PARTS}
     assert workers.begun == ["ingest/0", "craft_poison/1", "recover/2", "recover/3"]
 
 
-def test_no_more_parts_are_made_at_once_than_there_are_slots(monkeypatch):
-    workers = Workers(monkeypatch, slots=2)
+def test_no_more_parts_are_made_at_once_than_there_are_slots():
+    workers = Workers(slots=2)
     workers.work([part("ingest/0"), *(part(f"recover/{number}", "ingest/0") for number in range(20))])
     assert workers.most <= 2
 
 
-def test_a_killed_part_is_made_again_and_what_stands_on_it_then(monkeypatch):
-    workers = Workers(monkeypatch, craft_poison_1=[KILLED])
-    workers.said = {"craft_poison/1": [KILLED]}
+def test_a_killed_part_is_made_again_and_what_stands_on_it_then():
+    workers = Workers(said={"craft_poison/1": [KILLED]})
     assert all(outcome.error is None for outcome in workers.work(PARTS).values())
     assert Counter(workers.begun)["craft_poison/1"] == 2
 
 
-def test_a_part_that_is_killed_again_and_again_fails(monkeypatch):
-    workers = Workers(monkeypatch)
-    workers.said = {"recover/3": [KILLED] * 9}
+def test_a_part_that_is_killed_again_and_again_fails():
+    workers = Workers(said={"recover/3": [KILLED] * 9})
     found = workers.work(PARTS, tries=3)
     assert found["recover/3"].error == "killed by SIGKILL, 3 times"
     assert Counter(workers.begun)["recover/3"] == 3
     assert found["recover/2"].error is None
 
 
-def test_what_stands_on_a_failed_part_fails_with_it_and_the_others_go_on(monkeypatch):
-    workers = Workers(monkeypatch)
-    workers.said = {"craft_poison/1": [{"error": "the disk is full"}]}
+def test_what_stands_on_a_failed_part_fails_with_it_and_the_others_go_on():
+    workers = Workers(said={"craft_poison/1": [{"error": "the disk is full"}]})
     found = workers.work(PARTS)
     assert found["recover/2"].error == "craft_poison/1 was not made: the disk is full"
     assert found["recover/3"].error is None
@@ -234,16 +229,14 @@ def test_what_stands_on_a_failed_part_fails_with_it_and_the_others_go_on(monkeyp
     assert Counter(workers.begun)["craft_poison/1"] == 1
 
 
-def test_a_part_whose_worker_raises_fails_alone(monkeypatch):
-    workers = Workers(monkeypatch)
+def test_a_part_whose_worker_raises_fails_alone():
+    class Fragile(Workers):
+        def perform(self, assignment: Assignment) -> Outcome:
+            if assignment.part.key == "recover/3":
+                raise RuntimeError("the worker\nis gone")
+            return super().perform(assignment)
 
-    def perform(assignment: Assignment) -> Outcome:
-        if assignment.part.key == "recover/3":
-            raise RuntimeError("the worker\nis gone")
-        return workers.perform(assignment)
-
-    monkeypatch.setattr(runner, "perform", perform)
-    found = workers.work(PARTS)
+    found = Fragile().work(PARTS)
     assert found["recover/3"].error == "RuntimeError: the worker is gone"
     assert found["recover/2"].error is None
 

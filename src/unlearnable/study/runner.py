@@ -12,9 +12,10 @@ from unlearnable.study.work import Assignment, Outcome, perform
 
 Assign = Callable[[Part], Assignment]
 Told = Callable[[Part], None]
+Make = Callable[[Assignment], Outcome]
 
 
-def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told, *, tries: int) -> Iterator[Outcome]:
+def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told, *, tries: int, make: Make = perform) -> Iterator[Outcome]:
     """Make ``parts`` and yield how each ended, in the order of their ends.
 
     What was killed is made again, up to ``tries`` times in all. What stands on a part that failed fails with it, and the others go on.
@@ -25,6 +26,7 @@ def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told,
         assign: what a worker is told of a part.
         begin: called as the making of a part begins.
         tries: how often a part is begun that is killed again and again.
+        make: what a worker does.
     """
     order = TopologicalSorter({key: [each for each in part.before if each in parts] for key, part in parts.items()})
     order.prepare()
@@ -35,7 +37,7 @@ def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told,
 
     def start(key: str, number: int) -> None:
         begin(parts[key])
-        running[team.executor.submit(perform, assign(parts[key]))] = (key, number)
+        running[team.executor.submit(make, assign(parts[key]))] = (key, number)
 
     while order.is_active():
         for key in order.get_ready():
