@@ -113,6 +113,7 @@ def test_a_recipe_is_what_it_has_otherwise():
     assert usual == {"a.b": "1", "c": "2"}
     assert difference(flat('{"a": {"b": 3}}'), usual) == {"a.b": "3", "c": ABSENT}
     assert difference(usual, usual) == {}
+    assert common([{"a": "1"}, {}, {}]) == {}  # few have it
 
 
 def test_an_absent_value_is_told_from_a_text_of_that_name():
