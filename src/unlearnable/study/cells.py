@@ -93,7 +93,7 @@ def expand(study: Study, loaders: Mapping[str, RecipeConfigLoader], *, threads: 
 
     Args:
         study: what it asks.
-        loaders: of the configuration under each of its overrides, as ``loader_for`` makes them.
+        loaders: of the configuration under each of its overrides.
         threads: of each run.
 
     Raises:
@@ -119,20 +119,25 @@ def _cells(study: Study, loaders: Mapping[str, RecipeConfigLoader], threads: int
         for names in map(_named, product(study.poisons, recoveries, study.models, study.seeds)):
             configuration = loaders[override].cell(**names)
             check(configuration["parameters"])
-            stage, made, before = CHAINS[chain]
-            shared = [_shared(each, configuration, settings | names, override, parts) for each in before]
-            label = [names["poison"], *([names["recovery"]] if chain == "recover" else [chain]), names["model"], f"seed {names['seed']}"]
-            part = Part(
-                key=f"{chain}/{configuration['parameters']['recipe'][stage]}",
-                label=_label(*label, override),
-                pipeline=chain,
-                namespace=None,
-                parameters=settings | names,
-                paths=tuple(map(configuration.filepath, made)),
-                before=tuple(dict.fromkeys(shared)),
-            )
-            part = parts.setdefault(part.key, part)
+            part = _part(chain, configuration, settings | names, override, parts)
             yield Cell(chain=chain, override=override, part=part, configuration=configuration["parameters"], **names)
+
+
+def _part(chain: str, configuration: RecipeConfigLoader, settings: Settings, override: str, parts: dict[str, Part]) -> Part:
+    """Return the part that makes a cell, put among ``parts`` after what it stands on."""
+    stage, made, before = CHAINS[chain]
+    shared = dict.fromkeys(_shared(each, configuration, settings, override, parts) for each in before)
+    what = settings["recovery"] if chain == "recover" else chain
+    part = Part(
+        key=f"{chain}/{configuration['parameters']['recipe'][stage]}",
+        label=_label(settings["poison"], what, settings["model"], f"seed {settings['seed']}", override),
+        pipeline=chain,
+        namespace=None,
+        parameters=settings,
+        paths=tuple(map(configuration.filepath, made)),
+        before=tuple(shared),
+    )
+    return parts.setdefault(part.key, part)
 
 
 def _named(values: tuple[Any, ...]) -> Settings:

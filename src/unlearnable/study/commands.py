@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,7 +13,7 @@ from rich.table import Table
 from unlearnable.errors import InputError
 from unlearnable.study.cells import Part
 from unlearnable.study.estimate import estimate
-from unlearnable.study.executors import Team, cores, dask, processes
+from unlearnable.study.executors import Team, cores, dask, expected, processes
 from unlearnable.study.journal import Journal
 from unlearnable.study.parent import Parent
 from unlearnable.study.plan import Plan, plan
@@ -60,12 +61,14 @@ def _planned(
 
 def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None, tries: int) -> Iterator[Outcome]:
     settings = TrackingSettings.of(found.loader["mlflow"], found.project)
+    journal = Journal(found.journal)
     parent = Parent(Server(settings, found.project), settings.experiment, found.name, found.noted().parent)
-    journal = Journal(found.journal, name=found.name, parent=parent.run_id)
-    project = None if scheduler else str(found.project)  # workers of other machines are started in their own
+    journal.belongs_to(parent.run_id)
+    # Workers of other machines are started in a project of their own, and may come when the study has begun.
+    theirs: dict[str, Any] = {"project": None, "about": expected()} if scheduler else {"project": str(found.project)}
 
     def assign(part: Part) -> Assignment:
-        return Assignment(part=part, env=found.env, project=project, tags=parent.tags)
+        return Assignment(part=part, env=found.env, tags=parent.tags, **theirs)
 
     status = "KILLED"
     failures = 0

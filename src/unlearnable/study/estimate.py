@@ -46,7 +46,7 @@ def estimate(plan: Plan, parts: Mapping[str, Part], slots: int) -> Estimate:
     """Return how long ``parts`` may take."""
     cells = _cells(plan.grid)
     known = _known(plan, cells)
-    seconds = {key: known.get(_kind(key, cells[key]), _computed(key, cells[key])) for key in parts}
+    seconds = {key: known.get(_kind(key, cells[key])) or _computed(key, cells[key]) for key in parts}
     unknown = tuple(parts[key].label for key, value in seconds.items() if value is None)
     return Estimate(seconds=sum(value for value in seconds.values() if value is not None), slots=slots, unknown=unknown)
 

@@ -6,19 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from unlearnable import __version__
-from unlearnable.config.recipe import FORMAT
 from unlearnable.errors import InputError
+from unlearnable.study.work import PROJECT, about, odd
 
-PACKAGES = ("kedro", "mlflow", "numpy", "pandas", "scikit-learn", "torch", "torchvision")  # what results may depend on
 PATIENCE_S = 10
-PROJECT = "a project's folder"  # what a worker is to be started in
 
 
 def cores() -> int:
@@ -104,13 +99,6 @@ def _client(kind: Any, address: str) -> Iterator[Any]:
             client.close(PATIENCE_S)
 
 
-def about() -> dict[str, str]:
-    """Return what results depend on, of this process: versions, and whether it was started in a project's folder."""
-    started = PROJECT if Path("conf/base/catalog.yml").is_file() else str(Path.cwd())
-    ours = {"working directory": started, "unlearnable": __version__, "recipe format": str(FORMAT)}
-    return ours | {name: version(name) for name in PACKAGES}
-
-
 def _require_workers(client: Any, address: str) -> None:
     with suppress(TimeoutError):
         client.wait_for_workers(1, timeout=PATIENCE_S)
@@ -120,6 +108,10 @@ def _require_workers(client: Any, address: str) -> None:
     for worker, theirs in found.items():
         if isinstance(theirs, BaseException):
             raise InputError(f"worker {worker}: expected this project's packages, got {' '.join(str(theirs).split())}")
-        for name, ours in (about() | {"working directory": PROJECT}).items():
-            if theirs.get(name) != ours:
-                raise InputError(f"worker {worker}: expected {name} {ours}, got {theirs.get(name, 'none')}")
+        if wrong := odd(expected(), theirs):
+            raise InputError(f"worker {worker}: {wrong}")
+
+
+def expected() -> dict[str, str]:
+    """Return what ``about`` is to say on a worker."""
+    return about() | {"working directory": PROJECT}

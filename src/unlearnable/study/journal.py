@@ -37,10 +37,14 @@ class Journal:
         InputError: where another process is running this study.
     """
 
-    def __init__(self, folder: Path, **start: object) -> None:
+    def __init__(self, folder: Path) -> None:
         if live := [path for path in records(folder) if is_live(path)]:
             raise InputError(f"study '{folder.name}': expected no other process to be running it, got one that writes {live[0]}")
-        self._record = Record.create(folder, **start)
+        self._record = Record.create(folder, name=folder.name)
+
+    def belongs_to(self, parent: str | None) -> None:
+        """Note the MLflow run of the study."""
+        self._record.append("parent", run_id=parent)
 
     def begin(self, part: Part) -> None:
         """Note that a part is being made."""
@@ -64,8 +68,10 @@ def noted(folder: Path) -> Noted:
         live = is_live(path)
         for event in _events(path):
             key = event["label"]
-            if key == CELL:
-                parent = event.get("parent", parent)
+            if event["event"] == "parent":
+                parent = event["run_id"] or parent
+            elif key == CELL:
+                pass
             elif event["event"] == "start":
                 found.failed.pop(key, None)
                 found.running.update({key: event["time"]} if live else {})

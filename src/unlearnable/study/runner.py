@@ -2,10 +2,11 @@
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
+from unlearnable.errors import InputError
 from unlearnable.study.cells import SHARED, Part
 from unlearnable.study.executors import Team
 from unlearnable.study.work import Assignment, Outcome, perform
@@ -67,5 +68,8 @@ def _ended(outcome: Outcome, order: "TopologicalSorter[str]", failed: dict[str, 
 
 def _outcome(key: str, future: "Future[Outcome]") -> Outcome:
     """Return how a part ended, also where its worker did not live to say so."""
-    error = future.exception()
+    try:
+        error = future.exception()
+    except CancelledError:
+        raise InputError("the study's workers: expected an answer, got none, their scheduler has gone; what was finished is kept") from None
     return future.result() if error is None else Outcome(key=key, error=f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -7,13 +7,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from unlearnable import __version__
+from unlearnable.config.recipe import FORMAT
 from unlearnable.study.cells import Part
 
+PACKAGES = ("kedro", "mlflow", "numpy", "pandas", "scikit-learn", "torch", "torchvision")  # what results may depend on
+PROJECT = "a project's folder"  # what a worker is to be started in
 OPTIONS = {"only_missing_outputs": True}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LONGEST_ERROR = 500
@@ -28,12 +34,14 @@ class Assignment:
         env: Kedro's environment.
         project: the project's folder; None where the worker has been started in its own.
         tags: of the MLflow run.
+        about: what ``about`` says on the machine that started the study; empty where that is this one.
     """
 
     part: Part
     env: str | None
     project: str | None
     tags: dict[str, str] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +63,28 @@ class Outcome:
     where: str = ""
 
 
+def about() -> dict[str, str]:
+    """Return what results depend on, of this process: versions, and whether it was started in a project's folder."""
+    started = PROJECT if Path("conf/base/catalog.yml").is_file() else str(Path.cwd())
+    ours = {"working directory": started, "unlearnable": __version__, "recipe format": str(FORMAT)}
+    return ours | {name: version(name) for name in PACKAGES}
+
+
+def odd(expected: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
+    """Return what of a worker is not as ``expected``, or None."""
+    wrong = (name for name, value in expected.items() if theirs.get(name) != value)
+    return next((f"expected {name} {expected[name]}, got {theirs.get(name, 'none')}" for name in wrong), None)
+
+
 def perform(assignment: Assignment) -> Outcome:
     """Make a part by a run of its own."""
     start = time.perf_counter()
+    where = f"{os.uname().nodename}:{os.getpid()}"
+    if wrong := odd(assignment.about, about() if assignment.about else {}):  # a worker that has come since the study began
+        return Outcome(key=assignment.part.key, error=f"worker {where}: {wrong}", where=where)
     code, said = _run(assignment)
-    return Outcome(
-        key=assignment.part.key,
-        seconds=time.perf_counter() - start,
-        error=None if code == 0 else _reason(code, said),
-        killed=_was_killed(code),
-        where=f"{os.uname().nodename}:{os.getpid()}",
-    )
+    error = None if code == 0 else _reason(code, said)
+    return Outcome(key=assignment.part.key, seconds=time.perf_counter() - start, error=error, killed=_was_killed(code), where=where)
 
 
 def _run(assignment: Assignment) -> tuple[int, str]:
@@ -73,7 +92,9 @@ def _run(assignment: Assignment) -> tuple[int, str]:
     project = assignment.project or str(Path.cwd())
     with _arguments(assignment) as arguments, tempfile.TemporaryFile("w+", errors="replace") as output:
         command = [sys.executable, "-m", "unlearnable.child", str(os.getpid()), "run", f"--config={arguments}"]
-        code = subprocess.call(command, cwd=project, env=_environment(assignment, project), stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        # In a group of its own: Ctrl-C is the study's affair, which asks its runs to end once.
+        options: dict[str, Any] = {"cwd": project, "env": _environment(assignment, project), "process_group": 0}
+        code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, **options)  # noqa: S603
         output.seek(0)
         return code, output.read()
 
