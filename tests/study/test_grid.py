@@ -11,13 +11,14 @@ import yaml
 from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import ROOT
+from unlearnable import __version__
 from unlearnable.errors import InputError
 from unlearnable.study.cells import Part
 from unlearnable.study.definition import nested, read_study, study_file
-from unlearnable.study.executors import Team
+from unlearnable.study.executors import Team, expected
 from unlearnable.study.plan import plan
 from unlearnable.study.runner import work_off
-from unlearnable.study.work import Assignment, Outcome
+from unlearnable.study.work import Assignment, Outcome, perform
 
 SMALL = {"poisons": ["none", "ops"], "recoveries": ["none", "grayscale"], "models": ["small_cnn"], "seeds": [0, 1]}
 
@@ -239,6 +240,14 @@ def test_a_part_whose_worker_raises_fails_alone():
     found = Fragile().work(PARTS)
     assert found["recover/3"].error == "RuntimeError: the worker is gone"
     assert found["recover/2"].error is None
+
+
+def test_a_worker_that_comes_late_and_is_another_one_is_named(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    late = Assignment(part=part("recover/0"), env="test", project=None, about={**expected(), "unlearnable": "9.0"})
+    outcome = perform(late)
+    assert outcome.error.endswith(f": expected unlearnable 9.0, got {__version__}")
+    assert not outcome.killed
 
 
 def test_a_grid_without_cells_of_its_own_needs_nothing(write):

@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import mlflow
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
 from tests.conftest import copy_project
 from unlearnable.study.gather import score_hash
+from unlearnable.study.journal import Journal
 from unlearnable.tracking.record import read, records
 
 STUDY = {
@@ -106,8 +110,6 @@ def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(proje
 
 def running(project: Path) -> list[str]:
     """Return the command lines of the runs in this project that live."""
-    import psutil
-
     found = []
     for process in psutil.process_iter(["cmdline", "cwd", "status"]):
         line = " ".join(process.info["cmdline"] or ())
@@ -129,8 +131,6 @@ def test_its_status_counts_cells(project):
 
 
 def test_its_runs_have_one_parent_in_mlflow(project):
-    import mlflow
-
     mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
     found = mlflow.search_runs(experiment_names=["unlearnable"])
     parents = found[(found["tags.unlearnable.study"] == "small") & found["tags.mlflow.parentRunId"].isna()]
@@ -179,6 +179,41 @@ def test_the_same_cells_one_by_one_and_on_dask_have_the_same_scores(project, tmp
     assert told.returncode == 0, told.stderr + told.stdout
     one, two = ({recovery: score_hash(found) for recovery, [found] in scores(folder).items()} for folder in (project, other))
     assert one == two
+
+
+def test_ctrl_c_ends_its_runs_and_says_how_to_go_on(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    write_study(folder, "long", **{"parameters": {**STUDY["parameters"], "train.epochs": 5000}})
+    asked = subprocess.Popen(
+        command("run", "long", "--processes=1"), cwd=folder, env={**os.environ, **QUIET}, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list((folder / "data").glob("06_models/**/epoch-*.safetensors")):
+        time.sleep(0.2)
+    asked.send_signal(signal.SIGINT)
+    _, said = asked.communicate(timeout=60)
+    assert asked.returncode == 130
+    assert "Interrupted: what was finished is kept, and the same command goes on from there" in said
+    assert running(folder) == []
+    statuses = [list(read(path))[-1][0].get("status") for path in records(folder / "data" / "09_tracking")]
+    assert "KILLED" in statuses
+    assert made(folder, "long")[0].startswith("ingest")
+
+
+def test_only_one_command_runs_a_study_at_a_time(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    write_study(folder, "small")
+    with open_journal(folder / "data" / "09_tracking" / "studies" / "small"):
+        told = study(folder, "run", "small")
+    assert told.returncode == 1
+    assert "study 'small': expected no other process to be running it, got one that writes" in " ".join(told.stderr.split())
+
+
+@contextmanager
+def open_journal(folder: Path):
+    journal = Journal(folder)
+    yield
+    journal.close("FINISHED")
 
 
 def test_a_dry_run_prints_cells_and_time_and_makes_nothing(tmp_path):
