@@ -29,10 +29,11 @@ def artifact(project: Path, content: bytes = b"0.5", version: str = "v1") -> Pat
     return project / SCORES
 
 
-def training(project: Path, epochs: int = 3, *, ended: bool = True) -> Path:
+def training(project: Path, version: str, *, ended: bool) -> Path:
+    epochs = 3
     for epoch in range(1, epochs + 1):
         last = ".last" if ended and epoch == epochs else ""
-        write_new(project / CHECKPOINTS / "v1" / "checkpoints" / f"epoch-{epoch:04d}{last}.safetensors", bytes([epoch]))
+        write_new(project / CHECKPOINTS / version / "checkpoints" / f"epoch-{epoch:04d}{last}.safetensors", bytes([epoch]))
     return project / CHECKPOINTS
 
 
@@ -46,13 +47,13 @@ def test_what_one_machine_has_the_other_gets_with_its_checksum(machines):
 
 def test_a_training_is_shared_whole_and_only_when_it_has_ended(machines):
     (one, two), (here, there), _ = machines
-    one.share(training(here, ended=False))
+    one.share(training(here, "v1", ended=False))
     assert one.index(["data/06_models"]) == set()
-    one.share(training(here, epochs=4))
+    one.share(training(here, "v2", ended=True))
     assert one.index(["data/06_models"]) == {CHECKPOINTS}
     two.share(there / CHECKPOINTS)
     assert is_there(there / CHECKPOINTS)
-    assert len(list((there / CHECKPOINTS).rglob("epoch-*.safetensors"))) == 4
+    assert len(list((there / CHECKPOINTS).rglob("epoch-*.safetensors"))) == 3
 
 
 def test_what_both_have_stays_as_it_is(machines):

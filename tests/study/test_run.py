@@ -183,7 +183,7 @@ def test_the_same_cells_one_by_one_and_on_dask_have_the_same_scores(project, tmp
 
 def test_ctrl_c_ends_its_runs_and_says_how_to_go_on(tmp_path):
     folder = copy_project(tmp_path / "project")
-    write_study(folder, "long", **{"parameters": {**STUDY["parameters"], "train.epochs": 5000}})
+    write_study(folder, "long", parameters={**STUDY["parameters"], "train.epochs": 5000})
     asked = subprocess.Popen(
         command("run", "long", "--processes=1"), cwd=folder, env={**os.environ, **QUIET}, stderr=subprocess.PIPE, text=True
     )
