@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib as mpl
@@ -275,3 +276,8 @@ def test_a_heading_sorts_by_its_column(text, tmp_path):
     assert numbers == sorted(numbers, reverse=True)
     assert numbers[0] > 600.0  # and 78.6 is less
     assert table.count('aria-sort="descending"') >= 1
+
+
+def test_seeds_are_whole_numbers_where_nothing_is_unfinished():
+    page = Page(render(replace(example(), unfinished=pd.DataFrame())))
+    assert "seeds 0, 1, 2 threads" in " ".join(page.text.split())

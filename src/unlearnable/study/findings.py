@@ -64,6 +64,7 @@ def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Dat
         raise InputError(f"{name} of a study: expected the columns {', '.join(columns)}, got none of {', '.join(missing)}")
     floats = [column for column in columns if column in ACCURACIES + SECONDS]
     table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float))
+    table = table.astype({"seed": int} if "seed" in columns else {})  # of a table without rows too, or it would make floats of others
     table = table.assign(**{column: _texts(table[column]) for column in columns if column in TEXTS})
     for column in (column for column in columns if column in ACCURACIES):
         _check_fractions(f"{name} of a study: {column}", table[column])
