@@ -124,8 +124,10 @@ class Storage:
         self._system.invalidate_cache()
         try:
             found = self._do("find", self._place(folder))
-        except FileNotFoundError:
-            return []
+        except InputError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return []
+            raise
         return [path.removeprefix(f"{self._root}/") for path in found]
 
     def _place(self, name: str) -> str:
@@ -135,8 +137,6 @@ class Storage:
         """Ask the file system; raise InputError where it refuses or does not answer."""
         try:
             return getattr(self._system, what)(*arguments)
-        except FileNotFoundError:
-            raise
         except Exception as error:  # each file system has errors of its own
             raise InputError(f"storage {self}: expected to {what.partition('_')[0]} files there, got {_reason(error)}") from error
 
