@@ -159,9 +159,8 @@ def test_its_page_and_table_hold_what_cells_found(project):
 
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(project):
-    file = write_study(
-        project, "failing", overrides={"fine": {}, "broken": {"train.learning_rate": 1e30}}, recoveries=["none", "grayscale"]
-    )
+    overrides = {"fine": {}, "broken": {"train.learning_rate": 1e30}}
+    write_study(project, "failing", overrides=overrides, poisons=["none"], recoveries=["none"])
     told = study(project, "run", "failing", "--tries=1")
     assert told.returncode == 1
     assert "loss: expected a finite number" in told.stdout
