@@ -98,7 +98,7 @@ def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(proje
         time.sleep(0.1)
     assert running(project) == []
     before = scores(project)
-    again = study(project, "run", "small", "--processes=2")
+    again = study(project, "run", "small", "--processes=2", "--threads=1")
     assert again.returncode == 0, again.stderr + again.stdout
     after = scores(project)
     assert set(after) == set(STUDY["recoveries"])
@@ -119,7 +119,7 @@ def running(project: Path) -> list[str]:
 
 
 def test_a_second_run_makes_nothing(project):
-    again = study(project, "run", "small")
+    again = study(project, "run", "small", "--threads=1")
     assert again.returncode == 0
     assert "2 of them are there; 0 runs to make" in again.stdout
 
