@@ -14,6 +14,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from tests.conftest import ROOT
 from tests.tracking.servers import HOST, free_port, kill
 
 KEYS = {"key": "testing", "secret": "testing"}
@@ -66,11 +67,14 @@ def files(url: str):
 
 
 @contextmanager
-def dask_scheduler(folder: Path):
-    """Run a Dask scheduler; yield its address once it answers."""
+def dask_scheduler(folder: Path, sources: str = str(ROOT / "src")):
+    """Run a Dask scheduler that finds modules in ``sources``; yield its address once it answers."""
     port = free_port()
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", HOST, "--port", str(port), "--no-dashboard", "--no-show"]
-    with (folder / "scheduler.log").open("ab") as log, _process(command, stdout=log, stderr=log, cwd=folder):
+    with (
+        (folder / "scheduler.log").open("ab") as log,
+        _process(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, "PYTHONPATH": sources}),
+    ):
         _wait_for(port)
         yield f"tcp://{HOST}:{port}"
 

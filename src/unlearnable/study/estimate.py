@@ -108,7 +108,7 @@ def _seconds_an_image(model: str, batch_size: int, threads: int) -> float:
     def note(done: int, total: int) -> None:  # noqa: ARG001
         times.append(time.perf_counter())
 
-    recipe = recipe_from({"epochs": 1, "batch_size": batch_size})
+    recipe = recipe_from({"epochs": 1, "batch_size": batch_size, "learning_rate": 0.01})
     few = _noise(10)
     try:
         list(fit_named(model, _noise(STEPS * batch_size), few, like=few, recipe=recipe, seed=0, device="cpu", progress=note))

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from unlearnable import __version__
 from unlearnable.errors import InputError
 from unlearnable.study.work import PROJECT, about, odd
 
@@ -106,10 +107,20 @@ def _require_workers(client: Any, address: str) -> None:
     if not found:
         raise InputError(f"--scheduler: expected at least one worker at {address}, got none within {PATIENCE_S} s")
     for worker, theirs in found.items():
-        if isinstance(theirs, BaseException):
-            raise InputError(f"worker {worker}: expected this project's packages, got {' '.join(str(theirs).split())}")
-        if wrong := odd(expected(), theirs):
-            raise InputError(f"worker {worker}: {wrong}")
+        _require(f"worker {worker}", expected(), theirs)
+    try:
+        theirs = client.run_on_scheduler(about)
+    except Exception as error:  # it unpacks what workers are told
+        theirs = error
+    _require(f"scheduler {address}", {"unlearnable": __version__}, theirs)
+
+
+def _require(who: str, wanted: dict[str, str], theirs: dict[str, str] | BaseException) -> None:
+    if isinstance(theirs, BaseException):
+        reason = " ".join(str(theirs).split())
+        raise InputError(f"{who}: expected it to be started with this project's packages and PYTHONPATH=src, got {reason}")
+    if wrong := odd(wanted, theirs):
+        raise InputError(f"{who}: {wrong}")
 
 
 def expected() -> dict[str, str]:
