@@ -9,7 +9,7 @@ import json
 import os
 import resource
 import shutil
-import subprocess
+import subprocess  # for our own commands  # nosec B404
 import sys
 import tempfile
 import time
@@ -102,7 +102,7 @@ def _project(project: Path, env: str, study: dict[str, object], shared: Path | N
 
 def _study(project: Path, env: str, *options: str) -> None:
     command = [sys.executable, "-m", "kedro", "study", "run", "bench", f"--env={env}", *options]
-    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  # nosec B603
 
 
 def _bare(project: Path, env: str) -> None:

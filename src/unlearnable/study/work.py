@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import subprocess
+import subprocess  # for our own commands  # nosec B404
 import sys
 import tempfile
 import time
@@ -94,7 +94,7 @@ def _run(assignment: Assignment) -> tuple[int, str]:
         command = [sys.executable, "-m", "unlearnable.child", str(os.getpid()), "run", f"--config={arguments}"]
         # In a group of its own: Ctrl-C is the study's affair, which asks its runs to end once.
         options: dict[str, Any] = {"cwd": project, "env": _environment(assignment, project), "process_group": 0}
-        code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, **options)  # noqa: S603
+        code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, **options)  # noqa: S603  # nosec B603
         output.seek(0)
         return code, output.read()
 
