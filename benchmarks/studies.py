@@ -102,7 +102,7 @@ def _project(project: Path, env: str, study: dict[str, object], shared: Path | N
 
 def _study(project: Path, env: str, *options: str) -> None:
     command = [sys.executable, "-m", "kedro", "study", "run", "bench", f"--env={env}", *options]
-    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  # nosec B603
+    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # no shell  # noqa: S603  # nosec B603
 
 
 def _bare(project: Path, env: str) -> None:

@@ -94,7 +94,7 @@ def _run(assignment: Assignment) -> tuple[int, str]:
         command = [sys.executable, "-m", "unlearnable.child", str(os.getpid()), "run", f"--config={arguments}"]
         # In a group of its own: Ctrl-C is the study's affair, which asks its runs to end once.
         options: dict[str, Any] = {"cwd": project, "env": _environment(assignment, project), "process_group": 0}
-        code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, **options)  # noqa: S603  # nosec B603
+        code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, **options)  # no shell  # noqa: S603  # nosec B603
         output.seek(0)
         return code, output.read()
 
