@@ -4,7 +4,8 @@ import copy
 import functools
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,7 +27,28 @@ if TYPE_CHECKING:
 
 WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError, OSError)
 NEXT_PARAMETER = re.compile(r",(?![^\[]*\])")  # a comma, but not of a list
+SAME_COMMAND = "the same command goes on from there"
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says on a GPU, and on a CPU
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Let what was wrong with the input end the command with one line."""
+    try:
+        yield
+    except WRONG_INPUT as error:
+        raise click.ClickException(" ".join(str(_first(error)).split())) from error
+
+
+@contextmanager
+def _told(how_to_go_on: str) -> Iterator[None]:
+    """Let an interrupt end the command with one line too."""
+    try:
+        with _one_line():
+            yield
+    except KeyboardInterrupt as error:
+        click.echo(f"Interrupted: what was finished is kept, and {how_to_go_on}", err=True)
+        raise SystemExit(getattr(error, "exit_code", 128 + signal.SIGINT)) from error
 
 
 def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,13 +59,9 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         if pipeline and not pipelines:  # --pipeline is a name we promise; Kedro's own warns that it prefers --pipelines
             pipelines, pipeline = [pipeline], None
         try:
-            _require_pipelines(pipelines)
-            return command(pipeline=pipeline, pipelines=pipelines, **options)
-        except KeyboardInterrupt as error:
-            click.echo("Interrupted: what was finished is kept, and with --only-missing-outputs a run goes on from there", err=True)
-            raise SystemExit(getattr(error, "exit_code", 128 + signal.SIGINT)) from error
-        except WRONG_INPUT as error:
-            raise click.ClickException(" ".join(str(_first(error)).split())) from error
+            with _told("with --only-missing-outputs a run goes on from there"):
+                _require_pipelines(pipelines)
+                return command(pipeline=pipeline, pipelines=pipelines, **options)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
                 needed = "expected enough memory, got none left: a smaller train.batch_size or ingest.train_size needs less"
@@ -143,22 +161,6 @@ def study() -> None:
     """Grids of cells, from conf/ENV/study/NAME.yml."""
 
 
-def _told_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a command of studies end with one line where its input was wrong."""
-
-    @functools.wraps(command)
-    def run(**options: Any) -> Any:
-        try:
-            return command(**options)
-        except KeyboardInterrupt as error:
-            click.echo("Interrupted: what was finished is kept, and the same command goes on from there", err=True)
-            raise SystemExit(128 + signal.SIGINT) from error
-        except WRONG_INPUT as error:
-            raise click.ClickException(" ".join(str(_first(error)).split())) from error
-
-    return run
-
-
 @study.command("run")
 @click.argument("name")
 @env_option
@@ -168,7 +170,7 @@ def _told_in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--processes", "count", type=click.IntRange(min=1), help="Runs at a time on this machine; as many as cores where not given.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of each run; the cores divided by the runs where not given.")
 @click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="How often a run is begun that is killed.")
-@_told_in_one_line
+@_told(SAME_COMMAND)
 def run_study(dry_run: bool, tries: int, **options: Any) -> None:
     """Run what a study lacks, and what it shares first; what is there already is not made again."""
     from unlearnable.study import commands
@@ -182,7 +184,7 @@ def run_study(dry_run: bool, tries: int, **options: Any) -> None:
 @study.command("status")
 @click.argument("name")
 @env_option
-@_told_in_one_line
+@_told(SAME_COMMAND)
 def study_status(**options: Any) -> None:
     """Print how many cells are done, running, failed and waiting."""
     from unlearnable.study import commands
@@ -193,7 +195,7 @@ def study_status(**options: Any) -> None:
 @study.command("report")
 @click.argument("name")
 @env_option
-@_told_in_one_line
+@_told(SAME_COMMAND)
 def study_report(**options: Any) -> None:
     """Write one page with all that a study has found, its table and its figures."""
     from unlearnable.study import commands
@@ -208,12 +210,9 @@ def _tracked(env: str | None) -> "tuple[Path, Server]":
     from unlearnable.tracking import TrackingSettings
     from unlearnable.tracking.server import Server
 
-    try:
-        with KedroSession.create(env=env) as session:
-            context = cast("KedroSession", session).load_context()
-            settings = TrackingSettings.of(context.config_loader["mlflow"], context.project_path)
-    except WRONG_INPUT as error:
-        raise click.ClickException(" ".join(str(_first(error)).split())) from error
+    with _one_line(), KedroSession.create(env=env) as session:
+        context = cast("KedroSession", session).load_context()
+        settings = TrackingSettings.of(context.config_loader["mlflow"], context.project_path)
     return Path(settings.records), Server(settings, context.project_path)
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unlearnable.datasets.atomic import NOTE, DamagedError, complete, sidecar, write_new
 from unlearnable.datasets.checkpoints import LAST
-from unlearnable.errors import InputError
+from unlearnable.errors import InputError, wrong_setting
 from unlearnable.register import nearest
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Storage:
         try:
             settings = StorageSettings.model_validate(dict(values))
         except ValidationError as error:
-            raise InputError("; ".join(_line(problem) for problem in error.errors())) from None
+            raise InputError("; ".join(wrong_setting("storage.yml", problem) for problem in error.errors())) from None
         if settings.url is None:
             return None
         if settings.credentials is not None and settings.credentials not in credentials:
@@ -89,11 +89,11 @@ class Storage:
         """Fetch the newest version of the artifact at ``path`` where it is there and not here; put it there where it is only here."""
         name = path.relative_to(self._project).as_posix()
         theirs = self._versions(name)
-        ours = sorted(version.parent for version in path.glob(f"*/{path.name}") if is_whole(version))
+        ours = whole_versions(path)
         if theirs and not ours:
             self._fetch(name, max(theirs))
         elif ours and not theirs:
-            self._put(ours[-1])
+            self._put(ours[-1].parent)
 
     def _fetch(self, artifact: str, version: str) -> None:
         for name in sorted(self._files(f"{artifact}/{version}")):
@@ -162,6 +162,11 @@ def is_whole(version: Path) -> bool:
     return complete(version)
 
 
+def whole_versions(path: Path) -> list[Path]:
+    """Return the versions of the artifact at ``path`` that are all there, the newest last."""
+    return sorted(version for version in path.glob(f"*/{path.name}") if is_whole(version))
+
+
 def is_there(path: Path) -> bool:
     """Return whether a version of the artifact at ``path`` is all there."""
     return any(is_whole(version) for version in path.glob(f"*/{path.name}"))
@@ -181,9 +186,3 @@ def _artifact(path: str, files: set[str]) -> str | None:
 
 def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
-
-
-def _line(problem: Any) -> str:
-    kinds = {"extra_forbidden": "no such setting", "missing": "a value"}
-    expected = kinds.get(problem["type"], problem["msg"].removeprefix("Input should be "))
-    return f"storage.yml: '{problem['loc'][0]}': expected {expected}, got {problem['input']!r}"

@@ -13,10 +13,9 @@ from unlearnable.training import Method, Network
 from unlearnable.training.device import resident
 
 
-@register("early_stopping")
 @dataclass(frozen=True, kw_only=True)
-class EarlyStopping(Recovery):
-    """Training on the poisoned set as it is, of which the epoch is taken that is best on clean images.
+class CleanDataRecovery(Recovery):
+    """Training on the poisoned set as it is, with something beside it that clean images are asked for.
 
     Args:
         clean_samples: how many clean images.
@@ -31,38 +30,40 @@ class EarlyStopping(Recovery):
         """Clean images."""
         return Needs(clean_samples=self.clean_samples)
 
+    def samples(self, clean: LabelledImages) -> LabelledImages:
+        """Return the clean images; raise InputError where there are too few."""
+        return clean_samples(clean, self.clean_samples, seed=self.sample_seed, setting=f"recover.{self.name}.clean_samples")
+
+
+@register("early_stopping")
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping(CleanDataRecovery):
+    """Training on the poisoned set as it is, of which the epoch is taken that is best on clean images."""
+
     def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
         """Return plain training, measured on the clean images after every epoch too."""
-        setting = "recover.early_stopping.clean_samples"
-        return Method(held_out=clean_samples(clean, self.clean_samples, seed=self.sample_seed, setting=setting))
+        return Method(held_out=self.samples(clean))
 
 
 @register("dfr")
 @dataclass(frozen=True, kw_only=True)
-class DeepFeatureReweighting(Recovery):
+class DeepFeatureReweighting(CleanDataRecovery):
     """Training on the poisoned set as it is, and after its last epoch a new head, fitted to the features of clean images.
 
     It is the estimator ``frozen`` of the probe of that name. Epochs before the last one are of the network's own head, so of what is
     scored the last epoch is this recovery's, and the peak may not be.
 
     Args:
-        clean_samples: how many clean images; 5,000 are published for CIFAR-10.
-        sample_seed: which; not the cell's seed, so that cells share them.
+        clean_samples: 5,000 are published for CIFAR-10.
         l2: of the head on standardised features: l2 / 2 times its squared weights is added to its mean cross-entropy.
     """
 
     clean_samples: Annotated[int, AT_LEAST_ONE] = 5000
-    sample_seed: Annotated[int, NON_NEGATIVE] = 0
     l2: Annotated[float, POSITIVE] = 0.01
-
-    @property
-    def needs(self) -> Needs:
-        """Clean images."""
-        return Needs(clean_samples=self.clean_samples)
 
     def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
         """Return plain training that ends with a new head."""
-        samples = clean_samples(clean, self.clean_samples, seed=self.sample_seed, setting="recover.dfr.clean_samples")
+        samples = self.samples(clean)
         return Method(finish=lambda network: self.reweight(network, samples))
 
     def reweight(self, network: Network, samples: LabelledImages) -> None:

@@ -106,7 +106,7 @@ def dry_run(name: str, env: str | None, executor: str, scheduler: str | None, co
     """Print the cells of a study, and how long it may take."""
     found, _ = _planned(name, env, executor, scheduler, count, threads)
     complete = found.complete()
-    _show_cells(found, complete)
+    _show_cells(found, found.states(complete, found.noted()))
     parts = found.grid.needed(complete)
     rich.print(f"{_count(len(parts), 'run')} to make; {estimate(found, parts, count or cores())}")
 
@@ -114,9 +114,8 @@ def dry_run(name: str, env: str | None, executor: str, scheduler: str | None, co
 def status(name: str, env: str | None) -> None:
     """Print how far a study is."""
     found = plan(name, project=Path.cwd(), env=env, threads=1)
-    complete = found.complete()
-    _show_cells(found, complete)
-    said = found.noted()
+    complete, said = found.complete(), found.noted()
+    _show_cells(found, found.states(complete, said))
     labels = {key: part.label for key, part in found.grid.parts.items()}
     for key, error in said.failed.items():
         if key in labels and key not in complete:
@@ -126,9 +125,8 @@ def status(name: str, env: str | None) -> None:
             rich.get_console().print(f"[cyan]running[/cyan] {labels[key]}", highlight=False)
 
 
-def _show_cells(found: Plan, complete: set[str]) -> None:
+def _show_cells(found: Plan, states: dict[str, str]) -> None:
     """Print the states of cells: a row for each poison, a column for each recovery, models and seeds counted together."""
-    states = found.states(complete, found.noted())
     for override in found.grid.study.overrides:
         for chain in found.grid.study.chains:
             cells = [cell for cell in found.grid.cells if cell.override == override and cell.chain == chain]

@@ -2,16 +2,16 @@
 
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
+from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unlearnable.errors import InputError
 from unlearnable.register import nearest, unknown
 
-CHAINS = ("recover", "dfr", "separability")
-AXES = ("poisons", "recoveries", "models", "seeds")
+AXES = ("poisons", "recoveries", "models", "seeds", "chains")
 BASE = "base"
 
 Names = Annotated[list[str], Field(min_length=1)]
@@ -72,7 +72,7 @@ def read_study(file: Path) -> Study:
         study = Study.model_validate({**found, "name": file.stem})
     except ValidationError as error:
         raise InputError("; ".join(_line(file, problem) for problem in error.errors())) from None
-    for axis in (*AXES, "chains"):
+    for axis in AXES:
         _require_once(file, axis, getattr(study, axis))
     _require_once(file, "overrides", [repr(nested(settings)) for settings in study.overrides.values()])
     overrides = {label: nested(settings) for label, settings in study.overrides.items()}
@@ -91,11 +91,7 @@ def nested(settings: Settings) -> Settings:
 
 def merged(settings: Settings, over: Settings) -> Settings:
     """Return nested settings with those of ``over`` over them."""
-    found = dict(settings)
-    for name, value in over.items():
-        both = isinstance(value, dict) and isinstance(found.get(name), dict)
-        found[name] = merged(found[name], value) if both else value
-    return found
+    return cast("Settings", OmegaConf.to_container(OmegaConf.merge(settings, over)))
 
 
 def _require_once(file: Path, axis: str, values: Iterable[Hashable]) -> None:

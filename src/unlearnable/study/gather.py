@@ -13,9 +13,10 @@ import pandas as pd
 
 from unlearnable.config.recipe import recipe
 from unlearnable.datasets.atomic import read_checked
-from unlearnable.datasets.storage import is_whole
+from unlearnable.datasets.storage import whole_versions
 from unlearnable.study.cells import CHAINS, Cell
 from unlearnable.study.findings import Findings
+from unlearnable.study.parent import PARENT_TAG
 from unlearnable.study.plan import Plan
 from unlearnable.tracking import TrackingSettings
 from unlearnable.tracking.server import Server, reason
@@ -119,7 +120,7 @@ def _key(cell: Cell) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     """Return the bytes of the newest version of the artifact at ``path``."""
-    return read_checked(max(version for version in path.glob(f"*/{path.name}") if is_whole(version)))
+    return read_checked(whole_versions(path)[-1])
 
 
 def _runs(plan: Plan, parent: str | None) -> dict[str, Run]:
@@ -140,7 +141,7 @@ def _children(server: Server, settings: TrackingSettings, parent: str) -> Iterat
     stages = {chain: stage for chain, (stage, *_) in CHAINS.items()}
     experiment = server.experiment(settings.experiment)
     base = settings.tracking_uri if settings.tracking_uri.startswith("http") else LOCAL_SERVER
-    wanted, token = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'FINISHED'", None
+    wanted, token = f"tags.`{PARENT_TAG}` = '{parent}' and attributes.status = 'FINISHED'", None
     while True:
         page = server.client.search_runs([experiment], wanted, max_results=PAGE_OF_RUNS, order_by=["start_time ASC"], page_token=token)
         for run in page:

@@ -18,13 +18,13 @@ class Noted:
     """What the journal says of parts, by their keys.
 
     Args:
-        running: since when, in milliseconds since 1970.
+        running: those that are being made.
         failed: with what error; a part that was tried again since is not among them.
         seconds: that each finished part took.
         parent: the MLflow run that cells belong to.
     """
 
-    running: dict[str, int]
+    running: set[str]
     failed: dict[str, str]
     seconds: dict[str, float]
     parent: str | None
@@ -62,7 +62,9 @@ class Journal:
 
 def noted(folder: Path) -> Noted:
     """Return what the journals of a study say."""
-    found = Noted(running={}, failed={}, seconds={}, parent=None)
+    running: set[str] = set()
+    failed: dict[str, str] = {}
+    seconds: dict[str, float] = {}
     parent = None
     for path in records(folder):
         live = is_live(path)
@@ -70,16 +72,14 @@ def noted(folder: Path) -> Noted:
             key = event["label"]
             if event["event"] == "parent":
                 parent = event["run_id"] or parent
-            elif key == CELL:
-                pass
-            elif event["event"] == "start":
-                found.failed.pop(key, None)
-                found.running.update({key: event["time"]} if live else {})
-            elif event["event"] == "end":
-                found.running.pop(key, None)
-                found.failed.update({key: event["error"]} if event.get("error") else {})
-                found.seconds.update({key: event["seconds"]} if event["status"] == FINISHED and "seconds" in event else {})
-    return Noted(running=found.running, failed=found.failed, seconds=found.seconds, parent=parent)
+            elif key != CELL and event["event"] == "start":
+                failed.pop(key, None)
+                running |= {key} if live else set()
+            elif key != CELL and event["event"] == "end":
+                running.discard(key)
+                failed.update({key: event["error"]} if event.get("error") else {})
+                seconds.update({key: event["seconds"]} if event["status"] == FINISHED and "seconds" in event else {})
+    return Noted(running=running, failed=failed, seconds=seconds, parent=parent)
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unlearnable.errors import InputError
+from unlearnable.errors import InputError, wrong_setting
 
 SQLITE = "sqlite:///"
 
@@ -31,15 +31,9 @@ class TrackingSettings(BaseModel):
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            raise InputError("; ".join(_line(problem) for problem in error.errors())) from None
+            raise InputError("; ".join(wrong_setting("mlflow.yml", problem) for problem in error.errors())) from None
         places = {"tracking_uri": _uri(settings.tracking_uri, project), "records": str(project / settings.records)}
         return settings.model_copy(update=places)
-
-
-def _line(problem: Any) -> str:
-    kinds = {"extra_forbidden": "no such setting", "missing": "a value"}
-    expected = kinds.get(problem["type"], problem["msg"].removeprefix("Input should be "))
-    return f"mlflow.yml: '{problem['loc'][0]}': expected {expected}, got {problem['input']!r}"
 
 
 def _uri(uri: str, project: Path) -> str:
