@@ -195,6 +195,18 @@ def test_an_interpreter_that_exits_without_an_end_leaves_a_killed_run(place):
     assert place.statuses() == {CELL: "KILLED", "clean": "FINISHED"}
 
 
+def test_a_run_that_is_killed_as_it_makes_the_database_leaves_none(place):
+    (place.folder / "mlflow.db").unlink()
+    unfinished = place.folder / "mlflow.db.unfinished"
+    process = python("", str(place.folder), "sqlite:///mlflow.db", "30")
+    until(lambda: unfinished.exists() and unfinished.stat().st_size)
+    process.kill()
+    process.wait()
+    assert not (place.folder / "mlflow.db").exists()
+    assert place.server.experiment("unlearnable")
+    assert not unfinished.exists()
+
+
 @pytest.mark.parametrize("locked_s", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_locked_database_costs_nothing(place, locked_s):
     place.tracker().end()

@@ -43,6 +43,8 @@ class Server:
         from mlflow import MlflowClient
 
         with self._one_creator():
+            if self._uri.startswith(SQLITE):
+                _create_database(Path(self._uri.removeprefix(SQLITE)))
             return MlflowClient(self._uri)
 
     def experiment(self, name: str) -> str:
@@ -78,6 +80,18 @@ class Server:
 
     def _one_creator(self) -> FileLock:
         return FileLock(self.project / ".mlflow.lock")  # two first runs at once would both create the tables
+
+
+def _create_database(path: Path) -> None:
+    """Create the tables under another name: MLflow refuses for good a database that a killed run left half made."""
+    from mlflow import MlflowClient
+
+    if path.exists():
+        return
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    MlflowClient(f"{SQLITE}{unfinished}")
+    unfinished.rename(path)
 
 
 def load_mlflow() -> None:
