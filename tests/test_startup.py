@@ -34,3 +34,16 @@ def test_listing_imports_neither_torch_nor_mlflow(arguments):
     assert done.returncode == 0, done.stderr
     if arguments == ["registry", "list"]:
         assert "orthoproj" in done.stdout
+
+
+PLANNING = """
+import sys
+import unlearnable.study.commands
+loaded = {"mlflow", "sklearn", "torchvision", "distributed"} & set(sys.modules)
+assert not loaded, loaded
+"""
+
+
+def test_planning_imports_no_library_that_only_some_runs_need():
+    done = subprocess.run([sys.executable, "-c", PLANNING], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

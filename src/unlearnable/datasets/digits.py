@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from sklearn.datasets import load_digits, load_sample_images
-from sklearn.model_selection import train_test_split
 
 from unlearnable.datasets.raw import RawImages, ReadOnly
 from unlearnable.errors import InputError
@@ -63,6 +61,9 @@ class DigitsOnPhotographs(ReadOnly):
 
     def load(self) -> RawImages:
         """Return the dataset; raise InputError where scikit-learn's files are not the ones expected."""
+        from sklearn.datasets import load_digits, load_sample_images  # here, since they take a second
+        from sklearn.model_selection import train_test_split
+
         found = sources_sha256()
         if self.sha256 not in (None, found):
             raise InputError(f"raw_images: expected scikit-learn's digits and photographs with SHA-256 {self.sha256}, got {found}")

@@ -1,13 +1,12 @@
 """Where images come from: the catalog entry ``raw_images`` names one of these, and that is all that swaps a dataset."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from kedro.io import AbstractDataset
-from torchvision import datasets as torchvision_datasets
-from torchvision.datasets.utils import check_integrity
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, leaked, require_every_class
@@ -76,8 +75,15 @@ class TorchvisionImages(ReadOnly):
     ) -> None:
         if name not in ("CIFAR10", "CIFAR100"):
             raise InputError(f"raw_images: expected name CIFAR10 or CIFAR100, got '{name}'")
-        self.reader = _with_md5(getattr(torchvision_datasets, name), md5 or {})
+        self.name, self.md5 = name, md5 or {}
         self.path, self.download, self.metadata = Path(path), download, metadata
+
+    @cached_property
+    def reader(self) -> Any:
+        """Torchvision's class; it is imported when first asked for, which takes a second."""
+        from torchvision import datasets
+
+        return _with_md5(getattr(datasets, self.name), self.md5)
 
     def load(self) -> RawImages:
         """Return the whole dataset.
@@ -90,6 +96,8 @@ class TorchvisionImages(ReadOnly):
 
     def _require_files(self) -> None:
         """Check the MD5 of every file before any is unpickled; download the dataset where none is there."""
+        from torchvision.datasets.utils import check_integrity
+
         folder = self.path / self.reader.base_folder
         if not folder.exists() and self.download:
             self._fetch()
@@ -120,7 +128,7 @@ class TorchvisionImages(ReadOnly):
             raise InputError(f"raw_images, {self.path / self.reader.base_folder}: {error}") from None
 
     def _describe(self) -> dict[str, Any]:
-        return {"name": self.reader.__name__, "path": str(self.path)}
+        return {"name": self.name, "path": str(self.path)}
 
 
 def _with_md5(reader: Any, md5: dict[str, str]) -> Any:

@@ -5,7 +5,6 @@ Section 4.2, with the widths of the ImageNet networks.
 """
 
 from torch import nn
-from torchvision.models import resnet
 
 from unlearnable.models.base import MODELS
 
@@ -13,6 +12,8 @@ from unlearnable.models.base import MODELS
 @MODELS.add("resnet18")
 def resnet18(channels: int) -> tuple[nn.Module, int]:
     """Return ResNet-18 for 32-pixel images, without its head, and its 512 features."""
+    from torchvision.models import resnet  # here, since it takes a second that other networks need not wait
+
     network = resnet.resnet18(weights=None)
     network.conv1 = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.datasets import make_classification
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
@@ -44,6 +43,8 @@ def lsp(
 
 def _by_class(clean: LabelledImages, features: int, class_sep: float, seed: int) -> npt.NDArray[np.float32]:
     """Draw points (N, features), each from the cluster of its image's class."""
+    from sklearn.datasets import make_classification  # here, since it takes a second that other poisons need not wait
+
     largest = int(np.bincount(clean.labels).max())
     points, classes = make_classification(
         n_samples=largest * clean.num_classes,

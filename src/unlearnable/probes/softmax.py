@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize
 from torch import Tensor
 
 from unlearnable.seeds import torch_generator
@@ -103,6 +102,8 @@ def fit_softmax(
         seed: of the first weights of networks with hidden layers.
         progress: called with iterations done and in all.
     """
+    from scipy.optimize import minimize  # here, since it takes half a second that runs without a probe need not wait
+
     problem = _Problem(values, hidden, l2, _whitening(values) if whitened else None)
     losses: list[float] = []
     accuracies: list[float] = []

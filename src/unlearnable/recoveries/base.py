@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -141,6 +142,14 @@ def recover(
     start = time.perf_counter()
     linear, recovered = recovery_named(name, settings).recovered(poisoned, seed=seed, device=device)
     return replace(linear, seconds=time.perf_counter() - start), recovered
+
+
+@cache
+def transforms() -> Any:
+    """Return torchvision's transforms, imported when first asked for: that takes a second, and most runs need none."""
+    from torchvision.transforms.v2 import functional
+
+    return functional
 
 
 def nothing_fitted(images: LabelledImages) -> LinearWeights:

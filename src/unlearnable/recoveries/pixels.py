@@ -10,11 +10,10 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from unlearnable.images import LabelledImages
 from unlearnable.ranges import POSITIVE, Range
-from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, each_changed, nothing_fitted, register
+from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, each_changed, nothing_fitted, register, transforms
 
 
 class PixelRecovery(Recovery):
@@ -43,7 +42,7 @@ class Grayscale(PixelRecovery):
         """Return images with equal channels."""
         if images.shape[1] == 1:
             return images
-        gray: Tensor = transforms.rgb_to_grayscale(images, num_output_channels=3)
+        gray: Tensor = transforms().rgb_to_grayscale(images, num_output_channels=3)
         return gray
 
 
@@ -61,7 +60,7 @@ class Jpeg(PixelRecovery):
     def change(self, images: Tensor) -> Tensor:
         """Return images as they come back from JPEG."""
         levels = images.mul(255).round().byte().cpu()  # the encoder works on the CPU
-        back = torch.stack([transforms.jpeg(image, self.quality) for image in levels])
+        back = torch.stack([transforms().jpeg(image, self.quality) for image in levels])
         return back.to(images.device).float().div(255)
 
 
@@ -98,5 +97,5 @@ class GaussianBlur(PixelRecovery):
     def change(self, images: Tensor) -> Tensor:
         """Return blurred images."""
         size = 2 * self.radius + 1
-        blurred: Tensor = transforms.gaussian_blur(images, [size, size], [self.sigma, self.sigma])
+        blurred: Tensor = transforms().gaussian_blur(images, [size, size], [self.sigma, self.sigma])
         return blurred

@@ -11,10 +11,9 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from unlearnable.ranges import AT_LEAST_ONE, Range
-from unlearnable.recoveries.base import BatchRecovery, register
+from unlearnable.recoveries.base import BatchRecovery, register, transforms
 
 STRONGEST = 30  # magnitudes are 0 to 30
 Operation = Callable[
@@ -25,7 +24,7 @@ Operation = Callable[
 def _affine(images: Tensor, *, translate: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0.0, 0.0)) -> Tensor:
     centre = [0, 0] if any(shear) else None  # shears leave the upper left corner where it is, as published
     turned = [math.degrees(math.atan(part)) for part in shear]
-    moved: Tensor = transforms.affine(images, angle=0.0, translate=list(translate), scale=1.0, shear=turned, center=centre)
+    moved: Tensor = transforms().affine(images, angle=0.0, translate=list(translate), scale=1.0, shear=turned, center=centre)
     return moved
 
 
@@ -38,18 +37,18 @@ SIGNED: dict[str, Operation] = {
     "shear_y": lambda images, strength: _affine(images, shear=(0.0, 0.3 * strength)),
     "translate_x": lambda images, strength: _affine(images, translate=(_fraction(images.shape[3], strength), 0)),
     "translate_y": lambda images, strength: _affine(images, translate=(0, _fraction(images.shape[2], strength))),
-    "rotate": lambda images, strength: transforms.rotate(images, 30 * strength),
-    "brightness": lambda images, strength: transforms.adjust_brightness(images, 1 + 0.9 * strength),
-    "color": lambda images, strength: transforms.adjust_saturation(images, 1 + 0.9 * strength),
-    "contrast": lambda images, strength: transforms.adjust_contrast(images, 1 + 0.9 * strength),
-    "sharpness": lambda images, strength: transforms.adjust_sharpness(images, 1 + 0.9 * strength),
+    "rotate": lambda images, strength: transforms().rotate(images, 30 * strength),
+    "brightness": lambda images, strength: transforms().adjust_brightness(images, 1 + 0.9 * strength),
+    "color": lambda images, strength: transforms().adjust_saturation(images, 1 + 0.9 * strength),
+    "contrast": lambda images, strength: transforms().adjust_contrast(images, 1 + 0.9 * strength),
+    "sharpness": lambda images, strength: transforms().adjust_sharpness(images, 1 + 0.9 * strength),
 }
 OPERATIONS: dict[str, Operation] = SIGNED | {
     "identity": lambda images, _: images,
-    "posterize": lambda images, strength: transforms.posterize(images, round(8 - 4 * strength)),
-    "solarize": lambda images, strength: transforms.solarize(images, 1 - strength),
-    "autocontrast": lambda images, _: transforms.autocontrast(images),
-    "equalize": lambda images, _: transforms.equalize(images),
+    "posterize": lambda images, strength: transforms().posterize(images, round(8 - 4 * strength)),
+    "solarize": lambda images, strength: transforms().solarize(images, 1 - strength),
+    "autocontrast": lambda images, _: transforms().autocontrast(images),
+    "equalize": lambda images, _: transforms().equalize(images),
 }
 NAMES = list(OPERATIONS)
 STRENGTHLESS = ("identity", "autocontrast", "equalize")
