@@ -55,7 +55,7 @@ def _replaced(path: Path) -> None:
 
 def _saver(model: str, folder: Path) -> Callable[[], None]:
     """Return what saves a checkpoint with momentum, keeping the newest two."""
-    network = build(model, channels=3, num_classes=10, seed=0)
+    network = build(model, shape=(3, 32, 32), num_classes=10, seed=0)
     momentum = {f"momentum/{name}": torch.ones_like(value) for name, value in network.named_parameters()}
     dataset = CheckpointsDataset(filepath=str(folder / model), recipe="abc", keep=2, version=Version(None, None))
     epochs = count(1)

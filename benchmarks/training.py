@@ -45,7 +45,7 @@ class PilImages(Dataset[tuple[torch.Tensor, int]]):
 
 def usual(images: LabelledImages, model: str, batch_size: int, workers: int, device: torch.device) -> Callable[[], None]:
     """Return one epoch of the usual loop: DataLoader, float32, NCHW."""
-    network = build(model, channels=3, num_classes=images.num_classes, seed=0).to(device)
+    network = build(model, shape=(3, 32, 32), num_classes=images.num_classes, seed=0).to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     loader = DataLoader(PilImages(images), batch_size, shuffle=True, num_workers=workers, generator=torch.Generator().manual_seed(0))
 
@@ -63,7 +63,7 @@ def usual(images: LabelledImages, model: str, batch_size: int, workers: int, dev
 
 def ours(images: LabelledImages, model: str, batch_size: int, precision: str, device: torch.device) -> Callable[[], None]:
     """Return one epoch of ``fit``."""
-    network = build(model, channels=3, num_classes=images.num_classes, seed=0)
+    network = build(model, shape=(3, 32, 32), num_classes=images.num_classes, seed=0)
     recipe = TrainingRecipe(
         epochs=1, batch_size=batch_size, learning_rate=0.1, precision=precision, augmentation=Augmentation(crop=4, flip=True)
     )

@@ -1,7 +1,10 @@
 """The one array form of images with labels, and a projection through which they may be seen."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
+from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +12,8 @@ import numpy.typing as npt
 from unlearnable.errors import InputError
 
 RANK = 4  # (N, C, H, W)
+CHUNK = 1024  # images that are looked at together
+LARGE = 2**31  # bytes, from which on an array lies on the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,10 +109,21 @@ class LabelledImages:
         return self.subset(places)
 
 
+def blank(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return zeros; those of a large array lie in a temporary file (in TMPDIR), which is gone with the array."""
+    if math.prod(shape) * np.dtype(dtype).itemsize < LARGE:
+        return np.zeros(shape, dtype)
+    with TemporaryFile() as file:
+        return np.memmap(file, dtype, mode="w+", shape=shape)
+
+
 def channel_statistics(images: LabelledImages) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return mean and standard deviation (C,) of each channel, in units of [0, 1]; a constant channel counts as 1."""
     levels = np.arange(256) / 255
-    counts = np.stack([np.bincount(images.images[:, c].ravel(), minlength=256) for c in range(images.shape[0])])
+    counts = np.zeros((images.shape[0], 256), dtype=np.int64)
+    for start in range(0, len(images), CHUNK):  # a set may be larger than the memory
+        chunk = images.images[start : start + CHUNK]
+        counts += np.stack([np.bincount(chunk[:, c].ravel(), minlength=256) for c in range(images.shape[0])])
     shares = counts / counts.sum(1, keepdims=True)
     mean = shares @ levels
     deviation = np.sqrt((shares * (levels - mean[:, None]) ** 2).sum(1))

@@ -11,13 +11,14 @@ from tests.config.test_recipe import PARAMETERS, changed, leaves, loader
 from tests.conftest import ROOT
 from unlearnable.config.validation import check, settings_of
 from unlearnable.errors import InputError
+from unlearnable.models import MODELS
 from unlearnable.poisons import POISONS
 from unlearnable.recoveries import RECOVERIES
 
 WRONG = [
     ("poison", "opps", f"unknown poison 'opps'; known: {', '.join(POISONS)}, released (did you mean 'ops'?)"),
     ("recovery", "projection", f"unknown recovery 'projection'; known: {', '.join(RECOVERIES)} (did you mean 'orthogonal_projection'?)"),
-    ("model", "resnet81", "unknown model 'resnet81'; known: resnet18, small_cnn (did you mean 'resnet18'?)"),
+    ("model", "resnet81", f"unknown model 'resnet81'; known: {', '.join(MODELS)}, timm:NAME (did you mean 'resnet18'?)"),
     ("poison", None, "parameter 'poison': expected a valid string, got None"),
     ("seed", None, "parameter 'seed': expected a valid integer, got None"),
     ("seed", -1, "parameter 'seed': expected greater than or equal to 0, got -1"),

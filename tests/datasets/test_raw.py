@@ -85,8 +85,8 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_an_unknown_torchvision_dataset_is_refused():
-    with pytest.raises(InputError, match="expected name CIFAR10 or CIFAR100, got 'MNIST'"):
-        TorchvisionImages(name="MNIST", path=".")
+    with pytest.raises(InputError, match="expected name CIFAR10, CIFAR100, SVHN, MNIST, FashionMNIST or KMNIST, got 'STL10'"):
+        TorchvisionImages(name="STL10", path=".")
 
 
 def test_test_images_among_the_training_images_are_refused_and_a_few_of_many_are_not():

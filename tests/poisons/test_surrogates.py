@@ -43,7 +43,7 @@ def test_the_surrogate_sees_images_normalised_by_the_clean_ones(images):
 
 def test_the_surrogate_starts_from_other_weights_than_the_trainings_and_than_other_poisons(images):
     heads = [Workshop(images, Crafting(seed=1), SMALL, name).trainer.model.head.weight for name in ("tap", "rem")]
-    heads.append(build("small_cnn", channels=3, num_classes=3, seed=1).head.weight)
+    heads.append(build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=1).head.weight)
     assert len({tuple(head.flatten().tolist()) for head in heads}) == 3
 
 

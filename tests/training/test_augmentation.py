@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from unlearnable.training.augmentation import augment, cutmix, jitter, random_affine, random_crop, random_flip
+from unlearnable.training.augmentation import augment, cutmix, jitter, random_affine, random_crop, random_flip, turn_hue
 from unlearnable.training.recipe import Augmentation
 
 
@@ -106,6 +106,46 @@ def test_cutmix_cuts_as_much_as_torchvisions(images):
 
 
 def test_the_draws_are_the_generators_own(images, global_generators_untouched):
-    recipe = Augmentation(crop=2, flip=True, rotation=5, shear=5, scale=0.1, brightness=0.1, contrast=0.1, saturation=0.1)
+    recipe = Augmentation(
+        crop=2, flip=True, rotation=5, shear=5, scale=0.1, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1, resized_crop=0.2
+    )
     assert torch.equal(augment(images, recipe, generator(1)), augment(images, recipe, generator(1)))
     assert not torch.equal(augment(images, recipe, generator(1)), augment(images, recipe, generator(2)))
+
+
+def test_a_resized_crop_is_a_part_of_the_image():
+    """On a ramp, what is seen is a ramp: its slope tells the part's side, its ends where it lies."""
+    ramp = (torch.arange(64.0) + 0.5) / 64
+    images = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64)]).expand(500, 2, 64, 64).contiguous()
+    seen = augment(images, Augmentation(resized_crop=0.08), generator())
+    inner = seen[:, :, 8:-8, 8:-8]  # at the border a part's last half pixel is repeated
+    across, down = inner[:, 0].diff(dim=2), inner[:, 1].diff(dim=1)
+    for slopes in (across, down):
+        assert torch.allclose(slopes, slopes.flatten(1)[:, :1, None].expand_as(slopes), atol=1e-4)
+    width, height = across.flatten(1)[:, 0] * 64, down.flatten(1)[:, 0] * 64
+    area, shape = width * height, width / height
+    assert 0.08 - 1e-3 <= area.min() < 0.1
+    assert area.max() <= 1 + 1e-3
+    assert 3 / 4 - 1e-3 <= shape.min() < 0.78
+    assert 1.28 < shape.max() <= 4 / 3 + 1e-3
+    centres = inner.mean((2, 3))
+    for centre, side in zip(centres.T, (width, height), strict=True):
+        assert (centre - side / 2).min() > -0.01  # no part leaves the image
+        assert (1 - side / 2 - centre).min() > -0.01
+        assert centre.std() > 0.1
+
+
+def test_hue_turns_colours_about_the_greys(images):
+    turned = turn_hue(images, 0.5, generator())
+    assert torch.allclose(turned.sum(1), images.sum(1), atol=1e-5)
+    assert torch.allclose(turned.norm(dim=1), images.norm(dim=1), atol=1e-5)
+    assert not torch.allclose(turned, images, atol=0.01)
+    assert torch.allclose(
+        turn_hue(images.mean(1, keepdim=True).expand_as(images), 0.5, generator()), images.mean(1, keepdim=True), atol=1e-5
+    )
+    assert torch.equal(turn_hue(images[:, :1], 0.5, generator()), images[:, :1])
+
+
+def test_a_third_of_a_turn_moves_red_to_green_to_blue(images, monkeypatch):
+    monkeypatch.setattr("torch.rand", lambda *_, **__: torch.full((len(images),), 2 / 3))  # a third of the way from the middle up
+    assert torch.allclose(turn_hue(images, 1.0, generator()), images.roll(1, dims=1), atol=1e-5)

@@ -90,7 +90,7 @@ def test_a_finish_changes_the_network_once_before_the_last_epoch_is_measured(cle
 
 def test_yielded_checkpoints_are_not_changed_by_later_epochs(clean):
     recipe = TrainingRecipe(epochs=2, batch_size=32, learning_rate=0.05, precision="float32")
-    model = build("small_cnn", channels=3, num_classes=3, seed=0)
+    model = build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=0)
     run = fit(model, clean, clean, recipe=recipe, normalisation=channel_statistics(clean), seed=0, device=CPU)
     first = next(run)
     kept = {name: value.clone() for name, value in first.state.items()}
@@ -103,7 +103,7 @@ def test_order_and_augmentation_move_with_the_seed_even_from_the_same_weights(cl
     recipe = TrainingRecipe(epochs=1, batch_size=16, learning_rate=0.05, precision="float32")
     losses = set()
     for seed in (0, 0, 1):
-        model = build("small_cnn", channels=3, num_classes=3, seed=0)
+        model = build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=0)
         [last] = fit(model, clean, clean, recipe=recipe, normalisation=channel_statistics(clean), seed=seed, device=CPU)
         losses.add(last.measured["loss"])
     assert len(losses) == 2

@@ -17,11 +17,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from unlearnable.config.recipe import DERIVED, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
+from unlearnable.config.recipe import DERIVED, OWN_BYTES, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
+LIKE = "like"  # in the parameters of an environment: the one whose parameters stand where it says nothing
 OF_THIS_MACHINE = ("credentials", "mlflow", "storage")
 
 
@@ -89,7 +90,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _resolved(self, key: str) -> Any:
         """Return the configuration of that kind; raise InputError where an interpolation has no value."""
-        self._require_environment()
+        self._require_environment(self.env)
         try:
             return self._of_this_machine(key) if key in OF_THIS_MACHINE else super().__getitem__(key)
         except OmegaConfBaseException as error:
@@ -114,6 +115,16 @@ class RecipeConfigLoader(OmegaConfigLoader):
                 raise
             found = {}
         return OmegaConf.to_container(OmegaConf.merge(found, *local.values()))
+
+    def _read_raw_config(self, key: str) -> Any:
+        """Read the files of one kind, as Kedro does; those of the environment that ``like`` names go before the environment's own."""
+        base, own, *rest = super()._read_raw_config(key)
+        likes = [config.pop(LIKE) for config in own.values() if key == "parameters" and LIKE in config]
+        below: dict[Any, Any] = {}
+        for name in likes:
+            self._require_environment(name)
+            below |= self._read_dir_configs(self._get_conf_env_path(name), self.config_patterns[key], key, set())
+        return base, below | own, *rest
 
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], *more: Any) -> Any:
         """Read files of one kind, as Kedro does; raise InputError that names the one which is no mapping with each name once."""
@@ -147,10 +158,10 @@ class RecipeConfigLoader(OmegaConfigLoader):
                     f"catalog entry '{entry}': expected the credentials '{name}' in credentials.yml, got none{nearest(name, known)}"
                 )
 
-    def _require_environment(self) -> None:
+    def _require_environment(self, env: str | None) -> None:
         known = sorted(path.rsplit("/", 1)[-1] for path in self._fs.ls(self.conf_source, detail=False) if self._fs.isdir(path))
-        if self._protocol == "file" and self.env is not None and self.env not in known:
-            raise InputError(f"unknown environment '{self.env}'; known: {', '.join(known)}{nearest(self.env, known)}")
+        if self._protocol == "file" and env is not None and env not in known:
+            raise InputError(f"unknown environment '{env}'; known: {', '.join(known)}{nearest(env, known)}")
 
     def _completed(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return parameters with the training recipe of the chosen model, and with what DERIVED names."""
@@ -164,7 +175,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
         hashed = parameters
         if parameters.get("poison") == RELEASED:
             hashed = parameters | {"craft": {RELEASED: self._released(parameters)}}
-        hashes = {stage: recipe_hash(stage, hashed, self.raw_images) for stage in STAGES}
+        dataset = self._dataset_recipe(parameters)
+        hashes = {stage: recipe_hash(stage, hashed, dataset) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
 
     def _training_recipe(self, name: str, settings: dict[str, Any], parameters: dict[str, Any]) -> Any:
@@ -208,10 +220,21 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _released(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return what decides a released poison: its entry, and the hash of its bytes (None where there are none)."""
         entry = self._entry("released_poison")
-        path = re.sub(r"\$\{param:([\w.]+)\}", lambda name: str(_dotted(parameters, name[1])), str(entry.get("path") or ""))
-        project = self.project_path or Path(self.conf_source).parent
         settings = {name: value for name, value in entry.items() if name not in RELEASED_PLACES}
-        return settings | {"sha256": fingerprint(project / path) if path else None}
+        return settings | {"sha256": self._bytes("released_poison", entry, parameters)}
+
+    def _dataset_recipe(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what decides the dataset: its entry, with the hash of its bytes where nobody publishes one."""
+        entry = self.raw_images
+        if str(entry.get("type")).rpartition(".")[2] not in OWN_BYTES:
+            return entry
+        return entry | {"bytes": self._bytes("raw_images", entry, parameters)}
+
+    def _bytes(self, name: str, entry: dict[str, Any], parameters: dict[str, Any]) -> str | None:
+        """Return the hash of what lies at the path of an entry, None where nothing does."""
+        path = re.sub(r"\$\{param:([\w.]+)\}", lambda found: str(_dotted(parameters, found[1])), str(entry.get("path") or ""))
+        project = self.project_path or Path(self.conf_source).parent
+        return fingerprint(project / path, f"{name}.path", follow=name == "raw_images") if path else None
 
     def _param(self, name: str) -> Any:
         """Return a parameter by its dotted name; None where there is none, which the parameter check names later."""

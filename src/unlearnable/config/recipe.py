@@ -13,10 +13,11 @@ from typing import Any
 FORMAT = 4  # raise where the same parameters would give other bytes: a new recipe, or a new file format
 
 Parameters = Mapping[str, Any]
-PLACES = ("metadata", "path", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
+PLACES = ("metadata", "path", "filepath", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
+OWN_BYTES = ("FolderImages", "HuggingFaceImages")  # datasets whose makers publish no hash: that of their bytes is part of the recipe
 
 RELEASED = "released"  # the poison that is read from the entry released_poison, where the others are crafted
-RELEASED_PLACES = (*PLACES, "filepath", "memory_gib", "timeout_s")
+RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")
 
 DERIVED = ("dataset", "recipe")  # what the loader adds to the parameters
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from unlearnable.config.recipe import DERIVED, RELEASED
 from unlearnable.errors import InputError
-from unlearnable.models import MODELS
+from unlearnable.models import require_model
 from unlearnable.poisons import POISONS
 from unlearnable.probes import ESTIMATORS, ReweightingRecipe, SeparabilityRecipe
 from unlearnable.ranges import Range
@@ -117,15 +117,16 @@ def check(parameters: Mapping[str, Any]) -> None:
         model.model_validate(given)
     except ValidationError as error:
         raise InputError("; ".join(_line(model, problem) for problem in _own(error.errors()))) from None
-    for known, name in (([*POISONS, RELEASED], "poison"), (list(RECOVERIES), "recovery"), (list(MODELS), "model")):
+    for known, name in (([*POISONS, RELEASED], "poison"), (list(RECOVERIES), "recovery")):
         if given[name] not in known:
             raise unknown(name, given[name], known)
+    require_model("model", given["model"])
     for estimator in given["probe"]["estimators"]:
         if estimator not in ESTIMATORS:
             raise unknown("estimator", estimator, list(ESTIMATORS))
     surrogate = (given["craft"].get(given["poison"]) or {}).get("surrogate")
-    if surrogate is not None and surrogate["model"] not in MODELS:
-        raise unknown(f"craft.{given['poison']}.surrogate.model", surrogate["model"], list(MODELS))
+    if surrogate is not None:
+        require_model(f"craft.{given['poison']}.surrogate.model", surrogate["model"])
     choose_device(given["device"])
 
 

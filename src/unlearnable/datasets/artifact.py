@@ -3,6 +3,7 @@
 import logging
 import secrets
 from abc import abstractmethod
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro.io.core import VERSION_FORMAT, VersionNotFoundError
 
-from unlearnable.datasets.atomic import DamagedError, complete, read_checked, set_aside, write_new
+from unlearnable.datasets.atomic import DamagedError, Part, complete, read_checked, set_aside, write_new
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -39,11 +40,11 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         self._own_version: str | None = None
 
     @abstractmethod
-    def encode(self, data: In) -> bytes:
-        """Return the bytes of ``data`` with the recipe."""
+    def encode(self, data: In) -> bytes | Iterable[Part]:
+        """Return the bytes of ``data`` with the recipe, as a whole or in parts."""
 
     @abstractmethod
-    def decode(self, content: bytes) -> tuple[Out, str | None]:
+    def decode(self, content: Any) -> tuple[Out, str | None]:
         """Return what ``encode`` was given, and the recipe found in it."""
 
     @property
@@ -80,6 +81,10 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         """Write a new version."""
         write_new(Path(self._get_save_path()), self.encode(data))
 
+    def opened(self, path: Path) -> Any:
+        """Return the bytes of ``path``; raise DamagedError where they are not what was saved."""
+        return read_checked(path)
+
     def read(self, path: Path) -> Out:
         """Return the content of ``path``.
 
@@ -87,7 +92,7 @@ class Artifact(AbstractVersionedDataset[In, Out]):
             DamagedError: where it is not what was saved.
             DatasetError: where it was made by another recipe.
         """
-        content = read_checked(path)
+        content = self.opened(path)
         try:
             data, recipe = self.decode(content)
         except MemoryError:

@@ -7,18 +7,21 @@ temporary is locked as long as its writer lives, and the kernel drops that lock 
 
 import fcntl
 import hashlib
+import mmap
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from kedro.io import DatasetError
 
+Part = bytes | memoryview
 TEMPORARIES = ".*.tmp"
+LARGE = 2**29  # bytes, from which on a file is not read as a whole
 PATIENCE_S = 2.0  # from the link of a sidecar to that of its file; two calls that follow each other take microseconds
 NOTE = re.compile(r"# (\d+) bytes\n([0-9a-f]{64})  ([^\n]+)\n")
 
@@ -45,6 +48,25 @@ def complete(path: Path) -> bool:
         return False
 
 
+def open_checked(path: Path) -> bytearray | mmap.mmap:
+    """Return the bytes of ``path``; those of a large file as a private mapping, read as they are used and never all held in memory.
+
+    Raises:
+        DamagedError: where they are not the ones that were saved.
+    """
+    expected = _note(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        _require_size(path, expected, size)
+        if size < LARGE:
+            content = bytearray(size)
+            file.readinto(content)
+            _require_hash(path, expected, hashlib.sha256(content).hexdigest())
+            return content
+        _require_hash(path, expected, hashlib.file_digest(file, "sha256").hexdigest())
+        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+
+
 def read_checked(path: Path) -> bytes:
     """Return the bytes of ``path``.
 
@@ -52,20 +74,28 @@ def read_checked(path: Path) -> bytes:
         DamagedError: where they are not the ones that were saved.
     """
     expected, content = _note(path), path.read_bytes()
-    if len(content) != expected.size:
-        raise DamagedError(f"{path}: expected {expected.size:,} bytes, as its sidecar says, got {len(content):,}")
-    got = hashlib.sha256(content).hexdigest()
-    if got != expected.sha256:
-        raise DamagedError(f"{path}: expected the SHA-256 {expected.sha256[:12]}… of its sidecar, got {got[:12]}…")
+    _require_size(path, expected, len(content))
+    _require_hash(path, expected, hashlib.sha256(content).hexdigest())
     return content
 
 
-def write_new(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` wholly or not at all; raise FileExistsError where it exists."""
+def _require_size(path: Path, expected: "_Note", size: int) -> None:
+    if size != expected.size:
+        raise DamagedError(f"{path}: expected {expected.size:,} bytes, as its sidecar says, got {size:,}")
+
+
+def _require_hash(path: Path, expected: "_Note", got: str) -> None:
+    if got != expected.sha256:
+        raise DamagedError(f"{path}: expected the SHA-256 {expected.sha256[:12]}… of its sidecar, got {got[:12]}…")
+
+
+def write_new(path: Path, content: bytes | Iterable[Part]) -> None:
+    """Write ``content``, or its parts one after the other, to ``path`` wholly or not at all; raise FileExistsError where it exists."""
     make_folder(path.parent)
-    note = f"# {len(content)} bytes\n{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode()
-    with _staged(path, content) as file, _staged(sidecar(path), note) as note_file:
-        _link_both(file, note_file, path)
+    with _staged(path, content) as (file, size, sha256):
+        note = f"# {size} bytes\n{sha256}  {path.name}\n".encode()
+        with _staged(sidecar(path), note) as (note_file, _, _):
+            _link_both(file, note_file, path)
     _sync(path.parent)
 
 
@@ -132,15 +162,18 @@ def _note(path: Path) -> _Note:
 
 
 @contextmanager
-def _staged(path: Path, content: bytes) -> Iterator[Path]:
-    """Write ``content`` to a temporary beside ``path`` and sync it; remove the temporary afterwards."""
+def _staged(path: Path, content: bytes | Iterable[Part]) -> Iterator[tuple[Path, int, str]]:
+    """Write ``content`` to a temporary beside ``path``, sync it and yield it with size and SHA-256; remove it afterwards."""
     descriptor, temporary = _temporary(path)
+    total = hashlib.sha256()
     try:
-        rest = memoryview(content)
-        while rest:  # one call writes 2 GiB at most
-            rest = rest[os.write(descriptor, rest) :]
+        for part in (content,) if isinstance(content, bytes) else content:
+            total.update(part)
+            rest = memoryview(part).cast("B")
+            while rest:  # one call writes 2 GiB at most
+                rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
-        yield temporary
+        yield temporary, os.fstat(descriptor).st_size, total.hexdigest()
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)

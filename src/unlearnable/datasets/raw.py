@@ -1,15 +1,15 @@
 """Where images come from: the catalog entry ``raw_images`` names one of these, and that is all that swaps a dataset."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from kedro.io import AbstractDataset
 
+from unlearnable.datasets.published import PUBLISHED
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, leaked, require_every_class
+from unlearnable.register import nearest
 
 MOST_LEAKED = 0.01  # of the test images: CIFAR-10 has none among its training images, CIFAR-100 has a few
 
@@ -49,8 +49,9 @@ class TorchvisionImages(ReadOnly):
     """A dataset that torchvision reads, from a folder that holds it, or downloaded into it.
 
     Args:
-        name: the dataset's class in torchvision; CIFAR10 and CIFAR100 are understood.
-        path: the folder that holds ``cifar-10-batches-py``, or is to hold it.
+        name: the dataset's class in torchvision: CIFAR10, CIFAR100, SVHN, MNIST, FashionMNIST or KMNIST.
+        path: the folder that holds ``cifar-10-batches-py``, ``train_32x32.mat`` or ``MNIST/raw``, or is to hold it.
+        channels: of images that have one: 1 keeps it, 3 repeats it.
         md5: the MD5 of each file, where it is not the published data: a file name -> hexadecimal digits.
         download: fetch it where no file of it is there.
         metadata: for kedro-viz.
@@ -69,21 +70,19 @@ class TorchvisionImages(ReadOnly):
         *,
         name: str,
         path: str,
+        channels: int = 3,
         md5: dict[str, str] | None = None,
         download: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        if name not in ("CIFAR10", "CIFAR100"):
-            raise InputError(f"raw_images: expected name CIFAR10 or CIFAR100, got '{name}'")
-        self.name, self.md5 = name, md5 or {}
-        self.path, self.download, self.metadata = Path(path), download, metadata
-
-    @cached_property
-    def reader(self) -> Any:
-        """Torchvision's class; it is imported when first asked for, which takes a second."""
-        from torchvision import datasets
-
-        return _with_md5(getattr(datasets, self.name), self.md5)
+        if name not in PUBLISHED:
+            known = list(PUBLISHED)
+            raise InputError(f"raw_images: expected name {', '.join(known[:-1])} or {known[-1]}, got '{name}'{nearest(name, known)}")
+        if channels not in (1, 3):
+            raise InputError(f"raw_images.channels: expected 1 or 3, got {channels!r}")
+        kind, self.num_classes = PUBLISHED[name]
+        self.published = kind(name, md5 or {})
+        self.path, self.channels, self.download, self.metadata = Path(path), channels, download, metadata
 
     def load(self) -> RawImages:
         """Return the whole dataset.
@@ -98,43 +97,31 @@ class TorchvisionImages(ReadOnly):
         """Check the MD5 of every file before any is unpickled; download the dataset where none is there."""
         from torchvision.datasets.utils import check_integrity
 
-        folder = self.path / self.reader.base_folder
-        if not folder.exists() and self.download:
+        files = self.published.files()
+        if self.download and not any((self.path / file).exists() for file in files):
             self._fetch()
-        for file, md5 in self._files().items():
-            if not (folder / file).is_file():
-                raise InputError(f"raw_images: expected the file {folder / file}, which is missing (data_root is '{self.path}')")
-            if not check_integrity(folder / file, md5):
-                raise InputError(f"raw_images: {folder / file} is damaged: expected MD5 {md5}")
+        for file, md5 in files.items():
+            if not (self.path / file).is_file():
+                raise InputError(f"raw_images: expected the file {self.path / file}, which is missing (data_root is '{self.path}')")
+            if not check_integrity(self.path / file, md5):
+                raise InputError(f"raw_images: {self.path / file} is damaged: expected MD5 {md5}")
 
     def _fetch(self) -> None:
         try:
-            self.reader(self.path, download=True)
+            self.published.fetch(self.path)
         except (OSError, RuntimeError) as error:
-            expected = f"expected {self.reader.base_folder} in {self.path}, got none, and the download failed ({error})"
+            wanted = self.published.place if self.published.place != "." else ", ".join(self.published.published())
+            expected = f"expected {wanted} in {self.path}, got none, and the download failed ({' '.join(str(error).split())})"
             raise InputError(f"raw_images: {expected}; set data_root to a folder that holds it") from error
 
-    def _files(self) -> dict[str, str]:
-        meta = self.reader.meta
-        return dict([*self.reader.train_list, *self.reader.test_list, [meta["filename"], meta["md5"]]])
-
     def _read(self, *, train: bool) -> LabelledImages:
-        found = self.reader(self.path, train=train)
-        images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
-        labels = np.asarray(found.targets, dtype=np.int64)
+        images, labels = self.published.read(self.path, train=train)
+        if images.shape[1] == 1 and self.channels == 3:
+            images = images.repeat(3, axis=1)
         try:
-            return LabelledImages(images=images, labels=labels, num_classes=len(found.classes))
+            return LabelledImages(images=images, labels=labels, num_classes=self.num_classes)
         except InputError as error:
-            raise InputError(f"raw_images, {self.path / self.reader.base_folder}: {error}") from None
+            raise InputError(f"raw_images, {self.path / self.published.place}: {error}") from None
 
     def _describe(self) -> dict[str, Any]:
-        return {"name": self.name, "path": str(self.path)}
-
-
-def _with_md5(reader: Any, md5: dict[str, str]) -> Any:
-    """Return torchvision's class, expecting other hashes for the files named."""
-    if not md5:
-        return reader
-    lists = {part: [[file, md5.get(file, published)] for file, published in getattr(reader, part)] for part in ("train_list", "test_list")}
-    meta = reader.meta | {"md5": md5.get(reader.meta["filename"], reader.meta["md5"])}
-    return type(reader.__name__, (reader,), {**lists, "meta": meta})
+        return {"name": self.published.name, "path": str(self.path)}

@@ -67,7 +67,7 @@ class Released:
             InputError: where the release is not what the entry says, or does not fit ``clean``.
         """
         self.check()
-        source = str(fingerprint(Path(str(self.path))))
+        source = str(fingerprint(Path(str(self.path)), "released_poison.path"))
         copy = self._copy(source, clean)
         found = _kept(copy)
         if found is None:

@@ -1,7 +1,19 @@
 """Networks by name. Every model answers ``features(x)`` and owns a linear ``head`` on them."""
 
-from unlearnable.models.base import MODELS, ImageClassifier, build
-from unlearnable.models.resnet import resnet18
-from unlearnable.models.small_cnn import small_cnn
+from unlearnable.models import densenet, googlenet, mobilenet, resnet, small_cnn, vgg, vit
+from unlearnable.models.base import MODELS, ImageClassifier, Shape, build, require_model
 
-__all__ = ["MODELS", "ImageClassifier", "build", "resnet18", "small_cnn"]
+__all__ = [
+    "MODELS",
+    "ImageClassifier",
+    "Shape",
+    "build",
+    "densenet",
+    "googlenet",
+    "mobilenet",
+    "require_model",
+    "resnet",
+    "small_cnn",
+    "vgg",
+    "vit",
+]

@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
-from unlearnable.register import Register
+from unlearnable.errors import InputError
+from unlearnable.models.any_timm import PREFIX, require_timm, timm_extractor
+from unlearnable.register import Register, unknown
 from unlearnable.seeds import borrowed_global_torch
 
-Extractor = Callable[[int], tuple[nn.Module, int]]
+Shape = tuple[int, int, int]  # channels, height and width of an image
+Extractor = Callable[[Shape], nn.Module]  # images (N, C, H, W) -> features (N, width)
+SMALL = 64  # pixels: images up to this side are seen at full resolution, by the stem of the published CIFAR variants
+
+
 MODELS: Register[Extractor] = Register("model")
 
 
@@ -36,13 +43,59 @@ class ImageClassifier(nn.Module):
         return logits
 
 
-def build(name: str, *, channels: int, num_classes: int, seed: int) -> ImageClassifier:
+def build(name: str, *, shape: Shape, num_classes: int, seed: int) -> ImageClassifier:
     """Return the model of that name; its first weights depend on ``seed`` alone.
 
+    Args:
+        name: one of MODELS, or ``timm:NAME``.
+        shape: channels, height and width of the images.
+        num_classes: the number of classes.
+        seed: of the first weights.
+
     Raises:
-        InputError: where the name is unknown.
+        InputError: where the name is unknown, or the network cannot take images of that shape.
     """
-    make = MODELS[name]
+    require_model("model", name)
+    make = timm_extractor(name) if name.startswith(PREFIX) else MODELS[name]
     with borrowed_global_torch(seed, f"model/{name}"):
-        extractor, width = make(channels)
-        return ImageClassifier(extractor, width, num_classes)
+        extractor = make(shape)
+        return ImageClassifier(extractor, _width(name, extractor, shape), num_classes)
+
+
+def _width(name: str, extractor: nn.Module, shape: Shape) -> int:
+    """Return the number of features of an image; raise InputError where the network cannot take one of that shape."""
+    try:
+        with torch.inference_mode():
+            features = extractor.eval()(torch.zeros(1, *shape))
+    except (AssertionError, RuntimeError) as error:  # torch's and timm's, each in its own words
+        reason = " ".join(str(error).split())
+        raise InputError(f"model '{name}': expected images that it can take, got {shape[0]}x{shape[1]}x{shape[2]} ({reason})") from error
+    extractor.train()
+    return int(features.shape[1])
+
+
+def require_model(parameter: str, name: str) -> None:
+    """Raise InputError where ``parameter`` names neither a model nor, as ``timm:NAME``, one of timm."""
+    if name.startswith(PREFIX):
+        require_timm(parameter, name)
+    elif name not in MODELS:
+        raise unknown(parameter, name, [*MODELS, f"{PREFIX}NAME"])
+
+
+def is_small(shape: Shape) -> bool:
+    """Return whether images of that shape are seen at full resolution."""
+    return max(shape[1:]) <= SMALL
+
+
+def taking(channels: int, conv: nn.Conv2d, **changed: object) -> nn.Conv2d:
+    """Return a first convolution like ``conv``, with new weights, that takes ``channels`` and differs in what ``changed`` names."""
+    like = {name: getattr(conv, name) for name in ("out_channels", "kernel_size", "stride", "padding")} | changed
+    return nn.Conv2d(channels, bias=conv.bias is not None, **like)
+
+
+def square(name: str, shape: Shape, patch: int) -> int:
+    """Return the side of square images that patches divide; raise InputError where they are others."""
+    _, height, width = shape
+    if height != width or height % patch:
+        raise InputError(f"model '{name}': expected square images with a side that {patch} divides, got {height}x{width}")
+    return height

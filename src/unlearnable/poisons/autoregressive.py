@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages
+from unlearnable.images import LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import numpy_generator
@@ -117,7 +117,7 @@ def response(coefficients: Signals, signal: Signals) -> float:
 def _signals(clean: LabelledImages, crafting: Crafting, processes: Signals, order: float, size: float) -> Perturbation:
     """Return a signal for each image, its norm of that order being ``size``."""
     rng = numpy_generator(crafting.seed, "poison/ar/signals")
-    perturbation = np.empty(clean.images.shape, dtype=np.float32)
+    perturbation = blank(clean.images.shape, np.float32)
     for start in range(0, len(clean), CHUNK):
         labels = clean.labels[start : start + CHUNK]
         signals = _sweep(processes[labels], clean.shape, rng)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages
+from unlearnable.images import CHUNK, LabelledImages, blank
 from unlearnable.ranges import nested
 from unlearnable.register import Register
 from unlearnable.training import Progress, Report, ignore, untold
@@ -51,11 +51,21 @@ def apply(clean: LabelledImages, perturbation: Perturbation) -> LabelledImages:
     """
     if perturbation.shape != clean.images.shape:
         raise InputError(f"perturbation {perturbation.shape} does not match images {clean.images.shape}")
-    if not np.isfinite(perturbation).all():
-        raise InputError("perturbation: expected finite values, got NaN or infinity")
-    images = perturbation * 255
-    images += clean.images
-    return replace(clean, images=images.clip(0, 255, out=images).round(out=images).astype(np.uint8))
+    images = blank(clean.images.shape, np.uint8)
+    for start in range(0, len(clean), CHUNK):
+        part = slice(start, start + CHUNK)
+        moved = perturbation[part] * 255
+        if not np.isfinite(moved).all():
+            raise InputError("perturbation: expected finite values, got NaN or infinity")
+        moved += clean.images[part]
+        images[part] = moved.clip(0, 255, out=moved).round(out=moved)
+    return replace(clean, images=images)
+
+
+def of_each_class(patterns: Perturbation, clean: LabelledImages) -> Perturbation:
+    """Return for each image the pattern (K, C, H, W) of its class."""
+    perturbation = blank(clean.images.shape, np.float32)
+    return np.take(patterns, clean.labels, axis=0, out=perturbation, mode="clip")  # the default mode copies what it is to fill
 
 
 def scaled_to_l2(patterns: Perturbation, l2: float) -> Perturbation:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from unlearnable.images import LabelledImages
+from unlearnable.images import LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 
 
 @POISONS.add("none")
 def none(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG001
     """Return zeros: the row of a study that shows what the other rows are compared with."""
-    return np.zeros(clean.images.shape, dtype=np.float32)
+    return blank(clean.images.shape, np.float32)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from unlearnable.images import LabelledImages
+from unlearnable.images import LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import POSITIVE
 from unlearnable.seeds import numpy_generator
@@ -30,7 +30,7 @@ def cuda(clean: LabelledImages, crafting: Crafting, *, blur: Annotated[float, PO
         blur: each weight is uniform in [0, blur], but one that is 1 (published: 0.3 for 32-pixel images).
     """
     kernels = _kernels(clean.num_classes, blur, numpy_generator(crafting.seed, "poison/cuda"))
-    perturbation = np.empty(clean.images.shape, dtype=np.float32)
+    perturbation = blank(clean.images.shape, np.float32)
     for label, kernel in enumerate(kernels):
         members = np.flatnonzero(clean.labels == label)
         images = as_float(torch.from_numpy(clean.images[members]))

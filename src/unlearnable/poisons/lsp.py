@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages
+from unlearnable.images import CHUNK, LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation, scaled_to_l2
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.seeds import derive
@@ -37,8 +37,11 @@ def lsp(
     if height % patches or width % patches:
         raise InputError(f"craft.lsp.patches: expected a divisor of {height} and {width}, got {patches}")
     grid = _by_class(clean, channels * patches * patches, class_sep, crafting.seed).reshape(-1, channels, patches, patches)
-    values = grid.repeat(height // patches, axis=2).repeat(width // patches, axis=3)
-    return scaled_to_l2(values, l2)
+    perturbation = blank(clean.images.shape, np.float32)
+    for start in range(0, len(clean), CHUNK):
+        values = grid[start : start + CHUNK].repeat(height // patches, axis=2).repeat(width // patches, axis=3)
+        perturbation[start : start + CHUNK] = scaled_to_l2(values, l2)
+    return perturbation
 
 
 def _by_class(clean: LabelledImages, features: int, class_sep: float, seed: int) -> npt.NDArray[np.float32]:

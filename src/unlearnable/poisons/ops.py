@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages
+from unlearnable.images import LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 
 
@@ -24,7 +24,7 @@ def ops(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG
     _, height, width = clean.shape
     if clean.num_classes > height * width:
         raise InputError(f"poison 'ops': expected at most {height * width} classes, one pixel each, got {clean.num_classes}")
-    perturbation = np.zeros(clean.images.shape, dtype=np.float32)
+    perturbation = blank(clean.images.shape, np.float32)
     free = np.ones((height, width), dtype=bool)
     for label in range(clean.num_classes):
         members = np.flatnonzero(clean.labels == label)

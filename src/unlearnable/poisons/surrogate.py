@@ -80,7 +80,7 @@ class Workshop:
         )
         # A seed of its own: the networks trained on the poison later start from the weights of ``crafting.seed`` itself.
         own_seed = derive(crafting.seed, self.purpose)
-        model = build(surrogate.model, channels=clean.shape[0], num_classes=clean.num_classes, seed=own_seed)
+        model = build(surrogate.model, shape=clean.shape, num_classes=clean.num_classes, seed=own_seed)
         self.trainer = Trainer(model, self.recipe, channel_statistics(clean), crafting.device)
 
     def train(self) -> None:

@@ -226,7 +226,7 @@ def reweight(
     """
     estimators = {name: ESTIMATORS[name] for name in recipe.estimators}
     fitted, held_out = clean_samples(clean, recipe)
-    network = build(model, channels=clean.shape[0], num_classes=clean.num_classes, seed=seed)
+    network = build(model, shape=clean.shape, num_classes=clean.num_classes, seed=seed)
     bench = Bench(
         network=Network(network, channel_statistics(clean), device, training.precision),
         pixels=resident(fitted, device),

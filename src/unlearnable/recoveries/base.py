@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages, Projection, balanced_subset
+from unlearnable.images import LabelledImages, Projection, balanced_subset, blank
 from unlearnable.ranges import nested
 from unlearnable.register import Register
 from unlearnable.seeds import numpy_generator, torch_generator
@@ -161,9 +161,11 @@ def nothing_fitted(images: LabelledImages) -> LinearWeights:
 
 def each_changed(images: LabelledImages, function: Callable[[Tensor], Tensor], device: torch.device) -> LabelledImages:
     """Return images changed once by ``function`` of float32 chunks (n, C, H, W) in units of [0, 1], rounded to 256 levels."""
-    chunks = torch.from_numpy(images.images).split(CHUNK)
-    changed = [function(as_float(chunk.to(device))).mul(255).round_().clamp_(0, 255).byte().cpu() for chunk in chunks]
-    return replace(images, images=torch.cat(changed).numpy())
+    changed = blank(images.images.shape, np.uint8)
+    for start in range(0, len(images), CHUNK):
+        chunk = torch.from_numpy(images.images[start : start + CHUNK]).to(device)
+        changed[start : start + CHUNK] = function(as_float(chunk)).mul(255).round_().clamp_(0, 255).byte().cpu().numpy()
+    return replace(images, images=changed)
 
 
 def clean_samples(clean: LabelledImages, count: int, *, seed: int, setting: str) -> LabelledImages:

@@ -148,15 +148,15 @@ def _shared(stage: str, configuration: RecipeConfigLoader, settings: Settings, o
     """Put the part that makes ``stage``, and those that it stands on, among ``parts``; return its key."""
     parameters = configuration["parameters"]
     stage = made_by(stage, parameters)
+    key = f"{stage}/{parameters['recipe'][stage]}"
+    if key in parts:
+        return key
     before = tuple(_shared(each, configuration, settings, override, parts) for each in BEFORE.get(stage, ()))
     pipeline, namespace, made = SHARED[stage]
-    key = f"{stage}/{parameters['recipe'][stage]}"
     names = {"craft_poison": ("poison",), "train_clean": ("model", "seed"), "train_poisoned": ("poison", "model", "seed")}.get(stage, ())
     label = _label(stage.replace("_", " "), *(f"seed {settings[name]}" if name == "seed" else settings[name] for name in names), override)
     paths = tuple(map(configuration.filepath, made))
-    parts.setdefault(
-        key, Part(key=key, label=label, pipeline=pipeline, namespace=namespace, parameters=settings, paths=paths, before=before)
-    )
+    parts[key] = Part(key=key, label=label, pipeline=pipeline, namespace=namespace, parameters=settings, paths=paths, before=before)
     return key
 
 

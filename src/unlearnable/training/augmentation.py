@@ -27,8 +27,12 @@ def augment(images: Tensor, recipe: Augmentation, generator: torch.Generator) ->
         images = random_affine(images, recipe, generator)
     if recipe.brightness or recipe.contrast or recipe.saturation:
         images = jitter(images, recipe, generator)
+    if recipe.hue:
+        images = turn_hue(images, recipe.hue, generator)
     if recipe.crop:
         images = random_crop(images, recipe.crop, generator)
+    if recipe.resized_crop:
+        images = random_resized_crop(images, recipe.resized_crop, generator)
     return random_flip(images, generator) if recipe.flip else images
 
 
@@ -39,6 +43,22 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     top, left = torch.randint(2 * padding + 1, (2, len(images)), generator=generator).to(images.device)
     return windows[torch.arange(len(images), device=images.device), :, top, left]
+
+
+def random_resized_crop(images: Tensor, least: float, generator: torch.Generator) -> Tensor:
+    """Return a random part of each image, of ``least`` of its area or more and 3:4 to 4:3 in shape, resized to the whole (bilinear).
+
+    As torchvision's RandomResizedCrop (Szegedy et al., "Going Deeper with Convolutions", 2015, Section 6), but that a part which would not
+    fit is made as narrow as the image instead of being drawn again.
+    """
+    area, shape, x, y = torch.rand(4, len(images), generator=generator)
+    area = least + (1 - least) * area
+    shape = torch.exp((2 * shape - 1) * math.log(4 / 3))
+    width, height = (area * shape).sqrt().clamp(max=1), (area / shape).sqrt().clamp(max=1)
+    zero = torch.zeros_like(width)
+    rows = [torch.stack([width, zero, (2 * x - 1) * (1 - width)], 1), torch.stack([zero, height, (2 * y - 1) * (1 - height)], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1).to(images), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -67,6 +87,21 @@ def jitter(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> 
     images = (images * factors[0]).clamp_(*bound)
     images = torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, factors[1]).clamp_(*bound)
     return torch.lerp(_grey(images), images, factors[2]).clamp_(*bound)
+
+
+def turn_hue(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Return images whose colours are turned about the axis of greys by at most ``most`` of a turn; grey images stay as they are.
+
+    A linear map, unlike torchvision's turn in HSV: projected images leave [0, 1], where HSV is not defined.
+    """
+    if images.shape[1] != len(LUMA):
+        return images
+    angle = (torch.rand(len(images), generator=generator) * 2 - 1) * (2 * math.pi * most)
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    mean = torch.full((3, 3), 1 / 3)
+    turned = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    maps = mean + cos * (torch.eye(3) - mean) + sin * turned  # Rodrigues' rotation about (1, 1, 1)
+    return torch.einsum("nij,njhw->nihw", maps.to(images), images)
 
 
 def _grey(images: Tensor) -> Tensor:

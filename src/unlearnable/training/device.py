@@ -1,10 +1,12 @@
 """Devices, precision and images on the device."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages, Projection
+from unlearnable.images import LARGE, LabelledImages, Projection
 
 CHUNK = 512  # images projected at once: few enough that the second pass over them finds them in the cache
 
@@ -42,8 +44,34 @@ def project_out_(flat: Tensor, projection: Projection) -> Tensor:
     return flat
 
 
+class Projected:
+    """Images that are projected batch by batch as they are used, for sets that are too large to be held projected."""
+
+    def __init__(self, pixels: Tensor, projection: Projection) -> None:
+        self._pixels, self._projection = pixels, projection
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, chosen: Tensor | slice) -> Tensor:
+        """Return the images chosen, float32 (n, C, H, W) in units of [0, 1]."""
+        pixels = as_float(self._pixels[chosen])
+        project_out_(pixels.flatten(1), self._projection)
+        return pixels
+
+
+def seen(images: LabelledImages, device: torch.device) -> Tensor | Projected:
+    """Return all images on ``device``, as ``resident`` does; those of a large projected set are projected when they are used."""
+    if images.projection is not None and 4 * images.images.size >= LARGE:
+        return Projected(resident(replace(images, projection=None), device), images.projection)
+    return resident(images, device)
+
+
 def resident(images: LabelledImages, device: torch.device) -> Tensor:
-    """Return all images (N, C, H, W) on ``device``: uint8, or float32 in units of [0, 1] where they are projected."""
+    """Return all images (N, C, H, W) on ``device``: uint8, or float32 in units of [0, 1] where they are projected.
+
+    On the CPU unprojected images stay where they are; a mapped set is read as it is used.
+    """
     pixels = torch.from_numpy(images.images).to(device)
     if images.projection is None:
         return pixels

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +16,12 @@ from unlearnable.models import ImageClassifier, build
 from unlearnable.seeds import torch_generator
 from unlearnable.training.augmentation import augment, cutmix
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.device import as_float, choose_device, resident
+from unlearnable.training.device import Projected, as_float, choose_device, seen
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import TrainingRecipe
 
+ADAM_DECAY = 0.999  # of squared gradients
+SLOTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq", "step")}  # what each optimiser keeps of a parameter
 CHECKED_TOGETHER = 50  # steps whose losses are looked at together: on a GPU each look waits for it
 Progress = Callable[[int, int], None]
 Report = Callable[[int, dict[str, float]], None]
@@ -106,8 +109,8 @@ def fit(
         DivergedError: where the loss or a weight is no longer finite; it names the step, and no checkpoint is yielded after it.
     """
     run = Trainer(model, recipe, normalisation, device, loss=method.loss)
-    pixels, labels = resident(train, device), torch.from_numpy(train.labels).to(device)
-    test_pixels, test_labels = resident(test, device), torch.from_numpy(test.labels).to(device)
+    pixels, labels = seen(train, device), torch.from_numpy(train.labels).to(device)
+    test_pixels, test_labels = seen(test, device), torch.from_numpy(test.labels).to(device)
     generator = torch_generator(seed, "train")
     yield from done
     history = list(done[-1].history) if done else []
@@ -158,7 +161,7 @@ def fit_named(
     """
     if recipe.batch_size > len(train):
         raise InputError(f"train.batch_size: expected at most {len(train)}, the images of the training set, got {recipe.batch_size}")
-    model = build(name, channels=train.shape[0], num_classes=train.num_classes, seed=seed)
+    model = build(name, shape=train.shape, num_classes=train.num_classes, seed=seed)
     yield from fit(
         model,
         train,
@@ -174,7 +177,7 @@ def fit_named(
 
 
 def _accuracy(network: Network, images: LabelledImages) -> float:
-    return accuracy(network.logits(resident(images, network.device)), torch.from_numpy(images.labels).to(network.device))
+    return accuracy(network.logits(seen(images, network.device)), torch.from_numpy(images.labels).to(network.device))
 
 
 def _finite(model: nn.Module, epoch: int) -> dict[str, Tensor]:
@@ -190,6 +193,18 @@ def _finite(model: nn.Module, epoch: int) -> dict[str, Tensor]:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
+
+
+def _optimiser(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
+    shared: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), betas=(recipe.momentum, ADAM_DECAY), **shared)
+    return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
+
+
+def _like(saved: Tensor, parameter: Tensor) -> Tensor:
+    """Return what the optimiser keeps of a parameter, in its layout; its count of steps has none and stays on the CPU."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(saved) if saved.shape == parameter.shape else saved.clone()
 
 
 class Trainer(Network):
@@ -215,13 +230,7 @@ class Trainer(Network):
         super().__init__(model, normalisation, device, recipe.precision)
         self.recipe = recipe
         self.loss = loss
-        self.optimiser = torch.optim.SGD(
-            model.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
+        self.optimiser = _optimiser(model, recipe)
         self.steps_done = 0
         self._unchecked: list[Tensor] = []
 
@@ -230,7 +239,7 @@ class Trainer(Network):
         """The rate of the next step."""
         return float(self.optimiser.param_groups[0]["lr"])
 
-    def epoch(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
+    def epoch(self, pixels: Tensor | Projected, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
         """Train on every image once, in a random order; return the mean loss."""
         batches = torch.randperm(len(pixels), generator=generator).split(self.recipe.batch_size)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
@@ -243,19 +252,23 @@ class Trainer(Network):
         return float(total) / len(pixels)
 
     def training(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return all that goes on from here beside the model's state, on the CPU: momentum, generator and steps done."""
-        buffers = {name: self.optimiser.state[parameter].get("momentum_buffer") for name, parameter in self.model.named_parameters()}
-        momentum = {f"momentum/{name}": _copy(buffer) for name, buffer in buffers.items() if buffer is not None}
-        return {**momentum, "generator": generator.get_state(), "steps_done": torch.tensor(self.steps_done)}
+        """Return all that goes on from here beside the model's state, on the CPU: the optimiser's, the generator's and steps done."""
+        kept = {f"{slot}/{name}": _copy(self.optimiser.state[parameter][slot]) for name, parameter, slot in self._slots()}
+        return {**kept, "generator": generator.get_state(), "steps_done": torch.tensor(self.steps_done)}
 
     def resume(self, checkpoint: Checkpoint, generator: torch.Generator) -> None:
-        """Put model, momentum, ``generator`` and steps done back to what they were when ``checkpoint`` was made."""
+        """Put model, optimiser, ``generator`` and steps done back to what they were when ``checkpoint`` was made."""
         self.model.load_state_dict(checkpoint.state)
         generator.set_state(checkpoint.training["generator"])
         self.steps_done = int(checkpoint.training["steps_done"])
-        for name, parameter in self.model.named_parameters() if self.recipe.momentum else ():
-            buffer = torch.empty_like(parameter, requires_grad=False).copy_(checkpoint.training[f"momentum/{name}"])
-            self.optimiser.state[parameter]["momentum_buffer"] = buffer
+        for name, parameter, slot in self._slots():
+            self.optimiser.state[parameter][slot] = _like(checkpoint.training[f"{slot}/{name}"], parameter)
+
+    def _slots(self) -> Iterator[tuple[str, nn.Parameter, str]]:
+        """Yield what the optimiser keeps: for each parameter its name, itself, and what of it."""
+        kept = SLOTS[self.recipe.optimiser] if self.recipe.momentum or self.recipe.optimiser != "sgd" else ()
+        for name, parameter in self.model.named_parameters():
+            yield from ((name, parameter, slot) for slot in kept)
 
     def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Train on one batch of images in units of [0, 1] with labels (N,); return its loss before the step.

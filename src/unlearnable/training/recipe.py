@@ -13,17 +13,21 @@ class Augmentation:
 
     Args:
         crop: pixels of zero padding before a random crop back to size.
+        resized_crop: the least share of the image's area that a crop of a random size and shape (3:4 to 4:3) has before it is
+            resized to the whole; zero leaves it out.
         flip: mirror half of the images.
         rotation: degrees to either side.
         shear: degrees to either side.
         scale: side length is multiplied by a number in [1 - scale, 1 + scale].
         brightness, contrast, saturation: factors in [1 - x, 1 + x].
+        hue: colours are turned by at most this part of a whole turn to either side, about the axis of greys.
         clip_jitter: clip to [0, 1] after each of the three, as torchvision's ColorJitter does. On projected images this
             puts part of the perturbation back (the published recipe does it all the same).
         cutmix: the probability that a batch is mixed by CutMix with beta 1.
     """
 
     crop: Annotated[int, NON_NEGATIVE] = 0
+    resized_crop: Annotated[float, FRACTION] = 0.0
     flip: bool = False
     rotation: Annotated[float, NON_NEGATIVE] = 0.0
     shear: Annotated[float, NON_NEGATIVE] = 0.0
@@ -31,23 +35,31 @@ class Augmentation:
     brightness: Annotated[float, FRACTION] = 0.0
     contrast: Annotated[float, FRACTION] = 0.0
     saturation: Annotated[float, FRACTION] = 0.0
+    hue: Annotated[float, Range(ge=0, le=0.5)] = 0.0
     clip_jitter: bool = False
     cutmix: Annotated[float, FRACTION] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """Settings of stochastic gradient descent with momentum.
+    """Settings of a training by stochastic gradient descent with momentum, or by Adam.
 
     Args:
+        learning_rate: the largest of the training.
+        momentum: of SGD; the first of Adam's two decays, of which the second is 0.999.
+        weight_decay: added to the gradient, for Adam too.
+        nesterov: of SGD.
         warmup: the fraction of all epochs in which the learning rate rises linearly from zero.
-        schedule: ``cosine`` to zero, per step, after the warm-up; ``multistep`` multiplies by ``gamma`` at ``milestones`` (epochs).
+        schedule: ``cosine`` to ``final_learning_rate``, per step, after the warm-up; ``multistep`` multiplies by ``gamma`` at
+            ``milestones`` (epochs).
         precision: ``bfloat16`` (autocast and channels_last), ``float32``, or ``auto``: bfloat16 where the device computes in it.
     """
 
     epochs: Annotated[int, AT_LEAST_ONE]
     batch_size: Annotated[int, AT_LEAST_ONE]
     learning_rate: Annotated[float, POSITIVE]
+    final_learning_rate: Annotated[float, NON_NEGATIVE] = 0.0
+    optimiser: Literal["sgd", "adam"] = "sgd"
     momentum: Annotated[float, FRACTION] = 0.9
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     nesterov: bool = False
@@ -66,7 +78,9 @@ class TrainingRecipe:
             return epochs_done / warm
         if self.schedule == "multistep":
             return self.gamma ** sum(epochs_done >= milestone for milestone in self.milestones)
-        return (1 + math.cos(math.pi * (epochs_done - warm) / (self.epochs - warm))) / 2
+        cosine = (1 + math.cos(math.pi * (epochs_done - warm) / (self.epochs - warm))) / 2
+        final = self.final_learning_rate / self.learning_rate
+        return final + (1 - final) * cosine
 
 
 def recipe_from(settings: dict[str, Any]) -> TrainingRecipe:

@@ -1,0 +1,158 @@
+"""Encoded images of any size, decoded once into a file of our own, which is mapped into memory and never read as a whole."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from rich.progress import track
+
+from unlearnable.datasets.atomic import DamagedError, complete, open_checked, set_aside, write_new
+from unlearnable.datasets.tensors import Stream, images_of, images_parts
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
+from unlearnable.ranges import AT_LEAST_ONE
+
+logger = logging.getLogger(__name__)
+FORMAT = 1  # raise where the same files would give other pixels
+TOGETHER = 256  # images decoded before they are written
+MODES = {1: "L", 3: "RGB"}
+EIGHT_BITS = ("1", "L", "P", "RGB", "CMYK", "YCbCr")  # modes that become grey or RGB without losing what is seen
+ENCODINGS = ("JPEG", "PNG", "WEBP", "BMP")
+Source = Callable[[], Image.Image]
+LARGEST_SIDE = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """How images of any size become pixels of one size.
+
+    Args:
+        side: of the square that is kept, in pixels; None keeps images as they are, which must then be of one size.
+        resize: what the shorter side becomes before the square in the middle is kept; None is ``side``. An image of that size is left
+            as it is.
+        channels: 3, or 1 for the luma.
+    """
+
+    side: Annotated[int, AT_LEAST_ONE] | None
+    resize: Annotated[int, AT_LEAST_ONE] | None = None
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.channels not in MODES:
+            raise InputError(f"raw_images.channels: expected 1 or 3, got {self.channels!r}")
+        for name, value in (("side", self.side), ("resize", self.resize)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_SIDE):
+                raise InputError(f"raw_images.{name}: expected a whole number from 1 to {LARGEST_SIDE}, or null, got {value!r}")
+        if self.resize is not None and (self.side is None or self.resize < self.side):
+            raise InputError(f"raw_images.resize: expected at least the side, {self.side}, got {self.resize}")
+
+    def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """Return uint8 (C, H, W) of an image, as it is seen: turned as its camera says.
+
+        Raises:
+            InputError: where it is transparent or has more than eight bits a channel.
+        """
+        if image.mode not in EIGHT_BITS or "transparency" in image.info:
+            kind = "transparency" if "transparency" in image.info or "A" in image.mode else f"mode {image.mode}"
+            raise InputError(f"expected grey or RGB of eight bits, without transparency, got {kind}")
+        if self.side is not None:
+            image.draft(MODES[self.channels], (2 * self._shorter, 2 * self._shorter))  # a JPEG of a camera is decoded at a smaller scale
+        seen = self._cut(ImageOps.exif_transpose(image).convert(MODES[self.channels]))
+        array = np.asarray(seen)
+        return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+    @property
+    def _shorter(self) -> int:
+        return self.resize or self.side or 0
+
+    def _cut(self, image: Image.Image) -> Image.Image:
+        """Return the square in the middle, after the shorter side is what it is to be."""
+        if self.side is None:
+            return image
+        width, height = image.size
+        scale = self._shorter / min(width, height)
+        if scale != 1:
+            width, height = round(width * scale), round(height * scale)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        left, top = (width - self.side) // 2, (height - self.side) // 2
+        return image.crop((left, top, left + self.side, top + self.side))
+
+
+def opened(path: Path) -> Image.Image:
+    """Return an image file, not yet decoded."""
+    return Image.open(path, formats=ENCODINGS)
+
+
+def decoded(
+    sources: Sequence[tuple[str, Source]], labels: npt.NDArray[np.int64], num_classes: int, *, frame: Frame, copy: Path
+) -> LabelledImages:
+    """Return images, mapped from the file ``copy``; where it is not there, they are decoded into it first, on all cores.
+
+    Args:
+        sources: for each image what an error calls it, and what opens it.
+        labels: int64 (N,).
+        num_classes: the number of classes.
+        frame: how they become pixels.
+        copy: names all that decides the pixels.
+
+    Raises:
+        InputError: it names the image that cannot be decoded, or that has another size than the first.
+    """
+    if complete(copy):
+        try:
+            return images_of(open_checked(copy))
+        except DamagedError as error:
+            logger.warning("a damaged copy was set aside as %s (%s)", set_aside(copy), error)
+    first = _pixels(frame, sources[0])
+    about = LabelledImages(images=np.zeros((len(labels), 1, 1, 1), np.uint8), labels=labels, num_classes=num_classes)
+    stream = Stream(shape=(len(sources), *first.shape), dtype="uint8", parts=_chunks(frame, sources, first.shape))
+    try:
+        write_new(copy, images_parts(about, stream, {}))
+    except FileExistsError:
+        if not complete(copy):  # another run that decoded the same images was faster; its copy is ours
+            raise
+    return images_of(open_checked(copy))
+
+
+def named(folder: str, **decides: Any) -> Path:
+    """Return a folder in ``folder`` that is named by all that decides what lies in it."""
+    content = json.dumps({"format": FORMAT, **decides}, sort_keys=True, default=vars)
+    return Path(folder) / hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _chunks(frame: Frame, sources: Sequence[tuple[str, Source]], shape: tuple[int, ...]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield decoded images (n, C, H, W); decoders let other threads work."""
+
+    def of_the_shape(source: tuple[str, Source]) -> npt.NDArray[np.uint8]:
+        pixels = _pixels(frame, source)
+        if pixels.shape != shape:
+            expected, got = (f"{each[2]}x{each[1]}" for each in (shape, pixels.shape))
+            raise InputError(
+                f"raw_images: {source[0]}: expected {expected} pixels as the first image, got {got}; side: makes them one size"
+            )
+        return pixels
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in track(range(0, len(sources), TOGETHER), "decode images", transient=True):
+            yield np.stack(list(pool.map(of_the_shape, sources[start : start + TOGETHER])))
+
+
+def _pixels(frame: Frame, source: tuple[str, Source]) -> npt.NDArray[np.uint8]:
+    name, opens = source
+    try:
+        with opens() as image:
+            return frame.pixels(image)
+    except InputError as error:
+        raise InputError(f"raw_images: {name}: {error}") from None
+    except Exception as error:  # whatever a decoder raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"raw_images: {name}: expected an image that can be decoded ({', '.join(ENCODINGS)}), got {reason}") from error

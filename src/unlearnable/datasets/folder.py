@@ -1,0 +1,147 @@
+"""A user's own images, or ImageNet's: a folder for each class."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlearnable.datasets.decoded import Frame, decoded, named, opened
+from unlearnable.datasets.fingerprint import fingerprint
+from unlearnable.datasets.raw import RawImages, ReadOnly
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
+from unlearnable.register import nearest
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+class FolderImages(ReadOnly):
+    """Images in one folder for each class: ``class_name/*.png``, ``.jpg``, ``.jpeg``, ``.webp`` or ``.bmp``.
+
+    They are decoded once, on all cores, into a file that is mapped into memory.
+
+    Args:
+        name: of the dataset, in paths and scores.
+        path: the folder.
+        side: of the square that is kept of each image, in pixels; None takes images as they are, which must then be of one size.
+        resize: what the shorter side becomes first; None is ``side``.
+        channels: 3, or 1 for grey.
+        train, test: sub-folders that hold the two sets; None, both, where ``path`` holds the classes and the set is split.
+        test_fraction: of the images of each class that are test images, where the set is split.
+        split_seed: decides which, by their names alone: a copy of the images that has other pixels is split alike.
+        classes: the names of the folders that are taken; a number takes the first by name; None takes all.
+        filepath: the folder of the decoded images.
+        metadata: for kedro-viz.
+
+    Example:
+        ```yaml
+        raw_images:
+          type: unlearnable.datasets.folder.FolderImages
+          name: mine
+          path: ${param:data_root}/mine
+          side: 64
+          filepath: data/02_intermediate/${dataset:}/decoded
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        path: str,
+        filepath: str,
+        side: int | None = None,
+        resize: int | None = None,
+        channels: int = 3,
+        train: str | None = None,
+        test: str | None = None,
+        test_fraction: float = 0.2,
+        split_seed: int = 0,
+        classes: int | list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if (train is None) != (test is None):
+            raise InputError(f"raw_images: expected train and test, or neither, got train {train!r} and test {test!r}")
+        if isinstance(test_fraction, bool) or not isinstance(test_fraction, int | float) or not 0 < test_fraction < 1:
+            raise InputError(f"raw_images.test_fraction: expected a number between 0 and 1, got {test_fraction!r}")
+        self.name, self.path, self.filepath, self.metadata = name, Path(path), filepath, metadata
+        self.frame = Frame(side=side, resize=resize, channels=channels)
+        self.train, self.test, self.test_fraction, self.split_seed, self.classes = train, test, test_fraction, split_seed, classes
+
+    def load(self) -> RawImages:
+        """Return the two sets, mapped.
+
+        Raises:
+            InputError: where a folder is missing or empty, an image cannot be decoded, or the test set has a class that the other lacks.
+        """
+        names = self._names(self.path / (self.train or ""))
+        if self.test is not None:
+            self._require_known(names)
+        files = {name: self._files(name) for name in names}
+        copy = named(
+            self.filepath, frame=self.frame, names=names, files=files, bytes=fingerprint(self.path, "raw_images.path", follow=True)
+        )
+        train, test = (self._set(part, names, {name: files[name][part] for name in names}, copy) for part in ("train", "test"))
+        return RawImages(train=train, test=test)
+
+    def _names(self, folder: Path) -> list[str]:
+        """Return the classes, in their order."""
+        there = sorted(each.name for each in _entries(folder) if each.is_dir() and not each.name.startswith("."))
+        if not there:
+            raise InputError(f"raw_images: expected a folder for each class in {folder}, got none")
+        if self.classes is None:
+            return there
+        if isinstance(self.classes, int):
+            if not 1 <= self.classes <= len(there):
+                raise InputError(f"raw_images.classes: expected 1 to {len(there)}, the folders in {folder}, got {self.classes}")
+            return there[: self.classes]
+        for name in self.classes:
+            if name not in there:
+                raise InputError(f"raw_images.classes: expected folders of {folder}, got '{name}'{nearest(name, there)}")
+        return list(self.classes)
+
+    def _require_known(self, names: list[str]) -> None:
+        folder = self.path / str(self.test)
+        odd = [each.name for each in _entries(folder) if each.is_dir() and not each.name.startswith(".") and each.name not in names]
+        if odd and self.classes is None:
+            raise InputError(
+                f"raw_images: expected in {folder} only classes that {self.path / str(self.train)} has, got '{sorted(odd)[0]}'"
+            )
+
+    def _files(self, name: str) -> dict[str, list[str]]:
+        """Return the images of a class in each set, as paths from ``path`` on."""
+        if self.train is not None:
+            return {"train": self._in(Path(self.train) / name), "test": self._in(Path(str(self.test)) / name)}
+        files = self._in(Path(name))
+        chosen = sorted(files, key=self._drawn)[: max(1, round(self.test_fraction * len(files)))]
+        return {"train": [file for file in files if file not in set(chosen)], "test": [file for file in files if file in set(chosen)]}
+
+    def _drawn(self, file: str) -> bytes:
+        """Return what decides whether an image is a test image: its class and its name without the ending."""
+        return hashlib.sha256(f"{self.split_seed}/{Path(file).with_suffix('')}".encode()).digest()
+
+    def _in(self, folder: Path) -> list[str]:
+        """Return the images of a class's folder, by name; raise InputError where there are too few."""
+        files = sorted(each.name for each in _entries(self.path / folder) if each.suffix.lower() in SUFFIXES)
+        least = 1 if self.train is not None else 2
+        if len(files) < least:
+            wanted = f"at least {least} image{'s' if least > 1 else ''} ({', '.join(SUFFIXES)})"
+            raise InputError(f"raw_images: expected {wanted} in {self.path / folder}, got {len(files)}")
+        return [str(folder / file) for file in files]
+
+    def _set(self, part: str, names: list[str], files: dict[str, list[str]], copy: Path) -> LabelledImages:
+        labels = np.repeat(np.arange(len(names)), [len(files[name]) for name in names])
+        sources = [(str(self.path / file), partial(opened, self.path / file)) for name in names for file in files[name]]
+        return decoded(sources, labels, len(names), frame=self.frame, copy=copy / f"{part}.safetensors")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"name": self.name, "path": str(self.path), "frame": self.frame}
+
+
+def _entries(folder: Path) -> Iterable[Path]:
+    if not folder.is_dir():
+        raise InputError(f"raw_images: expected the folder {folder}, which is missing")
+    return folder.iterdir()

@@ -1,0 +1,145 @@
+"""Datasets that torchvision reads, each in its makers' own files. torchvision is imported when first asked, which takes a second."""
+
+import gzip
+import shutil
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+class Published:
+    """A dataset's files below a folder, and what they hold.
+
+    Args:
+        name: of the class in torchvision.
+        md5: the MD5 of each file that is not the published one.
+    """
+
+    def __init__(self, name: str, md5: dict[str, str]) -> None:
+        self.name, self.md5 = name, md5
+
+    @cached_property
+    def reader(self) -> Any:
+        """Torchvision's class."""
+        from torchvision import datasets
+
+        return getattr(datasets, self.name)
+
+    def files(self) -> dict[str, str]:
+        """Return the MD5 of each file, by its path from the folder on."""
+        return {str(Path(self.place) / file): self.md5.get(file, published) for file, published in self.published().items()}
+
+    @property
+    def place(self) -> str:
+        """The sub-folder of the files."""
+        raise NotImplementedError
+
+    def published(self) -> dict[str, str]:
+        """Return the published MD5 of each file."""
+        raise NotImplementedError
+
+    def fetch(self, root: Path) -> None:
+        """Download the files; raise OSError or RuntimeError where that fails."""
+        self.reader(root, download=True)
+
+    def read(self, root: Path, *, train: bool) -> tuple[Pixels, Labels]:
+        """Return images uint8 (N, C, H, W) and labels int64 (N,) of files that have been checked."""
+        raise NotImplementedError
+
+
+class Cifar(Published):
+    """CIFAR-10 and CIFAR-100: pickled batches."""
+
+    @property
+    def place(self) -> str:
+        """The sub-folder of the batches."""
+        return str(self.reader.base_folder)
+
+    def published(self) -> dict[str, str]:
+        """Return the published MD5 of each batch."""
+        meta = self.reader.meta
+        return dict([*self.reader.train_list, *self.reader.test_list, [meta["filename"], meta["md5"]]])
+
+    def read(self, root: Path, *, train: bool) -> tuple[Pixels, Labels]:
+        """Return a set, once more checked by torchvision."""
+        found = self._expecting()(root, train=train)
+        return np.ascontiguousarray(found.data.transpose(0, 3, 1, 2)), np.asarray(found.targets, dtype=np.int64)
+
+    def _expecting(self) -> Any:
+        """Return torchvision's class, expecting our hashes."""
+        named = {
+            part: [[file, self.md5.get(file, published)] for file, published in getattr(self.reader, part)]
+            for part in ("train_list", "test_list")
+        }
+        meta = self.reader.meta | {"md5": self.md5.get(self.reader.meta["filename"], self.reader.meta["md5"])}
+        return type(self.name, (self.reader,), {**named, "meta": meta})
+
+
+class Svhn(Published):
+    """SVHN: MATLAB files; the label 10 is the digit 0."""
+
+    @property
+    def place(self) -> str:
+        """The folder itself."""
+        return "."
+
+    def published(self) -> dict[str, str]:
+        """Return the published MD5 of the two files."""
+        return {file: md5 for _, file, md5 in (self.reader.split_list[part] for part in ("train", "test"))}
+
+    def fetch(self, root: Path) -> None:
+        """Download both files."""
+        for part in ("train", "test"):
+            self.reader(root, split=part, download=True)
+
+    def read(self, root: Path, *, train: bool) -> tuple[Pixels, Labels]:
+        """Return a set."""
+        from scipy.io import loadmat
+
+        content = loadmat(root / ("train_32x32.mat" if train else "test_32x32.mat"))
+        return np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1)), content["y"].astype(np.int64).reshape(-1) % 10
+
+
+class Mnist(Published):
+    """MNIST and those of its form: gzipped arrays, one channel. They are read as they were published, not as they lie extracted."""
+
+    @property
+    def place(self) -> str:
+        """The sub-folder of the archives."""
+        return f"{self.name}/raw"
+
+    def published(self) -> dict[str, str]:
+        """Return the published MD5 of each archive."""
+        return dict(self.reader.resources)
+
+    def read(self, root: Path, *, train: bool) -> tuple[Pixels, Labels]:
+        """Return a set."""
+        from torchvision.datasets.mnist import read_image_file, read_label_file
+
+        part = "train" if train else "t10k"
+        with TemporaryDirectory() as folder:
+            images = read_image_file(self._extracted(root, f"{part}-images-idx3-ubyte", folder)).numpy()
+            labels = read_label_file(self._extracted(root, f"{part}-labels-idx1-ubyte", folder)).numpy()
+        return images[:, None], labels
+
+    def _extracted(self, root: Path, file: str, folder: str) -> str:
+        with gzip.open(root / self.place / f"{file}.gz") as archive, (Path(folder) / file).open("wb") as target:
+            shutil.copyfileobj(archive, target)
+        return str(Path(folder) / file)
+
+
+PUBLISHED: dict[str, tuple[type[Published], int]] = {  # how each is read, and its number of classes
+    "CIFAR10": (Cifar, 10),
+    "CIFAR100": (Cifar, 100),
+    "SVHN": (Svhn, 10),
+    "MNIST": (Mnist, 10),
+    "FashionMNIST": (Mnist, 10),
+    "KMNIST": (Mnist, 10),
+}
