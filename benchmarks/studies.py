@@ -1,6 +1,7 @@
 """What a study costs beside its cells, and whether it matters who works at them.
 
-python -m benchmarks.studies --env cifar10_small --data-root /data --epochs 4   # eight cells: bare, by processes, by Dask, one by one
+python -m benchmarks.studies --env cifar10_small --data-root /data              # eight cells: bare, by processes, by Dask, one by one
+python -m benchmarks.studies --env cifar10_small --data-root /data --seeds 2    # sixteen cells, but not one by one
 python -m benchmarks.studies --paper                                            # 10,000 cells of no work: plan, journal, executors
 """
 
@@ -48,7 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--env", default="cifar10_small")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data" / "01_raw")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--paper", action="store_true", help="10,000 cells of no work")
     arguments = parser.parse_args()
     bootstrap_project(ROOT)
@@ -57,20 +59,23 @@ def main() -> None:
         if arguments.paper:
             on_paper(Path(folder))
         else:
-            beside_bare_cells(Path(folder), arguments.env, arguments.data_root.resolve(), arguments.epochs)
+            beside_bare_cells(Path(folder), arguments.env, arguments.data_root.resolve(), arguments.epochs, arguments.seeds)
 
 
-def beside_bare_cells(folder: Path, env: str, data_root: Path, epochs: int) -> None:
-    """Time eight cells bare and as a study, each time from the same shared parts, and compare their scores."""
-    grid = {"poisons": ["ops"], "models": ["small_cnn"], "seeds": [0], "parameters": {"train.epochs": epochs, "data_root": str(data_root)}}
+def beside_bare_cells(folder: Path, env: str, data_root: Path, epochs: int, seeds: int) -> None:
+    """Time eight cells a seed, bare and as a study, each time from the same shared parts, and compare their scores."""
+    parameters = {"train.epochs": epochs, "data_root": str(data_root), "craft.seed": 0}
+    grid = {"poisons": ["ops"], "models": ["small_cnn"], "seeds": list(range(seeds)), "parameters": parameters}
+    cells = len(RECOVERIES) * seeds
     shared = _project(folder / "shared", env, {**grid, "recoveries": ["none"]})
     _study(shared, env, "--threads=1")
     ways: dict[str, Callable[[Path], object]] = {
         "bare cells, two at a time": lambda project: _bare(project, env),
         "processes": lambda project: _study(project, env, f"--processes={SLOTS}", "--threads=1"),
         "dask": lambda project: _study(project, env, "--executor=dask", f"--processes={SLOTS}", "--threads=1"),
-        "one by one": lambda project: _study(project, env, "--processes=1", "--threads=1"),
     }
+    if seeds == 1:
+        ways["one by one"] = lambda project: _study(project, env, "--processes=1", "--threads=1")
     hashes, seconds = {}, {}
     for number, (name, way) in enumerate(ways.items()):
         project = _project(folder / str(number), env, {**grid, "recoveries": RECOVERIES}, shared)
@@ -78,11 +83,11 @@ def beside_bare_cells(folder: Path, env: str, data_root: Path, epochs: int) -> N
         way(project)
         seconds[name], hashes[name] = time.perf_counter() - start, _hashes(project)
         slots = 1 if name == "one by one" else SLOTS
-        print(f"{name}: {seconds[name]:.1f} s, {seconds[name] * slots / len(RECOVERIES):.1f} s a cell")
+        print(f"{name}: {seconds[name]:.1f} s, {seconds[name] * slots / cells:.1f} s a cell", flush=True)
     for name in ("processes", "dask"):
         print(f"{name} over bare cells: {seconds[name] / seconds['bare cells, two at a time'] - 1:+.1%}")
     same = len({json.dumps(found, sort_keys=True) for found in hashes.values()}) == 1
-    print(f"hashes of the {len(RECOVERIES)} scores {'are identical in all four ways' if same else f'differ: {hashes}'}")
+    print(f"hashes of the {cells} scores {f'are identical in all {len(ways)} ways' if same else f'differ: {hashes}'}")
 
 
 def _project(project: Path, env: str, study: dict[str, object], shared: Path | None = None) -> Path:
@@ -97,6 +102,7 @@ def _project(project: Path, env: str, study: dict[str, object], shared: Path | N
     file.write_text(yaml.safe_dump(study))
     if shared:
         shutil.copytree(shared / "data", project / "data", ignore=shutil.ignore_patterns("08_reporting", "09_tracking"))
+        shutil.copy(shared / "mlflow.db", project)  # a project in which something has run has one
     return project
 
 
@@ -117,7 +123,7 @@ def _bare(project: Path, env: str) -> None:
 def _hashes(project: Path) -> dict[str, str]:
     paths = (project / "data" / "08_reporting").rglob("scores.json/*/scores.json")
     found = [json.loads(path.read_text()) for path in paths]
-    return {scores["recovery"]: score_hash(scores) for scores in found}
+    return {f"{scores['recovery']} seed {scores['seed']}": score_hash(scores) for scores in found}
 
 
 def on_paper(folder: Path) -> None:

@@ -23,6 +23,7 @@ from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
 LIKE = "like"  # in the parameters of an environment: the one whose parameters stand where it says nothing
+RESOLVED = re.compile(r"\$\{(param|recipe|training|dataset):([\w.]*)\}")
 OF_THIS_MACHINE = ("credentials", "mlflow", "storage")
 
 
@@ -43,14 +44,23 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def cell(self, **names: Any) -> "RecipeConfigLoader":
         """Return this loader with other values of top-level parameters (poison, recovery, model, seed): no file is read again."""
+        _ = self._raw_filepaths, self._of_models, self._raw_catalog  # which the other shares
         other = copy.copy(self)
         other.__dict__["_parameters"] = self._completed(self._given | names)
         return other
 
     def filepath(self, name: str) -> str:
-        """Return where a catalog entry lies."""
+        """Return where a catalog entry lies. A study asks for thousands: what OmegaConf parses anew each time is put in at once here."""
+        path = RESOLVED.sub(lambda found: str(self._resolvers[found[1]](*filter(None, [found[2]]))), self._raw_filepath(name))
+        if "${" not in path:
+            return path
         self._register()
-        return str(OmegaConf.create({name: self._entry(name)["filepath"]})[name])
+        return str(OmegaConf.create({name: path})[name])
+
+    def _raw_filepath(self, name: str) -> str:
+        if name not in self._raw_filepaths:
+            self._raw_filepaths[name] = str(self._entry(name)["filepath"])
+        return self._raw_filepaths[name]
 
     def credentials(self) -> dict[str, Any]:
         """Return the blocks of ``credentials.yml``; none where there is no such file."""
@@ -61,14 +71,22 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _register(self) -> None:
         """Bind the resolvers to this loader: they are global to OmegaConf, and another one may have put its own in their place."""
-        resolvers: dict[str, Callable[..., Any]] = {
-            "param": self._param,
-            "recipe": self._recipe,
-            "training": self._training,
-            "dataset": self._dataset,
-        }
-        for name, resolver in resolvers.items():
+        for name, resolver in self._resolvers.items():
             OmegaConf.register_resolver(name, resolver, replace=True)
+
+    @property
+    def _resolvers(self) -> dict[str, Callable[..., Any]]:
+        return {"param": self._param, "recipe": self._recipe, "training": self._training, "dataset": self._dataset}
+
+    @cached_property
+    def _raw_filepaths(self) -> dict[str, str]:
+        """Where entries lie, unresolved, as far as somebody has asked."""
+        return {}
+
+    @cached_property
+    def _of_models(self) -> dict[str, dict[str, Any]]:
+        """What ``_of_model`` has found."""
+        return {}
 
     @cached_property
     def _given(self) -> dict[str, Any]:
@@ -168,16 +186,23 @@ class RecipeConfigLoader(OmegaConfigLoader):
         for name in DERIVED:
             if name in parameters:
                 raise InputError(f"parameter '{name}': expected none, it follows from the others; got {parameters[name]!r}")
-        if isinstance(parameters.get("train"), dict):
-            parameters = {**parameters, "train": self._training_recipe("train", parameters["train"], parameters)}
-            if isinstance(parameters.get("probe"), dict):
-                parameters = {**parameters, "probe": {**parameters["probe"], "train": self._probed_recipe(parameters)}}
+        parameters = parameters | self._of_model(parameters)
         hashed = parameters
         if parameters.get("poison") == RELEASED:
             hashed = parameters | {"craft": {RELEASED: self._released(parameters)}}
         dataset = self._dataset_recipe(parameters)
         hashes = {stage: recipe_hash(stage, hashed, dataset) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
+
+    def _of_model(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the blocks of parameters that depend on the model; cells of one model share them."""
+        model = str(parameters.get("model"))
+        if model not in self._of_models and isinstance(parameters.get("train"), dict):
+            found = {"train": self._training_recipe("train", parameters["train"], parameters)}
+            if isinstance(parameters.get("probe"), dict):
+                found["probe"] = {**parameters["probe"], "train": self._probed_recipe(parameters | found)}
+            self._of_models[model] = found
+        return self._of_models.get(model, {})
 
     def _training_recipe(self, name: str, settings: dict[str, Any], parameters: dict[str, Any]) -> Any:
         """Return the block ``name`` with its ``by_model`` of the chosen model over it, and the command line over both."""
