@@ -39,16 +39,25 @@ Settings = dict[str, Any]
 
 def settings_of(env: str, model: str) -> Settings:
     """Return the parameters of an environment as Kedro would see them."""
-    parameters: Settings = {}
-    for folder in ("base", env):
-        for file in sorted((CONF / folder).glob("parameters*.yml")):
-            parameters = merged(parameters, yaml.safe_load(file.read_text()))
+    parameters = _read("base")
+    own = _read(env) if env != "base" else {}
+    like = own.pop("like", None)
+    for above in (_read(like) if like else {}, own):
+        parameters = merged(parameters, above)
     trainings = []
     for recipe in (parameters["train"], parameters["probe"]["train"]):
         by_model = recipe.pop("by_model")
         trainings.append(merged(recipe, by_model.get(model) or {}))
     train, probed = trainings
     return {**parameters, "train": train, "probe": parameters["probe"] | {"train": merged(train, probed)}}
+
+
+def _read(env: str) -> Settings:
+    """Return what the files of an environment say."""
+    found: Settings = {}
+    for file in sorted((CONF / env).glob("parameters*.yml")):
+        found = merged(found, yaml.safe_load(file.read_text()))
+    return found
 
 
 def merged(below: Settings, above: Settings) -> Settings:

@@ -23,6 +23,7 @@ REPORTS = {  # what a chain ends with: scores, and the files that people look at
     "scores": ("accuracy_figure", "directions_figure", "examples_figure"),
     "dfr_scores": ("dfr_figure", "dfr_table"),
     "separability_scores": ("separability_figure",),
+    "audit_scores": ("audit_page",),
 }
 
 

@@ -3,6 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from unlearnable.pipelines import (
+    audit,
     craft_poison,
     evaluate,
     ingest,
@@ -31,5 +32,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         "recover": recovered + evaluate.create_pipeline("recover"),
         "dfr": poisoned + train_poisoned.create_pipeline("probed") + stages["probe_checkpoints"] + evaluate.create_pipeline("dfr"),
         "separability": poisoned + stages["separability_analysis"] + evaluate.create_pipeline("separability"),
+        "audit": recovered
+        + train_poisoned.create_pipeline("compressed")
+        + stages["separability_analysis"]
+        + evaluate.create_pipeline("examples")
+        + audit.create_pipeline(),
     }
     return {**stages, **chains, "__default__": sum(stages.values(), Pipeline([]))}

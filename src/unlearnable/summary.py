@@ -59,7 +59,20 @@ def _separability(scores: Scores) -> Iterator[RenderableType]:
     yield f"class means of the perturbations hold {means['energy']:.1%} of their energy, 99 % of that in {means['rank']} directions"
 
 
-PARTS = {"accuracy": _accuracy, "dfr": _dfr, "separability": _separability}
+def _audit(scores: Scores) -> Iterator[RenderableType]:
+    audit = scores["audit"]
+    cell = ", ".join(str(scores[name]) for name in ("dataset", "poison", "model"))
+    title = f"Audit ({cell}, seed {scores['seed']}, {audit['test_images']:,} test images)"
+    table = _table(title, ["learned from the protected images by"], ["accuracy", "of what the originals teach"])
+    if audit["originals"] is not None:
+        table.add_row("(the originals)", _percent(audit["originals"]["accuracy"]), "")
+    for name, way in audit["ways"].items():
+        table.add_row(name.replace("_", " "), _percent(way["accuracy"]), _percent(way["learned"]))
+    yield table
+    yield audit["verdict"]
+
+
+PARTS = {"accuracy": _accuracy, "dfr": _dfr, "separability": _separability, "audit": _audit}
 
 
 def _table(title: str, names: list[str], numbers: list[str]) -> Table:

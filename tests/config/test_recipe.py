@@ -37,13 +37,14 @@ PARAMETERS = {name: value for name, value in loader()["parameters"].items() if n
 AFTER = {
     "ingest": set(STAGES),
     "craft": set(STAGES) - {"ingest", "train_clean", "separability_clean"},
-    "recover": {"orthogonal_projection", "train_recovered", "evaluate"},
-    "train": {"train_clean", "train_poisoned", "train_recovered", "evaluate"},
-    "probe": {"probe_checkpoints", "evaluate_dfr"},
-    "probe.train": {"train_probed", "probe_checkpoints", "evaluate_dfr"},
-    "separability": {"separability_clean", "separability_analysis", "evaluate_separability"},
+    "recover": {"orthogonal_projection", "train_recovered", "evaluate", "evaluate_audit"},
+    "train": {"train_clean", "train_poisoned", "train_recovered", "evaluate", "evaluate_audit"},
+    "probe": {"probe_checkpoints", "evaluate_dfr", "evaluate_audit"},
+    "probe.train": {"train_probed", "probe_checkpoints", "evaluate_dfr", "evaluate_audit"},
+    "separability": {"separability_clean", "separability_analysis", "evaluate_separability", "evaluate_audit"},
+    "audit": {"evaluate_audit"},
 }
-CELLS = {"evaluate", "evaluate_dfr", "evaluate_separability"}
+CELLS = {"evaluate", "evaluate_dfr", "evaluate_separability", "evaluate_audit"}
 EXPECTED = {
     "poison": AFTER["craft"],
     "recovery": AFTER["recover"] | CELLS,
@@ -60,7 +61,8 @@ def expected_stages(path):
     if path[0] in EXPECTED:
         return EXPECTED[path[0]]
     if path[0] in ("craft", "recover") and path[1] != "seed" and path[1] not in CHOSEN.values():
-        return set()  # settings of what was not chosen
+        beside = path[0] == "recover" and path[1] == PARAMETERS["audit"]["recovery"]
+        return AFTER["audit"] if beside else set()  # settings of what was not chosen
     return AFTER.get(".".join(path[:2]), AFTER[path[0]])
 
 
@@ -105,7 +107,7 @@ def test_no_two_artifacts_of_a_catalog_share_a_path():
     unfinished = {name: catalog.pop(name) for name in list(catalog) if name.endswith("_unfinished")}
     assert len(set(catalog.values())) == len(catalog)
     assert {name: catalog[name.replace("unfinished", "checkpoints")] for name in unfinished} == unfinished
-    assert len(unfinished) == 4
+    assert len(unfinished) == 5
 
 
 def test_loaders_do_not_mix_each_other_up():

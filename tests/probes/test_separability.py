@@ -179,3 +179,13 @@ def test_an_image_without_a_clean_one_is_named():
     clean = natural(40)
     with pytest.raises(InputError, match="expected the id 40, and 37 more"):
         perturbations(clean, replace(clean, ids=np.arange(40) + 38))
+
+
+def test_perturbations_of_a_few_patterns_are_separated_too():
+    """A colour a class spans three directions of thousands, of which a covariance is far from full rank."""
+    labels = torch.arange(200) % 5
+    colours = torch.zeros(200, 3, 32, 32, dtype=torch.int8)
+    for label in range(5):
+        colours[labels == label, label % 3] = 24 if label < 3 else -24
+    found = separability(colours, labels, num_classes=5, recipe=SeparabilityRecipe(iterations=20), device=torch.device("cpu"))
+    assert found["models"]["linear"]["train_accuracy"] == 1.0

@@ -1,7 +1,8 @@
 """A configuration loader whose catalog paths may name parameters and recipes.
 
 ``${param:poison}`` is a parameter as the run sees it, ``${recipe:craft_poison}`` the hash of all that decides that
-stage's bytes, ``${training:recovered}`` the folder of a training, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
+stage's bytes, ``${training:recovered}`` the folder of a training, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset,
+and ``${beside:recipe,train_recovered}`` one of these with ``audit.recovery`` in the place of ``recovery``.
 """
 
 import copy
@@ -28,7 +29,7 @@ OF_THIS_MACHINE = ("credentials", "mlflow", "storage")
 
 
 class RecipeConfigLoader(OmegaConfigLoader):
-    """OmegaConfigLoader with the resolvers ``param``, ``recipe``, ``training`` and ``dataset`` bound to itself.
+    """OmegaConfigLoader with the resolvers ``param``, ``recipe``, ``training``, ``dataset`` and ``beside`` bound to itself.
 
     ``project_path`` is where relative paths start; a hook sets it where configuration lies outside the project.
     """
@@ -76,7 +77,13 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @property
     def _resolvers(self) -> dict[str, Callable[..., Any]]:
-        return {"param": self._param, "recipe": self._recipe, "training": self._training, "dataset": self._dataset}
+        return {
+            "param": self._param,
+            "recipe": self._recipe,
+            "training": self._training,
+            "dataset": self._dataset,
+            "beside": self._beside,
+        }
 
     @cached_property
     def _raw_filepaths(self) -> dict[str, str]:
@@ -273,6 +280,11 @@ class RecipeConfigLoader(OmegaConfigLoader):
         stage = made_by(f"train_{label}", self._parameters)
         seen = {"train_clean": "clean", "train_recovered": f"{self._param('poison')}/{self._param('recovery')}"}
         return f"{seen.get(stage, self._param('poison'))}/{self._param('model')}/{self._recipe(stage)}"
+
+    def _beside(self, kind: str, name: str) -> Any:
+        """Return what ``${kind:name}`` is in the cell of the recovery that an audit sets beside the chosen one."""
+        cell = self.cell(recovery=str(self._param("audit.recovery")))
+        return cell._resolvers[kind](name)
 
     def _dataset(self) -> str:
         return str(self.raw_images["name"]).lower()

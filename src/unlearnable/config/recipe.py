@@ -39,6 +39,7 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # Scores name their cell in full, also what their part of it does not depend on.
     "evaluate_dfr": (("probe_checkpoints",), CELL),
     "evaluate_separability": (("separability_clean", "separability_analysis"), CELL),
+    "evaluate_audit": (("evaluate", "separability_clean", "separability_analysis"), (*CELL, "audit", "beside", "probe", "probed")),
 }
 
 
@@ -63,14 +64,18 @@ def _chosen(parameters: Parameters) -> dict[str, Any]:
     """Return the settings of the poison and of the recovery that were chosen: those of the others decide nothing."""
 
     def chosen(block: str, name: str) -> Any:
-        settings = parameters.get(block)
-        return settings.get(str(parameters.get(name))) if isinstance(settings, dict) else settings
+        return _settings(parameters.get(block), str(parameters.get(name)))
 
     return {
         "craft": chosen("craft", "poison"),
         "recover": chosen("recover", "recovery"),
+        "beside": _settings(parameters.get("recover"), _settings(parameters.get("audit"), "recovery")),
         "craft_seed": None if parameters.get("poison") == RELEASED else craft_seed(parameters.get("craft"), parameters.get("seed")),
     }
+
+
+def _settings(block: Any, name: Any) -> Any:
+    return block.get(name) if isinstance(block, dict) else block
 
 
 def _probe(parameters: Parameters) -> dict[str, Any]:

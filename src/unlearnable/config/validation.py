@@ -75,6 +75,10 @@ class _Ingest(_Strict):
     subset_seed: Seed
 
 
+class _Audit(_Strict):
+    recovery: str
+
+
 class _Parameters(_Strict):
     poison: str
     recovery: str
@@ -84,6 +88,7 @@ class _Parameters(_Strict):
     device: str
     threads: Count | None
     ingest: _Ingest
+    audit: _Audit
 
 
 @cache
@@ -120,6 +125,8 @@ def check(parameters: Mapping[str, Any]) -> None:
     for known, name in (([*POISONS, RELEASED], "poison"), (list(RECOVERIES), "recovery")):
         if given[name] not in known:
             raise unknown(name, given[name], known)
+    if given["audit"]["recovery"] not in RECOVERIES:
+        raise unknown("audit.recovery", given["audit"]["recovery"], list(RECOVERIES))
     require_model("model", given["model"])
     for estimator in given["probe"]["estimators"]:
         if estimator not in ESTIMATORS:

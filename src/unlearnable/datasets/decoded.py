@@ -93,7 +93,13 @@ def opened(path: Path) -> Image.Image:
 
 
 def decoded(
-    sources: Sequence[tuple[str, Source]], labels: npt.NDArray[np.int64], num_classes: int, *, frame: Frame, copy: Path
+    sources: Sequence[tuple[str, Source]],
+    labels: npt.NDArray[np.int64],
+    num_classes: int,
+    *,
+    frame: Frame,
+    copy: Path,
+    ids: npt.NDArray[np.int64] | None = None,
 ) -> LabelledImages:
     """Return images, mapped from the file ``copy``; where it is not there, they are decoded into it first, on all cores.
 
@@ -103,6 +109,7 @@ def decoded(
         num_classes: the number of classes.
         frame: how they become pixels.
         copy: names all that decides the pixels.
+        ids: int64 (N,), distinct; None numbers the images.
 
     Raises:
         InputError: it names the image that cannot be decoded, or that has another size than the first.
@@ -113,7 +120,8 @@ def decoded(
         except DamagedError as error:
             logger.warning("a damaged copy was set aside as %s (%s)", set_aside(copy), error)
     first = _pixels(frame, sources[0])
-    about = LabelledImages(images=np.zeros((len(labels), 1, 1, 1), np.uint8), labels=labels, num_classes=num_classes)
+    ids = np.arange(len(labels)) if ids is None else ids
+    about = LabelledImages(images=np.zeros((len(labels), 1, 1, 1), np.uint8), labels=labels, num_classes=num_classes, ids=ids)
     stream = Stream(shape=(len(sources), *first.shape), dtype="uint8", parts=_chunks(frame, sources, first.shape))
     try:
         write_new(copy, images_parts(about, stream, {}))

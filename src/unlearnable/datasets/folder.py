@@ -1,8 +1,9 @@
-"""A user's own images, or ImageNet's: a folder for each class."""
+"""A user's own images, or ImageNet's: a folder for each class. And the protected copies of the same images."""
 
 import hashlib
 from collections.abc import Iterable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 class FolderImages(ReadOnly):
     """Images in one folder for each class: ``class_name/*.png``, ``.jpg``, ``.jpeg``, ``.webp`` or ``.bmp``.
 
-    They are decoded once, on all cores, into a file that is mapped into memory.
+    They are decoded once, on all cores, into a file that is mapped into memory where it is large. The id of an image is made of its class
+    and its name without the ending, so that a copy in another folder or format has the same one.
 
     Args:
         name: of the dataset, in paths and scores.
@@ -72,11 +74,15 @@ class FolderImages(ReadOnly):
         self.train, self.test, self.test_fraction, self.split_seed, self.classes = train, test, test_fraction, split_seed, classes
 
     def load(self) -> RawImages:
-        """Return the two sets, mapped.
+        """Return the two sets.
 
         Raises:
             InputError: where a folder is missing or empty, an image cannot be decoded, or the test set has a class that the other lacks.
         """
+        return self.read()
+
+    def read(self) -> RawImages:
+        """Return the two sets, as ``load`` does, but for what Kedro says of errors."""
         names = self._names(self.path / (self.train or ""))
         if self.test is not None:
             self._require_known(names)
@@ -121,11 +127,14 @@ class FolderImages(ReadOnly):
 
     def _drawn(self, file: str) -> bytes:
         """Return what decides whether an image is a test image: its class and its name without the ending."""
-        return hashlib.sha256(f"{self.split_seed}/{Path(file).with_suffix('')}".encode()).digest()
+        return hashlib.sha256(f"{self.split_seed}/{_stem(file)}".encode()).digest()
 
     def _in(self, folder: Path) -> list[str]:
         """Return the images of a class's folder, by name; raise InputError where there are too few."""
         files = sorted(each.name for each in _entries(self.path / folder) if each.suffix.lower() in SUFFIXES)
+        twice = [one for one, other in pairwise(files) if Path(one).stem == Path(other).stem]
+        if twice:
+            raise InputError(f"raw_images: expected one image of each name in {self.path / folder}, got several '{Path(twice[0]).stem}'")
         least = 1 if self.train is not None else 2
         if len(files) < least:
             wanted = f"at least {least} image{'s' if least > 1 else ''} ({', '.join(SUFFIXES)})"
@@ -135,10 +144,91 @@ class FolderImages(ReadOnly):
     def _set(self, part: str, names: list[str], files: dict[str, list[str]], copy: Path) -> LabelledImages:
         labels = np.repeat(np.arange(len(names)), [len(files[name]) for name in names])
         sources = [(str(self.path / file), partial(opened, self.path / file)) for name in names for file in files[name]]
-        return decoded(sources, labels, len(names), frame=self.frame, copy=copy / f"{part}.safetensors")
+        ids = np.array([_id(file) for name in names for file in files[name]])
+        return decoded(sources, labels, len(names), frame=self.frame, copy=copy / f"{part}.safetensors", ids=ids)
 
     def _describe(self) -> dict[str, Any]:
         return {"name": self.name, "path": str(self.path), "frame": self.frame}
+
+
+class ProtectedFolder(FolderImages):
+    """The protected copies of the images of a folder, as the entry ``released_poison``: the same classes and names, any of the formats.
+
+    Args: as those of ``FolderImages``.
+
+    Example:
+        ```yaml
+        released_poison:
+          type: unlearnable.datasets.folder.ProtectedFolder
+          name: protected
+          path: /pictures/protected
+          side: 64
+          filepath: data/02_intermediate/${dataset:}/decoded
+        ```
+    """
+
+    def load(self) -> "Protected":  # type: ignore[override]
+        """Return the copies, of which nothing is read yet."""
+        return Protected(self)
+
+
+class Protected:
+    """Protected copies that nothing has opened yet."""
+
+    def __init__(self, folder: FolderImages) -> None:
+        self._folder = folder
+
+    def check(self) -> None:
+        """Raise InputError where the folder is missing."""
+        if not self._folder.path.is_dir():
+            raise InputError(
+                f"released_poison.path: expected the folder of the protected images, got {self._folder.path}, which is missing"
+            )
+
+    def poisoned(self, clean: LabelledImages) -> LabelledImages:
+        """Return the protected copies of those images of ``clean`` that have one, in its order.
+
+        Raises:
+            InputError: where the folder cannot be read, holds no copy of any of the images, or its copies have other sizes or classes.
+        """
+        try:
+            raw = self._folder.read()
+        except InputError as error:
+            raise InputError(str(error).replace("raw_images", "released_poison", 1)) from None
+        self._require_alike(clean, raw.train)
+        copies = raw.train if np.isin(clean.ids, raw.train.ids).all() else _together(raw.train, raw.test)
+        there = np.isin(clean.ids, copies.ids)
+        if not there.any():
+            raise InputError(f"released_poison.path: expected copies of the images of the same names in {self._folder.path}, got none")
+        originals = clean if there.all() else clean.subset(np.flatnonzero(there))
+        found = copies.matching(originals)
+        if not np.array_equal(found.labels, originals.labels):
+            raise self._other_classes()
+        return found
+
+    def _require_alike(self, clean: LabelledImages, copies: LabelledImages) -> None:
+        if copies.shape != clean.shape:
+            expected, got = (f"{shape[2]}x{shape[1]} pixels of {shape[0]} channels" for shape in (clean.shape, copies.shape))
+            raise InputError(f"released_poison: expected {expected}, as the originals, got {got}: are side, resize and channels the same?")
+        if copies.num_classes != clean.num_classes:
+            raise self._other_classes()
+
+    def _other_classes(self) -> InputError:
+        return InputError(f"released_poison: expected the classes of the originals in {self._folder.path}, got others")
+
+
+def _together(first: LabelledImages, second: LabelledImages) -> LabelledImages:
+    images, labels, ids = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("images", "labels", "ids"))
+    return LabelledImages(images=images, labels=labels, ids=ids, num_classes=first.num_classes)
+
+
+def _stem(file: str) -> str:
+    """Return class and name of an image, without the sub-folder of its set and without its ending."""
+    return "/".join(Path(file).with_suffix("").parts[-2:])
+
+
+def _id(file: str) -> int:
+    return int.from_bytes(hashlib.sha256(_stem(file).encode()).digest()[:8], "big") >> 1
 
 
 def _entries(folder: Path) -> Iterable[Path]:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,29 @@ class TableDataset(Artifact[pd.DataFrame, pd.DataFrame]):
     def preview(self, nrows: int = PREVIEWED_ROWS) -> TablePreview:
         """Return what kedro-viz shows."""
         return TablePreview(self.load().head(nrows).to_dict(orient="split"))
+
+
+class PageDataset(Artifact[str, Path]):
+    """A page of HTML that asks nothing of any other file; loading it gives the path, for whoever wants to open it.
+
+    Example:
+        ```yaml
+        audit_page:
+          type: unlearnable.datasets.reports.PageDataset
+          filepath: data/08_reporting/${dataset:}/${recipe:evaluate_audit}/audit.html
+          recipe: ${recipe:evaluate_audit}
+          versioned: true
+        ```
+    """
+
+    def encode(self, data: str) -> bytes:
+        """Return the page with the recipe in a comment at its end."""
+        return f"{data}\n<!-- recipe {self.recipe} -->\n".encode()
+
+    def decode(self, content: bytes) -> tuple[Path, str | None]:
+        """Return where the page lies, and its recipe."""
+        found = re.search(rb"<!-- recipe (\w+) -->\n\Z", content)
+        return Path(self._get_load_path()), found[1].decode() if found else None
 
 
 class FigureDataset(Artifact[Figure, Path]):

@@ -231,7 +231,11 @@ def _whitening(values: Values) -> Tensor | None:
         total += rows.sum(0)
     mean = total / len(some)
     covariance.div_(len(some)).sub_(torch.outer(mean, mean))
-    ridge = RIDGE * float(covariance.diagonal().mean()) or 1.0
+    return _factor(covariance.double(), RIDGE * float(covariance.diagonal().mean()) or 1.0)
+
+
+def _factor(covariance: Tensor, ridge: float) -> Tensor:
+    """Return the Cholesky factor of ``covariance`` with a ridge that is large enough: values of a few patterns span little of the space."""
     covariance.diagonal().add_(ridge)
-    factor: Tensor = torch.linalg.cholesky(covariance.double()).float()
-    return factor
+    factor, wrong = torch.linalg.cholesky_ex(covariance)
+    return factor.float() if not wrong else _factor(covariance, 10 * ridge)

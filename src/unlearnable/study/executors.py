@@ -82,7 +82,13 @@ def _cluster(kind: Any, scheduler: str | None, count: int) -> Iterator[str]:
     if scheduler is not None:
         yield scheduler
         return
-    with kind(n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL") as cluster:
+    import dask
+
+    # Runs have the cores; a worker that waits for one need not look a hundred times a second at what it does.
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": False}),
+        kind(n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL") as cluster,
+    ):
         yield cluster.scheduler_address
 
 

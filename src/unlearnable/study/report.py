@@ -1,7 +1,5 @@
 """The page of a study: one HTML file that asks nothing of any other, with its tables and figures beside it."""
 
-import base64
-import hashlib
 import io
 import os
 import secrets
@@ -9,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
+from unlearnable.pages import base64_text, environment
 from unlearnable.study import page
 from unlearnable.study.figures import FIGURES, Drawing, draw
 from unlearnable.study.findings import KEY, Findings
@@ -66,26 +64,22 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("unlearnable", "study"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["sha256"] = _sha256
     tables = _tables(findings)
-    return environment.get_template(TEMPLATE).render(
-        findings=findings,
-        sections=_sections(findings, tables),
-        facts=_facts(findings),
-        states=findings.unfinished["state"].value_counts(sort=False).to_dict(),
-        figures={name: (_base64(drawing.svg), drawing.alt) for name, drawing in drawings.items()},
-        pictures={caption: _base64(picture) for caption, picture in findings.pictures.items()},
-        threads=_each(findings.cells["threads"]),
-        peers=peers(),
-        theirs=theirs(),
-        **tables,
+    return (
+        environment("study")
+        .get_template(TEMPLATE)
+        .render(
+            findings=findings,
+            sections=_sections(findings, tables),
+            facts=_facts(findings),
+            states=findings.unfinished["state"].value_counts(sort=False).to_dict(),
+            figures={name: (base64_text(drawing.svg), drawing.alt) for name, drawing in drawings.items()},
+            pictures={caption: base64_text(picture) for caption, picture in findings.pictures.items()},
+            threads=_each(findings.cells["threads"]),
+            peers=peers(),
+            theirs=theirs(),
+            **tables,
+        )
     )
 
 
@@ -134,12 +128,3 @@ def _each(values: pd.Series) -> str:
     """Return each value once, some of them where there are many."""
     found = list(dict.fromkeys(map(str, values)))
     return ", ".join(found[:SAID]) + (f" and {len(found) - SAID} more" if len(found) > SAID else "") or page.NOTHING
-
-
-def _sha256(text: str) -> str:
-    """Return what a content security policy calls a script by."""
-    return _base64(hashlib.sha256(text.encode()).digest())
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

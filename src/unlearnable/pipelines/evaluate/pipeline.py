@@ -15,16 +15,18 @@ from unlearnable.pipelines.evaluate.nodes import (
 )
 
 TRAININGS = {name: f"{name}_checkpoints" for name in ("clean", "poisoned", "recovered")}
+EXAMPLES = Node(draw_examples, ["clean_train", "poisoned_train", "recovered_train"], "examples_figure", name="draw_examples")
 RECOVER = [
     Node(tabulate, TRAININGS, "history", name="tabulate_history"),
     Node(score, ["history", "linear_weights", "clean_train", "poisoned_train", "parameters"], "scores", name="gather_scores"),
     Node(draw_accuracy, ["scores", "history"], "accuracy_figure", name="draw_accuracy"),
-    Node(draw_examples, ["clean_train", "poisoned_train", "recovered_train"], "examples_figure", name="draw_examples"),
+    EXAMPLES,
 ]
 DIRECTIONS = Node(draw_directions, ["clean_train", "poisoned_train", "linear_weights"], "directions_figure", name="draw_directions")
 PARTS = {
     "recover": RECOVER,
     "orthoproj": [*RECOVER, DIRECTIONS],
+    "examples": [EXAMPLES],
     "dfr": [
         Node(score_dfr, ["dfr_table", "probed_checkpoints", "parameters"], "dfr_scores", name="gather_dfr_scores"),
         Node(draw_dfr, ["dfr_scores", "dfr_table"], "dfr_figure", name="draw_dfr"),

@@ -7,14 +7,23 @@ from kedro.pipeline import Node, Pipeline
 from unlearnable.pipelines.train_poisoned.nodes import train
 
 SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train", "probed": "poisoned_train"}
+BESIDE = {"compressed": "compressed_train"}  # of an audit alone
 RECIPES = {"probed": "params:probe.train"}  # the paper trains what it probes by another recipe
 PARAMETERS = ("params:model", "params:train", "params:seed", "params:device")
-MORE = {"recovered": ("params:recovery", "params:recover")}  # a recovery may change the training as well as the set
+MORE = {  # a recovery may change the training as well as the set
+    "recovered": ("params:recovery", "params:recover"),
+    "compressed": ("params:audit.recovery", "params:recover"),
+}
 
 
 def _training(label: str) -> Pipeline:
     function = update_wrapper(partial(train, label=label), train)
-    sets = {"train_set": SETS[label], "clean_train": "clean_train", "clean_test": "clean_test", "unfinished": f"{label}_unfinished"}
+    sets = {
+        "train_set": (SETS | BESIDE)[label],
+        "clean_train": "clean_train",
+        "clean_test": "clean_test",
+        "unfinished": f"{label}_unfinished",
+    }
     inputs = (*PARAMETERS, *MORE.get(label, ()))
     node = Node(function, [*sets, *inputs], "checkpoints", name="train", tags="training")
     outputs = {"checkpoints": f"{label}_checkpoints"}

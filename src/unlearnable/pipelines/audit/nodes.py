@@ -1,0 +1,81 @@
+"""What is learned from protected images anyway, how well they look, and the page that says it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from unlearnable.pipelines.progress import bar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unlearnable.images import LabelledImages
+    from unlearnable.training import Checkpoint
+
+
+def compress(poisoned: "LabelledImages", recovery: str, settings: dict[str, Any], seed: int, device: str) -> "LabelledImages":
+    """Return the set that is trained on after the recovery ``audit.recovery``."""
+    from unlearnable.recoveries import recover
+    from unlearnable.training.device import choose_device
+
+    return recover(recovery, poisoned, seed=seed, device=choose_device(device), settings=settings.get(recovery) or {})[1]
+
+
+def reweight_last(
+    checkpoints: "Sequence[Checkpoint]",
+    clean_train: "LabelledImages",
+    clean_test: "LabelledImages",
+    model: str,
+    settings: dict[str, Any],
+    seed: int,
+    device: str,
+) -> dict[str, float]:
+    """Return the test accuracy of a new head on the last checkpoint, by the number of clean samples that it was fitted to."""
+    from unlearnable.probes import ReweightingRecipe, reweight
+    from unlearnable.training import recipe_from
+    from unlearnable.training.device import choose_device
+
+    own = {name: value for name, value in settings.items() if name not in ("train", "epochs", "estimators")}
+    recipe = ReweightingRecipe(**own, epochs=[checkpoints[-1].epoch], estimators=["frozen"])
+    with bar("fit new heads") as progress:
+        rows = reweight(
+            checkpoints,
+            clean_train,
+            clean_test,
+            model=model,
+            training=recipe_from(settings["train"]),
+            recipe=recipe,
+            seed=seed,
+            device=choose_device(device),
+            progress=progress,
+        )
+    return {str(row["clean_samples"]): float(row["test_accuracy"]) for row in rows if row["epoch"] > 0}
+
+
+def measure(clean: "LabelledImages", poisoned: "LabelledImages") -> dict[str, Any]:
+    """Return how much of the protection can be seen."""
+    from unlearnable.pipelines.audit.perceptibility import perceptibility
+
+    return perceptibility(clean, poisoned)
+
+
+def score(
+    dfr: dict[str, float],
+    seen: dict[str, Any],
+    perturbations: dict[str, Any],
+    images: dict[str, Any],
+    test: "LabelledImages",
+    parameters: dict[str, Any],
+    **trainings: "Sequence[Checkpoint]",
+) -> dict[str, Any]:
+    """Return the scores of the audit, with its verdict."""
+    from unlearnable.pipelines.audit.verdict import audit_scores
+
+    histories = {name: checkpoints[-1].history for name, checkpoints in trainings.items()}
+    return audit_scores(histories, dfr, seen, {"perturbations": perturbations, "clean": images}, test, parameters)
+
+
+def write(scores: dict[str, Any], examples: "Path") -> str:
+    """Return the page."""
+    from unlearnable.pipelines.audit.page import page
+
+    return page(scores, examples.read_bytes())

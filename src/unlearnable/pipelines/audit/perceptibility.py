@@ -1,0 +1,51 @@
+"""How much of a perturbation can be seen: norms, PSNR, and SSIM by torchmetrics.
+
+SSIM: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity" (2004), with its Gaussian window of 11 pixels.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from unlearnable.images import LabelledImages
+
+TOGETHER = 128  # images
+WINDOW = 11  # pixels of SSIM: smaller images have none
+
+
+def perceptibility(clean: LabelledImages, poisoned: LabelledImages) -> dict[str, Any]:
+    """Return what each image's change amounts to.
+
+    Returns:
+        ``images``, their number, ``changed``, the fraction that differs at all; and ``median`` and ``worst`` over the images that differ of
+        ``l2`` and ``linf``, in units of [0, 1], ``psnr`` in dB and ``ssim`` in [-1, 1]; empty where none differs.
+    """
+    clean = clean.matching(poisoned)
+    rows = [_measured(clean, poisoned, slice(start, start + TOGETHER)) for start in range(0, len(poisoned), TOGETHER)]
+    found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    differ = found["linf"] > 0
+    told: dict[str, Any] = {"images": len(poisoned), "changed": float(differ.mean()), "median": {}, "worst": {}}
+    for name, values in found.items():
+        if differ.any():
+            of = values[differ]
+            told["median"][name] = float(np.median(of))
+            told["worst"][name] = float(of.max() if name in ("l2", "linf") else of.min())
+    return told
+
+
+def _measured(clean: LabelledImages, poisoned: LabelledImages, part: slice) -> dict[str, Any]:
+    """Return each measure (n,) of a part of the images."""
+    before, after = (torch.from_numpy(np.ascontiguousarray(images.images[part])).float() / 255 for images in (clean, poisoned))
+    change = (after - before).flatten(1)
+    mean_square = change.square().mean(1)
+    found = {
+        "l2": change.norm(dim=1).numpy(),
+        "linf": change.abs().amax(1).numpy(),
+        "psnr": (-10 * mean_square.clamp_min(1e-12).log10()).numpy(),
+    }
+    if min(clean.shape[1:]) >= WINDOW:
+        similarity = structural_similarity_index_measure(after, before, data_range=1.0, reduction="none")
+        found["ssim"] = np.atleast_1d(similarity.numpy())  # type: ignore[union-attr]
+    return found

@@ -1,0 +1,258 @@
+"""The audit of a protected folder: its numbers, its words and its page."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import copy_project, make_images
+from tests.datasets.formats import write_folder
+from tests.pipelines.test_project import all_scores, run
+from unlearnable.images import LabelledImages
+from unlearnable.pipelines.audit.perceptibility import perceptibility
+from unlearnable.pipelines.audit.verdict import audit_scores, verdict
+
+SMALL = {
+    "threads": 1,
+    "train": {"epochs": 2, "batch_size": 50},
+    "probe": {"clean_samples": [20, 60], "held_out": 20},
+    "separability": {"iterations": 5},
+}
+
+
+# ---- perceptibility
+
+
+def changed(clean: LabelledImages, levels: np.ndarray) -> LabelledImages:
+    images = np.clip(clean.images.astype(int) + levels, 0, 255).astype(np.uint8)
+    return LabelledImages(images=images, labels=clean.labels, num_classes=clean.num_classes)
+
+
+def test_norms_and_psnr_are_those_of_their_formulas():
+    clean = make_images(150, classes=3)
+    levels = np.random.default_rng(0).integers(-8, 9, size=clean.images.shape)
+    levels[:50] = 0
+    found = perceptibility(clean, changed(clean, levels))
+    assert (found["images"], found["changed"]) == (150, 2 / 3)
+    change = levels[50:].reshape(100, -1) / 255
+    assert found["worst"]["linf"] == pytest.approx(8 / 255)
+    assert found["median"]["l2"] == pytest.approx(np.median(np.linalg.norm(change, axis=1)), rel=1e-5)
+    assert found["worst"]["psnr"] == pytest.approx(-10 * np.log10(np.square(change).mean(1).max()), rel=1e-5)
+    assert 0 < found["worst"]["ssim"] <= found["median"]["ssim"] < 1
+
+
+def test_ssim_falls_with_noise_and_small_images_have_none():
+    clean = make_images(20, classes=2)
+    noise = np.random.default_rng(0).integers(-1, 2, size=clean.images.shape)
+    weak, strong = (perceptibility(clean, changed(clean, factor * noise))["median"]["ssim"] for factor in (4, 20))
+    assert strong < weak < 1
+    small = make_images(20, classes=2, side=8)
+    assert "ssim" not in perceptibility(small, changed(small, np.ones(small.images.shape, int)))["median"]
+
+
+def test_images_that_are_not_changed_have_no_measures():
+    clean = make_images(10, classes=2)
+    assert perceptibility(clean, clean) == {"images": 10, "changed": 0.0, "median": {}, "worst": {}}
+
+
+# ---- verdict
+
+
+def scores(*, size=2000, changed=1.0, **accuracy) -> dict:
+    """Scores of an audit in which the ways to learn have these accuracies."""
+    given = {"clean": 0.8, "poisoned": 0.1, "recovered": 0.1, "compressed": 0.1, "dfr": 0.1} | accuracy
+    test = make_images(size, classes=10)
+    seen = {"images": 1, "changed": changed, "median": {}, "worst": {}}
+    parameters = dict.fromkeys(("dataset", "poison", "model", "seed"), "x") | {"recovery": "op", "audit": {"recovery": "jpeg"}}
+    histories = {name: [{"test_accuracy": value, "seconds": 1.0}] for name, value in given.items() if name != "dfr"}
+    return audit_scores(histories, {"100": given["dfr"]}, seen, {"clean": {"models": {}}}, test, parameters)["audit"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "words"),
+    [
+        ({}, "The protection held against everything that was tried here. Plain training on the protected images learns 0% "),
+        ({"compressed": 0.79}, "The protection does not hold. .*; the best way tried, jpeg, 99% "),
+        (
+            {"poisoned": 0.45},
+            r"The protection holds in part. .* learns 50% \(between 4\d% and 5\d%\) .*; and no other way tried learns more",
+        ),
+        (
+            {"dfr": 0.66, "size": 100},
+            "How well the protection holds is not certain .* in part or not at all. .*, a new head on 100 clean images, 80%",
+        ),
+        ({"recovered": 0.24, "size": 100}, "How well the protection holds is not certain .* in part or fully. .*, op, 20% "),
+        ({"clean": 0.15}, "The originals teach this network too little to tell"),
+        (
+            {"changed": 0.0, "poisoned": 0.5},
+            "Without the originals there is nothing to compare with: the most that was learned is 50% .*, by plain training",
+        ),
+    ],
+)
+def test_the_verdict_says_what_the_numbers_say(accuracy, words):
+    assert re.match(words, scores(**accuracy)["verdict"])
+
+
+def test_intervals_hold_as_often_as_they_say_and_narrow_with_more_images():
+    few, many = (scores(size=size, poisoned=0.45)["ways"]["plain training"] for size in (100, 10_000))
+    for name in ("interval", "learned_interval"):
+        widths = [way[name][1] - way[name][0] for way in (few, many)]
+        assert widths[1] < widths[0] / 5
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(300):
+        low, high = scores(size=200, poisoned=rng.binomial(200, 0.3) / 200)["ways"]["plain training"]["interval"]
+        inside += low <= 0.3 <= high
+    assert 0.91 <= inside / 300 <= 0.99
+
+
+def test_the_verdict_is_the_same_every_time():
+    assert scores(poisoned=0.45) == scores(poisoned=0.45)
+
+
+def test_a_verdict_needs_the_originals():
+    ways = {"plain training": {"accuracy": 0.5, "interval": [0.4, 0.6]}}
+    assert "nothing to compare with" in verdict(ways, None, 0.1)
+
+
+# ---- the whole audit
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory) -> Path:
+    """A project in which a folder of five classes was audited, protected by a colour for each class."""
+    project = copy_project(tmp_path_factory.mktemp("audit") / "project")
+    root = project / "data" / "01_raw"
+    write_folder(root / "folder", classes=5, each=40)
+    protect(root)
+    run(project, pipeline="audit", env="folder", **SMALL)
+    return project
+
+
+def protect(root: Path, kind: str = "png") -> None:
+    """Write copies with a colour for each class."""
+    for file in sorted((root / "folder").rglob("*.png")):
+        image = np.asarray(Image.open(file)).astype(int)
+        image[:, :, int(file.parent.name[-1]) % 3] += 24
+        copy = root / "protected" / file.relative_to(root / "folder").with_suffix(f".{kind}")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(copy)
+
+
+def test_the_audit_gathers_every_way_to_learn(audited):
+    [found] = [each for each in all_scores(audited) if "audit" in each]
+    audit = found["audit"]
+    assert set(audit["ways"]) == {
+        "plain training",
+        "orthogonal_projection",
+        "jpeg",
+        "a new head on 20 clean images",
+        "a new head on 60 clean images",
+    }
+    for way in audit["ways"].values():
+        assert way["interval"][0] <= way["accuracy"] <= way["interval"][1]
+    assert audit["test_images"] == 40
+    assert audit["perceptibility"]["changed"] == 1.0
+    assert audit["perceptibility"]["worst"]["linf"] == pytest.approx(24 / 255)
+    assert set(audit["separability"]) == {"perturbations", "clean"}
+    assert audit["verdict"]
+
+
+def test_the_page_says_it_and_asks_nothing_of_other_files(audited):
+    [page] = (audited / "data" / "08_reporting").rglob("audit.html/*/audit.html")
+    text = page.read_text()
+    [found] = [each for each in all_scores(audited) if "audit" in each]
+    assert found["audit"]["verdict"] in text
+    assert "Content-Security-Policy" in text
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", text)
+    assert "<script" not in text
+    for name in found["audit"]["ways"]:
+        assert name.replace("_", " ") in text
+
+
+def test_what_is_there_is_not_made_again_and_is_shared_with_other_chains(audited):
+    assert run(audited, pipeline="audit", env="folder", **SMALL) == set()
+    made = run(audited, pipeline="recover", env="folder", recovery="jpeg", **SMALL)
+    assert "recovered_checkpoints" not in made
+    assert run(audited, pipeline="audit", env="folder", audit={"recovery": "grayscale"}, **SMALL) >= {"compressed_train", "audit_page"}
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    folder = copy_project(tmp_path / "project")
+    write_folder(folder / "data" / "01_raw" / "folder", classes=3, each=20)
+    return folder
+
+
+def ingest_and_craft(project: Path) -> set[str]:
+    return run(project, pipeline="ingest", env="folder", **SMALL) | run(project, pipeline="craft_poison", env="folder", **SMALL)
+
+
+def poisoned(project: Path) -> LabelledImages:
+    from unlearnable.datasets.atomic import open_checked
+    from unlearnable.datasets.tensors import images_of
+
+    [file] = project.rglob("poisoned_train.safetensors/*/poisoned_train.safetensors")
+    return images_of(open_checked(file))
+
+
+def test_copies_of_a_part_in_another_format_are_matched_by_name(project):
+    root = project / "data" / "01_raw"
+    protect(root, kind="bmp")
+    for file in sorted((root / "protected").rglob("*.bmp"))[::2]:
+        file.unlink()
+    ingest_and_craft(project)
+    found = poisoned(project)
+    assert 15 < len(found) < 35
+    from unlearnable.datasets.folder import FolderImages
+
+    originals = FolderImages(name="folder", path=str(root / "folder"), side=32, filepath=str(root)).read().train.matching(found)
+    assert np.array_equal(originals.labels, found.labels)
+    difference = found.images.astype(int) - originals.images
+    assert set(np.unique(difference)) <= set(range(25))  # white stays white
+    assert (difference == 24).mean() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", r"released_poison.path: expected the folder of the protected images, got .*protected, which is missing"),
+        ("other names", r"released_poison.path: expected copies of the images of the same names in .*protected, got none"),
+        ("undecodable", r"released_poison: .*00004.png: expected an image that can be decoded .*"),
+        ("other classes", r"released_poison: expected the classes of the originals in .*protected, got others"),
+    ],
+)
+def test_wrong_copies_are_one_line(project, how, message):
+    root = project / "data" / "01_raw"
+    if how != "missing":
+        protect(root)
+    if how == "other names":
+        for file in sorted((root / "protected").rglob("*.png")):
+            file.rename(file.with_stem(f"other_{file.stem}"))
+    if how == "undecodable":
+        (root / "protected" / "class_001" / "00004.png").write_bytes(b"nothing")
+    if how == "other classes":  # one that stands before them moves all numbers by one
+        write_folder(root / "more", classes=1, each=4, seed=9)
+        shutil.copytree(root / "more" / "class_000", root / "protected" / "class")
+    with pytest.raises(Exception, match=message):
+        ingest_and_craft(project)
+    assert not list(project.rglob("poisoned_train.safetensors"))
+
+
+def test_protected_images_alone_can_be_audited(project):
+    root = project / "data" / "01_raw"
+    protect(root)
+    shutil.rmtree(root / "folder")
+    shutil.copytree(root / "protected", root / "folder")
+    run(
+        project,
+        pipeline="audit",
+        env="folder",
+        **SMALL | {"train": {"epochs": 1, "batch_size": 20}, "probe": {"clean_samples": 20, "held_out": 20}},
+    )
+    [found] = [each for each in all_scores(project) if "audit" in each]
+    assert found["audit"]["originals"] is None
+    assert "nothing to compare with" in found["audit"]["verdict"]
