@@ -17,7 +17,7 @@ from unlearnable.pipelines.audit.verdict import audit_scores, verdict
 
 SMALL = {
     "threads": 1,
-    "train": {"epochs": 2, "batch_size": 50},
+    "train": {"epochs": 3, "batch_size": 50},  # of which two checkpoints are kept
     "probe": {"clean_samples": [20, 60], "held_out": 20},
     "separability": {"iterations": 5},
 }

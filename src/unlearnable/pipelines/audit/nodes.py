@@ -35,10 +35,10 @@ def reweight_last(
     from unlearnable.training.device import choose_device
 
     own = {name: value for name, value in settings.items() if name not in ("train", "epochs", "estimators")}
-    recipe = ReweightingRecipe(**own, epochs=[checkpoints[-1].epoch], estimators=["frozen"])
+    recipe = ReweightingRecipe(**own, estimators=["frozen"])
     with bar("fit new heads") as progress:
         rows = reweight(
-            checkpoints,
+            [checkpoints[-1]],
             clean_train,
             clean_test,
             model=model,
