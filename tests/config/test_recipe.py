@@ -273,3 +273,37 @@ def test_the_folder_of_a_training_names_what_it_has_seen():
 def test_order_of_keys_does_not_matter():
     for order in itertools.permutations({"a": 1, "b": 2}.items()):
         assert recipe_hash("ingest", {"ingest": dict(order)}, RAW) == recipe_hash("ingest", {"ingest": {"a": 1, "b": 2}}, RAW)
+
+
+def test_an_environment_may_be_like_another():
+    like, other = loader("cifar100", model="resnet18")["parameters"], loader("cifar10", model="resnet18")["parameters"]
+    assert "like" not in like
+    assert like["craft"] == other["craft"]
+    assert like["train"] == other["train"]
+    assert like["probe"]["train"]["augmentation"] == other["probe"]["train"]["augmentation"] | {"rotation": 20.0}
+    assert loader("svhn", model="resnet18")["parameters"]["train"]["augmentation"]["flip"] is False
+
+
+def test_the_environment_that_it_is_like_must_be_there(tmp_path):
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf" / "svhn" / "parameters.yml").write_text("like: cifar11\n")
+    with pytest.raises(InputError, match=r"unknown environment 'cifar11'; known: .* \(did you mean 'cifar10'\?\)"):
+        RecipeConfigLoader(str(tmp_path / "conf"), env="svhn", **CONFIG_LOADER_ARGS)["parameters"]
+
+
+def test_the_bytes_of_ones_own_images_are_part_of_every_recipe(tmp_path):
+    (tmp_path / "folder" / "a").mkdir(parents=True)
+    image = tmp_path / "folder" / "a" / "1.png"
+    image.write_bytes(b"one")
+    first = loader("folder", data_root=str(tmp_path), poison="none")["parameters"]["recipe"]
+    assert loader("folder", data_root=str(tmp_path), poison="none")["parameters"]["recipe"] == first
+    image.write_bytes(b"other")
+    second = loader("folder", data_root=str(tmp_path), poison="none")["parameters"]["recipe"]
+    assert all(first[stage] != second[stage] for stage in STAGES)
+
+
+def test_an_audit_has_what_the_cell_of_its_second_recovery_has():
+    audited, other = loader(), loader(recovery="jpeg")
+    for name, wanted in (("compressed_train", "recovered_train"), ("compressed_checkpoints", "recovered_checkpoints")):
+        assert audited.filepath(name) == other.filepath(wanted)
+        assert audited["catalog"][name]["recipe"] == other["catalog"][wanted]["recipe"]
