@@ -2,8 +2,8 @@
 
 python -m benchmarks.large_images --sizes 4500,9000 --folder /big/disk
 
-Generates that many JPEGs of 100 classes, runs `orthoproj` on each number of them with a small network of timm for one epoch, and tells the peak of
-anonymous memory (RssAnon) of the run, and how long each part took. The whole set has 126,689 images.
+Generates that many JPEGs of 100 classes, runs `orthoproj` on each number of them with a small network of timm for one epoch, and tells
+the peak of the run's anonymous memory (RssAnon), and of what it has in memory with pages of files.
 """
 
 import argparse
@@ -57,8 +57,9 @@ def measured(size: int, folder: Path) -> None:
         raise RuntimeError((folder / "log").read_text()[-2000:])
     whole = size * 3 * 224 * 224
     print(f"the set: {whole / 2**30:.1f} GiB in levels, {4 * whole / 2**30:.1f} GiB as float32", flush=True)
+    took = time.perf_counter() - start
     print(
-        f"{size:,} images: {time.perf_counter() - start:.0f} s, at most {peaks['RssAnon']:.2f} GiB of its own and {peaks['VmRSS']:.2f} GiB with files"
+        f"{size:,} images: {took:.0f} s, at most {peaks['RssAnon']:.2f} GiB of its own and {peaks['VmRSS']:.2f} GiB with files", flush=True
     )
 
 
