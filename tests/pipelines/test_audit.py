@@ -85,6 +85,7 @@ def scores(*, size=2000, changed=1.0, **accuracy) -> dict:
             "How well the protection holds is not certain .* in part or not at all. .*, a new head on 100 clean images, 80%",
         ),
         ({"recovered": 0.24, "size": 100}, "How well the protection holds is not certain .* in part or fully. .*, op, 20% "),
+        ({"recovered": 0.4, "size": 10}, "How well the protection holds is not certain .*: fully, in part or not at all. "),
         ({"clean": 0.15}, "The originals teach this network too little to tell"),
         (
             {"changed": 0.0, "poisoned": 0.5},

@@ -87,9 +87,14 @@ def _judged(low: float, high: float) -> str:
         return "The protection held against everything that was tried here."
     if low > LITTLE and high < MUCH:
         return "The protection holds in part."
-    return "How well the protection holds is not certain with so few test images: " + (
-        "in part or not at all." if high >= MUCH else "in part or fully."
+    doubt = (
+        "fully, in part or not at all"
+        if low <= LITTLE and high >= MUCH
+        else "in part or not at all"
+        if high >= MUCH
+        else "in part or fully"
     )
+    return f"How well the protection holds is not certain with so few test images: {doubt}."
 
 
 def _ways(accuracy: dict[str, float], reference: float | None, chance: float, size: int) -> dict[str, dict[str, Any]]:
