@@ -73,18 +73,39 @@ def test_an_unknown_column_or_split_is_one_line(path, change, message):
     assert re.fullmatch(message, refusal(path, **change))
 
 
-def test_a_set_of_the_hub_is_named_by_its_commit(tmp_path):
-    line = "raw_images.revision: expected the commit of 'somebody/pictures' on the hub, so that results name its bytes, got none"
-    assert refusal(tmp_path / "none", path="somebody/pictures") == line
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"hub": "somebody/pictures"},
+            "raw_images: expected a path or the name of a dataset on the hub, got path '.*' and hub 'somebody/pictures'",
+        ),
+        ({"path": None}, "raw_images: expected a path or the name of a dataset on the hub, got path None and hub None"),
+        (
+            {"path": None, "hub": "a/b"},
+            "raw_images.revision: expected the commit of 'a/b' on the hub, so that results name its bytes, got none",
+        ),
+        ({"path": "nowhere"}, "raw_images.path: expected a dataset in nowhere, got nothing, it is missing"),
+    ],
+)
+def test_a_wrong_place_is_one_line(tmp_path, change, message):
+    assert re.fullmatch(message, refusal(tmp_path, **change))
 
 
 def test_no_network_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    line = refusal(tmp_path / "none", path="somebody/pictures", revision="0123")
-    assert line.startswith("raw_images.path: expected a dataset in 'somebody/pictures', on disk or on the hub, got ")
+    line = refusal(tmp_path, path=None, hub="somebody/pictures", revision="0123")
+    assert line.startswith("raw_images.hub: expected a dataset 'somebody/pictures', got ")
     assert "\n" not in line
 
 
+def test_the_hub_is_asked_for_the_commit(tmp_path, monkeypatch):
+    asked = []
+    sets = datasets.DatasetDict({"train": rows(12, 0), "validation": rows(6, 1)})
+    monkeypatch.setattr("datasets.load_dataset", lambda *given, **named: asked.append((given, named)) or sets)
+    assert len(hub(tmp_path, path=None, hub="a/b", revision="0123", configuration="c").load().train) == 12
+    assert asked[0] == (("a/b", "c"), {"revision": "0123"})
+
+
 def test_a_folder_without_a_dataset_is_one_line(tmp_path):
-    assert refusal(tmp_path).startswith(f"raw_images.path: expected a dataset in '{tmp_path}', on disk or on the hub, got ")
+    assert refusal(tmp_path).startswith(f"raw_images.path: expected a dataset in {tmp_path}, got ")

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+LONGEST_REASON = 300
+
+
 class HuggingFaceImages(ReadOnly):
     """A dataset of images and labels that the package ``datasets`` reads: from the hub, or from a folder on disk.
 
     Args:
         name: of the dataset, in paths and scores.
-        path: a folder with Parquet files or one that ``save_to_disk`` wrote, or a name on the hub, such as ``uoft-cs/cifar10``.
-        revision: of a dataset of the hub: its commit, so that a result names the bytes that it is made from.
+        path: a folder with Parquet files, or one that ``save_to_disk`` wrote.
+        hub: in the place of ``path``: a name on the hub, such as ``uoft-cs/cifar10``.
+        revision: with ``hub``: the commit, so that a result names the bytes that it is made from.
         configuration: of a dataset that has several.
         train, test: the splits.
         image, label: the columns; labels are whole numbers from 0 on.
@@ -36,7 +40,7 @@ class HuggingFaceImages(ReadOnly):
         raw_images:
           type: unlearnable.datasets.hub.HuggingFaceImages
           name: beans
-          path: AI-Lab-Makerere/beans
+          hub: AI-Lab-Makerere/beans
           revision: 1b93d5d0d0a5b3b2a8d0ec2ae5ad24f5d4c1a5c7
           label: labels
           side: 64
@@ -48,8 +52,9 @@ class HuggingFaceImages(ReadOnly):
         self,
         *,
         name: str,
-        path: str,
         filepath: str,
+        path: str | None = None,
+        hub: str | None = None,
         revision: str | None = None,
         configuration: str | None = None,
         train: str = "train",
@@ -61,8 +66,12 @@ class HuggingFaceImages(ReadOnly):
         channels: int = 3,
         metadata: dict[str, Any] | None = None,
     ) -> None:
+        if (path is None) == (hub is None):
+            raise InputError(f"raw_images: expected a path or the name of a dataset on the hub, got path {path!r} and hub {hub!r}")
+        if hub is not None and revision is None:
+            raise InputError(f"raw_images.revision: expected the commit of '{hub}' on the hub, so that results name its bytes, got none")
         self.frame = Frame(side=side, resize=resize, channels=channels)
-        self.name, self.path, self.filepath, self.metadata = name, path, filepath, metadata
+        self.name, self.path, self.hub, self.filepath, self.metadata = name, path, hub, filepath, metadata
         self.revision, self.configuration, self.splits = revision, configuration, {"train": train, "test": test}
         self.columns = {"image": image, "label": label}
 
@@ -82,11 +91,11 @@ class HuggingFaceImages(ReadOnly):
         """Return the rows of a split."""
         try:
             rows = self._rows()
-        except InputError:
-            raise
         except (OSError, RuntimeError, ValueError) as error:  # what datasets and the hub raise, each in its own words
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(f"raw_images.path: expected a dataset in '{self.path}', on disk or on the hub, got {reason}") from error
+            where = (
+                f"raw_images.hub: expected a dataset '{self.hub}'" if self.hub else f"raw_images.path: expected a dataset in {self.path}"
+            )
+            raise InputError(f"{where}, got {' '.join(str(error).split())[:LONGEST_REASON]}") from error
         if split not in rows:
             raise InputError(f"raw_images: expected one of the splits {', '.join(rows)}, got '{split}'{nearest(split, list(rows))}")
         return rows[split]
@@ -95,14 +104,13 @@ class HuggingFaceImages(ReadOnly):
         import datasets  # here, since it takes a second
 
         datasets.disable_progress_bars()
-        folder = Path(self.path)
-        if (folder / "dataset_dict.json").is_file():
+        if self.path is None:
+            return datasets.load_dataset(self.hub, self.configuration, revision=self.revision)
+        if not Path(self.path).is_dir():
+            raise FileNotFoundError("nothing, it is missing")
+        if (Path(self.path) / "dataset_dict.json").is_file():
             return datasets.load_from_disk(self.path)
-        if not folder.is_dir() and self.revision is None:
-            raise InputError(
-                f"raw_images.revision: expected the commit of '{self.path}' on the hub, so that results name its bytes, got none"
-            )
-        return datasets.load_dataset(self.path, self.configuration, revision=self.revision)
+        return datasets.load_dataset(self.path, self.configuration)
 
     def _labels(self, part: str, rows: "Dataset") -> Any:
         from datasets import Image as ImageColumn
@@ -124,7 +132,7 @@ class HuggingFaceImages(ReadOnly):
         return decoded(sources, labels, num_classes, frame=self.frame, copy=copy / f"{part}.safetensors")
 
     def _describe(self) -> dict[str, Any]:
-        return {"name": self.name, "path": self.path, "frame": self.frame}
+        return {"name": self.name, "path": self.path, "hub": self.hub, "frame": self.frame}
 
 
 def _image(rows: "Dataset", column: str, place: int) -> Image.Image:
