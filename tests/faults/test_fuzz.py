@@ -56,7 +56,7 @@ def ours(name: str) -> Callable[[Path], Reader]:
         dataset = kind(filepath=str(place), recipe="abc", version=Version("2026-01-01", None))
 
         def read(content: bytes) -> object:
-            artifact.read_checked = lambda _: content  # in the child: as if its sidecar fitted
+            dataset.opened = lambda _: content  # as if its sidecar fitted
             return artifact.Artifact.read(dataset, place)  # of one file, where a dataset has several
 
         return read
@@ -66,7 +66,8 @@ def ours(name: str) -> Callable[[Path], Reader]:
 
 def encoded(name: str) -> bytes:
     kind, data = EXAMPLES[name]
-    return bytes(kind(filepath="thing", recipe="abc").encode(figure() if name == "figure" else data))
+    content = kind(filepath="thing", recipe="abc").encode(figure() if name == "figure" else data)
+    return content if isinstance(content, bytes) else b"".join(content)
 
 
 for known in EXAMPLES:

@@ -168,14 +168,14 @@ def test_too_many_open_files_are_one_line(project):
 
 def test_a_read_error_is_one_line_and_sets_nothing_aside(project, monkeypatch):
     assert command("ingest") == (0, "")
-    real = atomic.Path.read_bytes
+    real = atomic.Path.open
 
-    def read_bytes(self):
+    def opened(self, *options, **more):
         if self.name == "clean_train.safetensors":
             raise OSError(5, "Input/output error", str(self))
-        return real(self)
+        return real(self, *options, **more)
 
-    monkeypatch.setattr(atomic.Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(atomic.Path, "open", opened)
     code, line = command()
     assert code == 1
     assert "Input/output error" in line

@@ -249,7 +249,8 @@ def test_bad_input_is_one_line_and_leaves_a_failed_run_and_no_version(case, proj
     [
         (
             ["--pipeline=orthoproj", "--env=tset"],
-            "Error: unknown environment 'tset'; known: base, cifar10, cifar10_small, local, test (did you mean 'test'?)",
+            "Error: unknown environment 'tset'; known: base, cifar10, cifar100, cifar10_small, folder, "
+            "hf, imagenet100, local, mnist, svhn, test (did you mean 'test'?)",
         ),
         (["--pipeline=orthopro", "--env=test"], "Error: unknown pipeline 'orthopro'; known: "),
     ],

@@ -98,13 +98,17 @@ class TorchvisionImages(ReadOnly):
         from torchvision.datasets.utils import check_integrity
 
         files = self.published.files()
-        if self.download and not any((self.path / file).exists() for file in files):
+        if self.download and not any((self.path / file).exists() for file in files) and not self._place_exists():
             self._fetch()
         for file, md5 in files.items():
             if not (self.path / file).is_file():
                 raise InputError(f"raw_images: expected the file {self.path / file}, which is missing (data_root is '{self.path}')")
             if not check_integrity(self.path / file, md5):
                 raise InputError(f"raw_images: {self.path / file} is damaged: expected MD5 {md5}")
+
+    def _place_exists(self) -> bool:
+        """Return whether the dataset has a folder of its own and that is there, though nothing of it may be in it."""
+        return self.published.place != "." and (self.path / self.published.place).exists()
 
     def _fetch(self) -> None:
         try:

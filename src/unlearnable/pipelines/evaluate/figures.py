@@ -2,21 +2,19 @@
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import mean_perturbations
+from unlearnable.pipelines.drawing import Figure
 from unlearnable.recoveries import LinearWeights
 from unlearnable.training.device import as_float, resident
 
-matplotlib.use("Agg")
 COLOURS = {"clean": "#4477aa", "poisoned": "#cc6677", "recovered": "#228833"}  # told apart by colour-blind readers too
 HEADS = ("#228833", "#4477aa", "#aa8833")
 CPU = torch.device("cpu")
