@@ -110,7 +110,7 @@ class HuggingFaceImages(ReadOnly):
             raise FileNotFoundError("nothing, it is missing")
         if (Path(self.path) / "dataset_dict.json").is_file():
             return datasets.load_from_disk(self.path)
-        return datasets.load_dataset(self.path, self.configuration)
+        return datasets.load_dataset(self.path, self.configuration)  # a folder on disk has no revision  # nosec B615
 
     def _labels(self, part: str, rows: "Dataset") -> Any:
         from datasets import Image as ImageColumn
