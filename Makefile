@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KEDRO := $(BIN)/python -m kedro
-TWO_AT_ONCE := --numprocesses 2 --dist loadfile # tests compute with one thread
+TWO_AT_ONCE := --numprocesses 2 --dist loadfile --no-loadscope-reorder # tests compute with one thread
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 

@@ -11,10 +11,15 @@ from tests.faults.table import FUZZED, PAGE, ROW, Row, page
 from unlearnable.images import LabelledImages
 
 ROOT = Path(__file__).parents[1]
+LONG = ("tests/study", "tests/faults", "tests/pipelines")  # go first, so that no process of the suite ends long after the other
 
 
 def pytest_addoption(parser):
     parser.addoption("--write-table", action="store_true", help=f"write docs/{PAGE.name} from the cases of tests/faults that ran")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_terminal_summary(terminalreporter, config):

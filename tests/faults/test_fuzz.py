@@ -218,7 +218,7 @@ READERS["parameters"] = Fuzz(
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_reader_returns_an_object_or_raises_what_it_documents(reader, tmp_path, record_property):
-    fuzz(reader, tmp_path, 200, record_property)
+    fuzz(reader, tmp_path, 100, record_property)
 
 
 @pytest.mark.slow

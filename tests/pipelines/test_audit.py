@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tests.conftest import copy_project, make_images
@@ -15,6 +16,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.pipelines.audit.perceptibility import perceptibility
 from unlearnable.pipelines.audit.verdict import audit_scores, verdict
 
+SIDE = 16  # pixels
 SMALL = {
     "threads": 1,
     "train": {"epochs": 3, "batch_size": 50},  # of which two checkpoints are kept
@@ -125,11 +127,22 @@ def test_a_verdict_needs_the_originals():
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory) -> Path:
     """A project in which a folder of five classes was audited, protected by a colour for each class."""
-    project = copy_project(tmp_path_factory.mktemp("audit") / "project")
+    project = small_project(tmp_path_factory.mktemp("audit") / "project")
     root = project / "data" / "01_raw"
-    write_folder(root / "folder", classes=5, each=40)
+    write_folder(root / "folder", classes=5, each=40, side=SIDE)
     protect(root)
     run(project, pipeline="audit", env="folder", **SMALL)
+    return project
+
+
+def small_project(folder: Path) -> Path:
+    """Return a project whose folders are seen at few pixels."""
+    project = copy_project(folder)
+    file = project / "conf" / "folder" / "catalog.yml"
+    catalog = yaml.safe_load(file.read_text())
+    for entry in catalog.values():
+        entry["side"] = SIDE
+    file.write_text(yaml.safe_dump(catalog))
     return project
 
 
@@ -183,8 +196,8 @@ def test_what_is_there_is_not_made_again_and_is_shared_with_other_chains(audited
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    folder = copy_project(tmp_path / "project")
-    write_folder(folder / "data" / "01_raw" / "folder", classes=3, each=20)
+    folder = small_project(tmp_path / "project")
+    write_folder(folder / "data" / "01_raw" / "folder", classes=3, each=20, side=SIDE)
     return folder
 
 
@@ -210,7 +223,7 @@ def test_copies_of_a_part_in_another_format_are_matched_by_name(project):
     assert 15 < len(found) < 35
     from unlearnable.datasets.folder import FolderImages
 
-    originals = FolderImages(name="folder", path=str(root / "folder"), side=32, filepath=str(root)).read().train.matching(found)
+    originals = FolderImages(name="folder", path=str(root / "folder"), side=SIDE, filepath=str(root)).read().train.matching(found)
     assert np.array_equal(originals.labels, found.labels)
     difference = found.images.astype(int) - originals.images
     assert set(np.unique(difference)) <= set(range(25))  # white stays white
@@ -236,7 +249,7 @@ def test_wrong_copies_are_one_line(project, how, message):
     if how == "undecodable":
         (root / "protected" / "class_001" / "00004.png").write_bytes(b"nothing")
     if how == "other classes":  # one that stands before them moves all numbers by one
-        write_folder(root / "more", classes=1, each=4, seed=9)
+        write_folder(root / "more", classes=1, each=4, side=SIDE, seed=9)
         shutil.copytree(root / "more" / "class_000", root / "protected" / "class")
     with pytest.raises(Exception, match=message):
         ingest_and_craft(project)

@@ -47,6 +47,7 @@ WRITERS = {
 
 
 WHOLE = ("svhn", "cifar100", "imagenet100")  # of which every chain is run, on 10 and on 100 classes
+ENVIRONMENTS = [pytest.param(env, marks=pytest.mark.slow) if env == "cifar100" else env for env in WRITERS]
 
 
 @pytest.fixture
@@ -62,14 +63,14 @@ def entry(project: Path, env: str, **changed) -> None:
     file.write_text(yaml.safe_dump(catalog))
 
 
-@pytest.mark.parametrize("env", WRITERS)
+@pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_the_chains_run_on_it_to_the_end(env, project):
     write, classes = WRITERS[env]
     root = project / "data" / "01_raw"
     if md5 := write(root):
         entry(project, env, md5=md5)
     if env == "imagenet100":
-        entry(project, env, side=32, resize=36)
+        entry(project, env, side=16, resize=18)
     chains = {"orthoproj": "accuracy", "dfr": "dfr", "separability": "separability"}
     for pipeline in chains if env in WHOLE else ("ingest",):
         run(project, pipeline=pipeline, env=env, **SMALL)
