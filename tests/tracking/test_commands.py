@@ -35,8 +35,8 @@ def command(*arguments: str) -> tuple[int, str]:
 
 
 def configure(place: Place, **changed) -> None:
-    """Change ``mlflow.yml`` of the project."""
-    file = place.folder / "conf" / "base" / "mlflow.yml"
+    """Change ``mlflow.yml`` of the environment."""
+    file = place.folder / "conf" / "test" / "mlflow.yml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | changed))
     place.values |= changed
 
