@@ -33,6 +33,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "dfr": poisoned + train_poisoned.create_pipeline("probed") + stages["probe_checkpoints"] + evaluate.create_pipeline("dfr"),
         "separability": poisoned + stages["separability_analysis"] + evaluate.create_pipeline("separability"),
         "audit": recovered
+        + orthogonal_projection.create_beside()
         + train_poisoned.create_pipeline("compressed")
         + stages["separability_analysis"]
         + evaluate.create_pipeline("examples")

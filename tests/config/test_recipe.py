@@ -304,6 +304,28 @@ def test_the_bytes_of_ones_own_images_are_part_of_every_recipe(tmp_path):
 
 def test_an_audit_has_what_the_cell_of_its_second_recovery_has():
     audited, other = loader(), loader(recovery="jpeg")
-    for name, wanted in (("compressed_train", "recovered_train"), ("compressed_checkpoints", "recovered_checkpoints")):
+    for name, wanted in (
+        ("compressed_weights", "linear_weights"),
+        ("compressed_train", "recovered_train"),
+        ("compressed_checkpoints", "recovered_checkpoints"),
+    ):
         assert audited.filepath(name) == other.filepath(wanted)
         assert audited["catalog"][name]["recipe"] == other["catalog"][wanted]["recipe"]
+
+
+def test_copies_behind_links_are_part_of_the_recipe_and_images_are_hashed_once(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "unlearnable.config.loader.fingerprint", lambda path, *a, **k: asked.append(path.name) or fingerprint(path, *a, **k)
+    )
+    for name in ("folder", "kept", "protected"):
+        (tmp_path / name / "a").mkdir(parents=True)
+    (tmp_path / "kept" / "1.png").write_bytes(b"one")
+    (tmp_path / "protected" / "a" / "1.png").symlink_to(tmp_path / "kept" / "1.png")
+    first = loader("folder", data_root=str(tmp_path))
+    hashes = first["parameters"]["recipe"]
+    first["catalog"]
+    first.cell(seed=3)
+    assert sorted(asked) == ["folder", "protected"]
+    (tmp_path / "kept" / "1.png").write_bytes(b"other")
+    assert loader("folder", data_root=str(tmp_path))["parameters"]["recipe"]["craft_poison"] != hashes["craft_poison"]

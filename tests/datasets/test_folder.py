@@ -78,12 +78,13 @@ def test_changed_bytes_are_decoded_anew(tmp_path, images):
     assert not np.array_equal(first.train.images, folder(tmp_path).load().train.images)
 
 
-def test_a_damaged_copy_is_set_aside_and_decoded_anew(tmp_path, images, caplog):
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-1] + bytes([content[-1] ^ 1]), lambda content: content[:-1]], ids=["bit", "end"]
+)
+def test_a_damaged_copy_is_set_aside_and_decoded_anew(damage, tmp_path, images, caplog):
     first = folder(tmp_path).load()
     [copy] = (tmp_path / "decoded").rglob("train.safetensors")
-    content = bytearray(copy.read_bytes())
-    content[-1] ^= 1
-    copy.write_bytes(content)
+    copy.write_bytes(damage(copy.read_bytes()))
     assert np.array_equal(first.train.images, folder(tmp_path).load().train.images)
     assert "a damaged copy was set aside" in caplog.text
 

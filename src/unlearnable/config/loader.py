@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from unlearnable.config.recipe import DERIVED, OWN_BYTES, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
+from unlearnable.config.recipe import DERIVED, FOLLOWED, OWN_BYTES, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
@@ -45,23 +45,19 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def cell(self, **names: Any) -> "RecipeConfigLoader":
         """Return this loader with other values of top-level parameters (poison, recovery, model, seed): no file is read again."""
-        _ = self._raw_filepaths, self._of_models, self._raw_catalog  # which the other shares
+        _ = self._known, self._raw_catalog  # which the other shares
         other = copy.copy(self)
+        other.__dict__.pop("_beside_cell", None)
         other.__dict__["_parameters"] = self._completed(self._given | names)
         return other
 
     def filepath(self, name: str) -> str:
         """Return where a catalog entry lies. A study asks for thousands: what OmegaConf parses anew each time is put in at once here."""
-        path = RESOLVED.sub(lambda found: str(self._resolvers[found[1]](*filter(None, [found[2]]))), self._raw_filepath(name))
+        path = RESOLVED.sub(lambda found: str(self._resolvers[found[1]](*filter(None, [found[2]]))), str(self._entry(name)["filepath"]))
         if "${" not in path:
             return path
         self._register()
         return str(OmegaConf.create({name: path})[name])
-
-    def _raw_filepath(self, name: str) -> str:
-        if name not in self._raw_filepaths:
-            self._raw_filepaths[name] = str(self._entry(name)["filepath"])
-        return self._raw_filepaths[name]
 
     def credentials(self) -> dict[str, Any]:
         """Return the blocks of ``credentials.yml``; none where there is no such file."""
@@ -86,14 +82,15 @@ class RecipeConfigLoader(OmegaConfigLoader):
         }
 
     @cached_property
-    def _raw_filepaths(self) -> dict[str, str]:
-        """Where entries lie, unresolved, as far as somebody has asked."""
+    def _known(self) -> dict[tuple[str, str], Any]:
+        """What ``_once`` has found; all cells of a study share it."""
         return {}
 
-    @cached_property
-    def _of_models(self) -> dict[str, dict[str, Any]]:
-        """What ``_of_model`` has found."""
-        return {}
+    def _once(self, kind: str, name: str, find: Callable[[], Any]) -> Any:
+        """Return what ``find`` returns; it is called once for all cells."""
+        if (kind, name) not in self._known:
+            self._known[kind, name] = find()
+        return self._known[kind, name]
 
     @cached_property
     def _given(self) -> dict[str, Any]:
@@ -203,13 +200,16 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _of_model(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the blocks of parameters that depend on the model; cells of one model share them."""
-        model = str(parameters.get("model"))
-        if model not in self._of_models and isinstance(parameters.get("train"), dict):
-            found = {"train": self._training_recipe("train", parameters["train"], parameters)}
-            if isinstance(parameters.get("probe"), dict):
-                found["probe"] = {**parameters["probe"], "train": self._probed_recipe(parameters | found)}
-            self._of_models[model] = found
-        return self._of_models.get(model, {})
+
+        def found() -> dict[str, Any]:
+            if not isinstance(parameters.get("train"), dict):
+                return {}
+            train = {"train": self._training_recipe("train", parameters["train"], parameters)}
+            if not isinstance(parameters.get("probe"), dict):
+                return train
+            return train | {"probe": {**parameters["probe"], "train": self._probed_recipe(parameters | train)}}
+
+        return self._once("of model", str(parameters.get("model")), found)  # type: ignore[no-any-return]
 
     def _training_recipe(self, name: str, settings: dict[str, Any], parameters: dict[str, Any]) -> Any:
         """Return the block ``name`` with its ``by_model`` of the chosen model over it, and the command line over both."""
@@ -229,7 +229,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         shared = {name: value for name, value in parameters["train"].items() if name != "keep_checkpoints"}  # all are kept
         return OmegaConf.to_container(OmegaConf.merge(shared, own))
 
-    @cached_property
+    @property
     def raw_images(self) -> dict[str, Any]:
         """The catalog entry of the dataset, unresolved."""
         return self._entry("raw_images")
@@ -241,6 +241,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _entry(self, name: str) -> dict[str, Any]:
         """Return a catalog entry, unresolved: reading the whole catalog would ask for this entry again."""
+        return self._once("entry", name, lambda: self._read_entry(name))  # type: ignore[no-any-return]
+
+    def _read_entry(self, name: str) -> dict[str, Any]:
         base, environment, *_ = self._raw_catalog
         for config in (*environment.values(), *base.values()):
             if name in config and not OmegaConf.is_dict(config[name]):
@@ -258,15 +261,16 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _dataset_recipe(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return what decides the dataset: its entry, with the hash of its bytes where nobody publishes one."""
         entry = self.raw_images
-        if str(entry.get("type")).rpartition(".")[2] not in OWN_BYTES:
+        if _kind(entry) not in OWN_BYTES:
             return entry
         return entry | {"bytes": self._bytes("raw_images", entry, parameters)}
 
     def _bytes(self, name: str, entry: dict[str, Any], parameters: dict[str, Any]) -> str | None:
-        """Return the hash of what lies at the path of an entry, None where nothing does."""
+        """Return the hash of what lies at the path of an entry, None where nothing does; a large folder takes a while, so once a loader."""
         path = re.sub(r"\$\{param:([\w.]+)\}", lambda found: str(_dotted(parameters, found[1])), str(entry.get("path") or ""))
         project = self.project_path or Path(self.conf_source).parent
-        return fingerprint(project / path, f"{name}.path", follow=name == "raw_images") if path else None
+        follow = _kind(entry) in FOLLOWED
+        return self._once("bytes", path, lambda: fingerprint(project / path, f"{name}.path", follow=follow) if path else None)  # type: ignore[no-any-return]
 
     def _param(self, name: str) -> Any:
         """Return a parameter by its dotted name; None where there is none, which the parameter check names later."""
@@ -283,11 +287,19 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _beside(self, kind: str, name: str) -> Any:
         """Return what ``${kind:name}`` is in the cell of the recovery that an audit sets beside the chosen one."""
-        cell = self.cell(recovery=str(self._param("audit.recovery")))
-        return cell._resolvers[kind](name)
+        return self._beside_cell._resolvers[kind](name)
+
+    @cached_property
+    def _beside_cell(self) -> "RecipeConfigLoader":
+        return self.cell(recovery=str(self._param("audit.recovery")))
 
     def _dataset(self) -> str:
         return str(self.raw_images["name"]).lower()
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    """Return the name of the class of a catalog entry."""
+    return str(entry.get("type")).rpartition(".")[2]
 
 
 def _dotted(settings: Any, name: str) -> Any:

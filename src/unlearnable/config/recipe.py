@@ -15,6 +15,7 @@ FORMAT = 4  # raise where the same parameters would give other bytes: a new reci
 Parameters = Mapping[str, Any]
 PLACES = ("metadata", "path", "filepath", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
 OWN_BYTES = ("FolderImages", "HuggingFaceImages")  # datasets whose makers publish no hash: that of their bytes is part of the recipe
+FOLLOWED = (*OWN_BYTES, "ProtectedFolder")  # datasets that read what links lead to
 
 RELEASED = "released"  # the poison that is read from the entry released_poison, where the others are crafted
 RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")

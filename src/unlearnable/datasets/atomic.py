@@ -7,18 +7,21 @@ temporary is locked as long as its writer lives, and the kernel drops that lock 
 
 import fcntl
 import hashlib
+import logging
 import mmap
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from kedro.io import DatasetError
 
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 Part = bytes | memoryview
 TEMPORARIES = ".*.tmp"
 LARGE = 2**29  # bytes, from which on a file is not read as a whole
@@ -55,16 +58,12 @@ def open_checked(path: Path) -> bytearray | mmap.mmap:
         DamagedError: where they are not the ones that were saved.
     """
     expected = _note(path)
+    if expected.size < LARGE:
+        return bytearray(read_checked(path))
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        _require_size(path, expected, size)
-        if size < LARGE:
-            content = bytearray(size)
-            file.readinto(content)
-            _require_hash(path, expected, hashlib.sha256(content).hexdigest())
-            return content
+        _require_size(path, expected, os.fstat(file.fileno()).st_size)
         _require_hash(path, expected, hashlib.file_digest(file, "sha256").hexdigest())
-        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+        return mmap.mmap(file.fileno(), expected.size, access=mmap.ACCESS_COPY)
 
 
 def read_checked(path: Path) -> bytes:
@@ -97,6 +96,21 @@ def write_new(path: Path, content: bytes | Iterable[Part]) -> None:
         with _staged(sidecar(path), note) as (note_file, _, _):
             _link_both(file, note_file, path)
     _sync(path.parent)
+
+
+def made_once(path: Path, make: Callable[[], bytes | Iterable[Part]], read: Callable[[Path], T]) -> T:
+    """Return what ``read`` says of our own copy at ``path``; where there is none, or it is damaged and set aside, it is made first."""
+    try:
+        if path.exists():
+            return read(path)
+    except DamagedError as error:
+        logger.warning("a damaged copy was set aside as %s (%s)", set_aside(path), error)
+    try:
+        write_new(path, make())
+    except FileExistsError:
+        if not complete(path):  # another run that made the same was faster; its copy is ours
+            raise
+    return read(path)
 
 
 def make_folder(folder: Path) -> None:

@@ -2,26 +2,23 @@
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 from rich.progress import track
 
-from unlearnable.datasets.atomic import DamagedError, complete, open_checked, set_aside, write_new
+from unlearnable.datasets.atomic import Part, made_once, open_checked
 from unlearnable.datasets.tensors import Stream, images_of, images_parts
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.ranges import AT_LEAST_ONE
 
-logger = logging.getLogger(__name__)
 FORMAT = 1  # raise where the same files would give other pixels
 TOGETHER = 256  # images decoded before they are written
 MODES = {1: "L", 3: "RGB"}
@@ -42,8 +39,8 @@ class Frame:
         channels: 3, or 1 for the luma.
     """
 
-    side: Annotated[int, AT_LEAST_ONE] | None
-    resize: Annotated[int, AT_LEAST_ONE] | None = None
+    side: int | None
+    resize: int | None = None
     channels: int = 3
 
     def __post_init__(self) -> None:
@@ -114,21 +111,19 @@ def decoded(
     Raises:
         InputError: it names the image that cannot be decoded, or that has another size than the first.
     """
-    if complete(copy):
-        try:
-            return images_of(open_checked(copy))
-        except DamagedError as error:
-            logger.warning("a damaged copy was set aside as %s (%s)", set_aside(copy), error)
-    first = _pixels(frame, sources[0])
-    ids = np.arange(len(labels)) if ids is None else ids
-    about = LabelledImages(images=np.zeros((len(labels), 1, 1, 1), np.uint8), labels=labels, num_classes=num_classes, ids=ids)
-    stream = Stream(shape=(len(sources), *first.shape), dtype="uint8", parts=_chunks(frame, sources, first.shape))
-    try:
-        write_new(copy, images_parts(about, stream, {}))
-    except FileExistsError:
-        if not complete(copy):  # another run that decoded the same images was faster; its copy is ours
-            raise
-    return images_of(open_checked(copy))
+
+    def parts() -> Iterator[Part]:
+        shape = _pixels(frame, sources[0]).shape
+        about = LabelledImages(
+            images=np.zeros((len(labels), 1, 1, 1), np.uint8),
+            labels=labels,
+            num_classes=num_classes,
+            ids=np.arange(len(labels)) if ids is None else ids,
+        )
+        stream = Stream(shape=(len(sources), *shape), dtype="uint8", parts=_chunks(frame, sources, shape))
+        return images_parts(about, stream, {})
+
+    return made_once(copy, parts, lambda path: images_of(open_checked(path)))
 
 
 def named(folder: str, **decides: Any) -> Path:

@@ -81,21 +81,24 @@ class HuggingFaceImages(ReadOnly):
         Raises:
             InputError: where the dataset is not there or cannot be downloaded, a split or column is unknown, or an image cannot be decoded.
         """
-        found = {part: self._opened(split) for part, split in self.splits.items()}
+        rows = self._opened()
+        found = {part: self._split(rows, split) for part, split in self.splits.items()}
         labels = {part: self._labels(part, rows) for part, rows in found.items()}
         num_classes = 1 + max(int(each.max()) for each in labels.values())
         train, test = (self._decoded(part, found[part], labels[part], num_classes) for part in self.splits)
         return RawImages(train=train, test=test)
 
-    def _opened(self, split: str) -> "Dataset":
-        """Return the rows of a split."""
+    def _opened(self) -> Any:
+        """Return the splits by name."""
         try:
-            rows = self._rows()
+            return self._rows()
         except (OSError, RuntimeError, ValueError) as error:  # what datasets and the hub raise, each in its own words
             where = (
                 f"raw_images.hub: expected a dataset '{self.hub}'" if self.hub else f"raw_images.path: expected a dataset in {self.path}"
             )
             raise InputError(f"{where}, got {' '.join(str(error).split())[:LONGEST_REASON]}") from error
+
+    def _split(self, rows: Any, split: str) -> "Dataset":
         if split not in rows:
             raise InputError(f"raw_images: expected one of the splits {', '.join(rows)}, got '{split}'{nearest(split, list(rows))}")
         return rows[split]

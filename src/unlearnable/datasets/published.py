@@ -45,6 +45,15 @@ class Published:
         """Return the published MD5 of each file."""
         raise NotImplementedError
 
+    @property
+    def told(self) -> str:
+        """What an error calls the files together."""
+        return self.place
+
+    def is_there(self, root: Path) -> bool:
+        """Return whether something of the dataset is there, be it an empty folder of its own."""
+        return (root / self.place).exists()
+
     def fetch(self, root: Path) -> None:
         """Download the files; raise OSError or RuntimeError where that fails."""
         self.reader(root, download=True)
@@ -93,6 +102,15 @@ class Svhn(Published):
     def published(self) -> dict[str, str]:
         """Return the published MD5 of the two files."""
         return {file: md5 for _, file, md5 in (self.reader.split_list[part] for part in ("train", "test"))}
+
+    @property
+    def told(self) -> str:
+        """The two files: they have no folder of their own."""
+        return ", ".join(self.published())
+
+    def is_there(self, root: Path) -> bool:
+        """Return whether one of the files is there."""
+        return any((root / file).exists() for file in self.published())
 
     def fetch(self, root: Path) -> None:
         """Download both files."""

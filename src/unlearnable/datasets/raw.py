@@ -97,25 +97,19 @@ class TorchvisionImages(ReadOnly):
         """Check the MD5 of every file before any is unpickled; download the dataset where none is there."""
         from torchvision.datasets.utils import check_integrity
 
-        files = self.published.files()
-        if self.download and not any((self.path / file).exists() for file in files) and not self._place_exists():
+        if self.download and not self.published.is_there(self.path):
             self._fetch()
-        for file, md5 in files.items():
+        for file, md5 in self.published.files().items():
             if not (self.path / file).is_file():
                 raise InputError(f"raw_images: expected the file {self.path / file}, which is missing (data_root is '{self.path}')")
             if not check_integrity(self.path / file, md5):
                 raise InputError(f"raw_images: {self.path / file} is damaged: expected MD5 {md5}")
 
-    def _place_exists(self) -> bool:
-        """Return whether the dataset has a folder of its own and that is there, though nothing of it may be in it."""
-        return self.published.place != "." and (self.path / self.published.place).exists()
-
     def _fetch(self) -> None:
         try:
             self.published.fetch(self.path)
         except (OSError, RuntimeError) as error:
-            wanted = self.published.place if self.published.place != "." else ", ".join(self.published.published())
-            expected = f"expected {wanted} in {self.path}, got none, and the download failed ({' '.join(str(error).split())})"
+            expected = f"expected {self.published.told} in {self.path}, got none, and the download failed ({' '.join(str(error).split())})"
             raise InputError(f"raw_images: {expected}; set data_root to a folder that holds it") from error
 
     def _read(self, *, train: bool) -> LabelledImages:

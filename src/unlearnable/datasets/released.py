@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 from kedro.io import AbstractDataset
 
-from unlearnable.datasets.atomic import DamagedError, complete, read_checked, set_aside, write_new
+from unlearnable.datasets.atomic import made_once, read_checked
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.datasets.foreign import FORMATS, NORMS, ROUNDINGS
 from unlearnable.datasets.tensors import Header, header
@@ -68,12 +68,7 @@ class Released:
         """
         self.check()
         source = str(fingerprint(Path(str(self.path)), "released_poison.path"))
-        copy = self._copy(source, clean)
-        found = _kept(copy)
-        if found is None:
-            self._convert(clean, source, copy)
-            found = _read(copy)
-        tensors, about = found
+        tensors, about = made_once(self._copy(source, clean), lambda: self._converted(clean, source), _read)
         logger.info("released_poison: read %s as %s", self.path, _stated(about))
         return LabelledImages(images=tensors["images"], labels=tensors["labels"], ids=tensors["ids"], num_classes=clean.num_classes)
 
@@ -88,17 +83,13 @@ class Released:
     def _rounding(self) -> str:
         return self.rounding or FORMATS[str(self.format)]
 
-    def _convert(self, clean: LabelledImages, source: str, copy: Path) -> None:
-        """Have the child read the release, and keep what it says wholly or not at all."""
+    def _converted(self, clean: LabelledImages, source: str) -> bytes:
+        """Have the child read the release, and return what it says as our copy has it."""
         found = self._answer(clean)
         tensors, about = safetensors.numpy.load(found), header(found)
         about |= {"format": str(self.format), "source_sha256": source, "count": str(len(tensors["ids"]))}
         about["ids_sha256"] = hashlib.sha256(tensors["ids"].tobytes()).hexdigest()
-        try:
-            write_new(copy, safetensors.numpy.save(tensors, metadata=about))
-        except FileExistsError:
-            if not complete(copy):  # another run that read the same release was faster; its copy is ours
-                raise
+        return safetensors.numpy.save(tensors, metadata=about)
 
     def _answer(self, clean: LabelledImages) -> bytes:
         """Return the safetensors that the child makes of the release; raise InputError where it makes none."""
@@ -127,15 +118,6 @@ class Released:
 
 def _shown(value: object) -> str:
     return "none" if value is None else repr(value)
-
-
-def _kept(copy: Path) -> tuple[dict[str, Any], Header] | None:
-    """Return what an earlier run read, or None where there is nothing; a damaged copy is set aside."""
-    try:
-        return _read(copy) if copy.exists() else None
-    except DamagedError as error:
-        logger.warning("a damaged copy was set aside as %s (%s)", set_aside(copy), error)
-        return None
 
 
 def _read(copy: Path) -> tuple[dict[str, Any], Header]:

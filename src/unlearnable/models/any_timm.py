@@ -1,7 +1,5 @@
 """Any network of timm, without weights: ``model=timm:NAME``."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -23,14 +21,11 @@ def require_timm(parameter: str, name: str) -> None:
         raise InputError(f"unknown {parameter} '{name}': expected one of timm's {len(known)}{nearest(name, known)}")
 
 
-def timm_extractor(name: str) -> Callable[[tuple[int, int, int]], nn.Module]:
-    """Return what makes the network of timm that ``name`` names, behind the prefix."""
-    return partial(_made, name.removeprefix(PREFIX))
-
-
-def _made(name: str, shape: tuple[int, int, int]) -> nn.Module:
+def timm_network(name: str, shape: tuple[int, int, int]) -> nn.Module:
+    """Return the network of timm that ``name`` names behind the prefix, without its head, for images of that shape."""
     import timm
 
-    published = timm.get_pretrained_cfg(name)
+    own = name.removeprefix(PREFIX)
+    published = timm.get_pretrained_cfg(own)
     sized: dict[str, Any] = {"img_size": shape[1:]} if published is not None and published.fixed_input_size else {}
-    return timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=0, **sized)
+    return timm.create_model(own, pretrained=False, in_chans=shape[0], num_classes=0, **sized)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable.errors import InputError
-from unlearnable.models.any_timm import PREFIX, require_timm, timm_extractor
+from unlearnable.models.any_timm import PREFIX, require_timm, timm_network
 from unlearnable.register import Register, unknown
 from unlearnable.seeds import borrowed_global_torch
 
 Shape = tuple[int, int, int]  # channels, height and width of an image
 Extractor = Callable[[Shape], nn.Module]  # images (N, C, H, W) -> features (N, width)
 SMALL = 64  # pixels: images up to this side are seen at full resolution, by the stem of the published CIFAR variants
-
+SMALL_STEM: dict[str, object] = {"kernel_size": 3, "stride": 1, "padding": 1}
 
 MODELS: Register[Extractor] = Register("model")
 
@@ -56,9 +56,8 @@ def build(name: str, *, shape: Shape, num_classes: int, seed: int) -> ImageClass
         InputError: where the name is unknown, or the network cannot take images of that shape.
     """
     require_model("model", name)
-    make = timm_extractor(name) if name.startswith(PREFIX) else MODELS[name]
     with borrowed_global_torch(seed, f"model/{name}"):
-        extractor = make(shape)
+        extractor = timm_network(name, shape) if name.startswith(PREFIX) else MODELS[name](shape)
         return ImageClassifier(extractor, _width(name, extractor, shape), num_classes)
 
 
@@ -88,7 +87,12 @@ def is_small(shape: Shape) -> bool:
 
 
 def taking(channels: int, conv: nn.Conv2d, **changed: object) -> nn.Conv2d:
-    """Return a first convolution like ``conv``, with new weights, that takes ``channels`` and differs in what ``changed`` names."""
+    """Return a first convolution like ``conv`` that takes ``channels`` and differs in what ``changed`` names.
+
+    It has new weights where anything differs, and is ``conv`` itself where nothing does.
+    """
+    if channels == conv.in_channels and not changed:
+        return conv
     like = {name: getattr(conv, name) for name in ("out_channels", "kernel_size", "stride", "padding")} | changed
     return nn.Conv2d(channels, bias=conv.bias is not None, **like)
 

@@ -5,7 +5,7 @@ Huang et al., "Densely Connected Convolutional Networks" (2017), Table 1; the st
 
 from torch import nn
 
-from unlearnable.models.base import MODELS, Shape, is_small, taking
+from unlearnable.models.base import MODELS, SMALL_STEM, Shape, is_small, taking
 
 
 @MODELS.add("densenet121")
@@ -15,11 +15,9 @@ def densenet121(shape: Shape) -> nn.Module:
 
     network = densenet.densenet121(weights=None)
     layers = network.features
+    layers.conv0 = taking(shape[0], layers.conv0, **(SMALL_STEM if is_small(shape) else {}))
     if is_small(shape):
-        layers.conv0 = taking(shape[0], layers.conv0, kernel_size=3, stride=1, padding=1)
         layers.norm0 = layers.relu0 = layers.pool0 = nn.Identity()
-    elif shape[0] != layers.conv0.in_channels:
-        layers.conv0 = taking(shape[0], layers.conv0)
     network.classifier = nn.Identity()
     extractor: nn.Module = network
     return extractor

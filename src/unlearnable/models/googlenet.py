@@ -19,7 +19,7 @@ def googlenet(shape: Shape) -> nn.Module:
     if is_small(shape):
         network.conv1 = BasicConv2d(shape[0], 192, kernel_size=3, padding=1)
         network.maxpool1 = network.conv2 = network.conv3 = network.maxpool2 = nn.Identity()
-    elif shape[0] != network.conv1.conv.in_channels:
+    else:
         network.conv1.conv = taking(shape[0], network.conv1.conv)
     network.fc = nn.Identity()
     extractor: nn.Module = network

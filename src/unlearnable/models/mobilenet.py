@@ -19,10 +19,7 @@ def mobilenetv2(shape: Shape) -> nn.Module:
 
     network = mobilenet_v2(weights=None, inverted_residual_setting=SMALL_STAGES if is_small(shape) else None)
     stem = network.features[0]
-    if is_small(shape):
-        stem[0] = taking(shape[0], stem[0], stride=1)
-    elif shape[0] != stem[0].in_channels:
-        stem[0] = taking(shape[0], stem[0])
+    stem[0] = taking(shape[0], stem[0], **({"stride": 1} if is_small(shape) else {}))
     network.classifier = nn.Identity()
     extractor: nn.Module = network
     return extractor

@@ -6,7 +6,7 @@ Section 4.2, with the widths of the ImageNet networks.
 
 from torch import nn
 
-from unlearnable.models.base import MODELS, Shape, is_small, taking
+from unlearnable.models.base import MODELS, SMALL_STEM, Shape, is_small, taking
 
 
 @MODELS.add("resnet18")
@@ -31,11 +31,9 @@ def _residual(name: str, shape: Shape) -> nn.Module:
     from torchvision.models import resnet  # here, since it takes a second that other networks need not wait
 
     network = getattr(resnet, name)(weights=None)
+    network.conv1 = taking(shape[0], network.conv1, **(SMALL_STEM if is_small(shape) else {}))
     if is_small(shape):
-        network.conv1 = taking(shape[0], network.conv1, kernel_size=3, stride=1, padding=1)
         network.maxpool = nn.Identity()
-    elif shape[0] != network.conv1.in_channels:
-        network.conv1 = taking(shape[0], network.conv1)
     network.fc = nn.Identity()
     extractor: nn.Module = network
     return extractor

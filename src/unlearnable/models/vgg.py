@@ -28,8 +28,7 @@ def _vgg(name: str, shape: Shape) -> nn.Module:
     from torchvision.models import vgg  # here, since it takes a second that other networks need not wait
 
     layers = vgg.make_layers(vgg.cfgs[LAYERS[name]], batch_norm=True)
-    if shape[0] != layers[0].in_channels:
-        layers[0] = taking(shape[0], layers[0])
+    layers[0] = taking(shape[0], layers[0])
     if is_small(shape):
         return nn.Sequential(layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     network = vgg.VGG(layers, dropout=0.0)

@@ -28,8 +28,7 @@ def _transformer(name: str, shape: Shape, patch: int) -> nn.Module:
 
     side = square(name, shape, patch)
     network = VisionTransformer(side, patch, num_layers=7, num_heads=12, hidden_dim=WIDTH, mlp_dim=WIDTH)
-    if shape[0] != network.conv_proj.in_channels:
-        network.conv_proj = taking(shape[0], network.conv_proj)
+    network.conv_proj = taking(shape[0], network.conv_proj)
     network.heads = nn.Identity()
     extractor: nn.Module = network
     return extractor

@@ -3,21 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from unlearnable.pipelines.progress import bar
+from unlearnable.pipelines.reweighting import reweighted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from unlearnable.images import LabelledImages
     from unlearnable.training import Checkpoint
-
-
-def compress(poisoned: "LabelledImages", recovery: str, settings: dict[str, Any], seed: int, device: str) -> "LabelledImages":
-    """Return the set that is trained on after the recovery ``audit.recovery``."""
-    from unlearnable.recoveries import recover
-    from unlearnable.training.device import choose_device
-
-    return recover(recovery, poisoned, seed=seed, device=choose_device(device), settings=settings.get(recovery) or {})[1]
 
 
 def reweight_last(
@@ -30,24 +22,8 @@ def reweight_last(
     device: str,
 ) -> dict[str, float]:
     """Return the test accuracy of a new head on the last checkpoint, by the number of clean samples that it was fitted to."""
-    from unlearnable.probes import ReweightingRecipe, reweight
-    from unlearnable.training import recipe_from
-    from unlearnable.training.device import choose_device
-
-    own = {name: value for name, value in settings.items() if name not in ("train", "epochs", "estimators")}
-    recipe = ReweightingRecipe(**own, estimators=["frozen"])
-    with bar("fit new heads") as progress:
-        rows = reweight(
-            [checkpoints[-1]],
-            clean_train,
-            clean_test,
-            model=model,
-            training=recipe_from(settings["train"]),
-            recipe=recipe,
-            seed=seed,
-            device=choose_device(device),
-            progress=progress,
-        )
+    asked = settings | {"epochs": None, "estimators": ["frozen"]}
+    rows = reweighted([checkpoints[-1]], clean_train, clean_test, model, asked, seed, device)
     return {str(row["clean_samples"]): float(row["test_accuracy"]) for row in rows if row["epoch"] > 0}
 
 

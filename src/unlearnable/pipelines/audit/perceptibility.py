@@ -10,6 +10,7 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from unlearnable.images import LabelledImages
+from unlearnable.training.device import as_float
 
 TOGETHER = 128  # images
 WINDOW = 11  # pixels of SSIM: smaller images have none
@@ -37,7 +38,7 @@ def perceptibility(clean: LabelledImages, poisoned: LabelledImages) -> dict[str,
 
 def _measured(clean: LabelledImages, poisoned: LabelledImages, part: slice) -> dict[str, Any]:
     """Return each measure (n,) of a part of the images."""
-    before, after = (torch.from_numpy(np.ascontiguousarray(images.images[part])).float() / 255 for images in (clean, poisoned))
+    before, after = (as_float(torch.from_numpy(images.images[part])) for images in (clean, poisoned))
     change = (after - before).flatten(1)
     mean_square = change.square().mean(1)
     found = {

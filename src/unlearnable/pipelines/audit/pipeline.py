@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from unlearnable.pipelines.audit.nodes import compress, measure, reweight_last, score, write
+from unlearnable.pipelines.audit.nodes import measure, reweight_last, score, write
 
 TRAININGS = {name: f"{name}_checkpoints" for name in ("clean", "poisoned", "recovered", "compressed")}
 REWEIGHTED = ["poisoned_checkpoints", "clean_train", "clean_test", "params:model", "params:probe", "params:seed", "params:device"]
@@ -18,15 +18,9 @@ SCORED = {
 
 
 def create_pipeline() -> Pipeline:
-    """Return the pipeline poisoned_train -> compressed_train; trainings and probes -> audit_scores, audit_page."""
+    """Return the pipeline trainings, probes, examples_figure -> audit_scores, audit_page."""
     return Pipeline(
         [
-            Node(
-                compress,
-                ["poisoned_train", "params:audit.recovery", "params:recover", "params:seed", "params:device"],
-                "compressed_train",
-                name="compress",
-            ),
             Node(reweight_last, REWEIGHTED, "audit_dfr", name="reweight_last_checkpoint"),
             Node(measure, ["clean_train", "poisoned_train"], "audit_perceptibility", name="measure_perceptibility"),
             Node(score, SCORED, "audit_scores", name="gather_audit_scores"),

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from unlearnable.config.recipe import CELL
 from unlearnable.images import LabelledImages
 from unlearnable.seeds import numpy_generator
 
@@ -50,7 +50,7 @@ def audit_scores(
     reference = _last(histories["clean"]) if originals else None
     chance = float(np.bincount(test.labels).max() / len(test))
     ways = _ways(accuracy, reference, chance, len(test))
-    cell = {name: parameters[name] for name in ("dataset", "poison", "recovery", "model", "seed")}
+    cell = {name: parameters[name] for name in ("dataset", *CELL)}
     found = {
         "test_images": len(test),
         "chance": chance,
@@ -61,7 +61,7 @@ def audit_scores(
         "perceptibility": seen,
         "separability": {subject: _fits(models) for subject, models in separability.items()},
         "epochs": len(histories["poisoned"]),
-        "seconds": float(pd.DataFrame([epoch for history in histories.values() for epoch in history])["seconds"].sum()),
+        "seconds": sum(epoch["seconds"] for history in histories.values() for epoch in history),
     }
     return {**cell, "audit": found | {"verdict": verdict(ways, reference, chance)}}
 

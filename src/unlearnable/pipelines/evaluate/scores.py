@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from unlearnable.config.recipe import CELL
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import captured_energy, mean_perturbations
 from unlearnable.recoveries import LinearWeights
@@ -75,7 +76,7 @@ def separability_scores(perturbations: dict[str, Any], clean: dict[str, Any], pa
 
 
 def _cell(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: parameters[name] for name in ("dataset", "poison", "recovery", "model", "seed")}
+    return {name: parameters[name] for name in ("dataset", *CELL)}
 
 
 def _versions() -> dict[str, str]:

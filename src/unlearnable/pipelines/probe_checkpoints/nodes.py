@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from unlearnable.pipelines.progress import bar, log_round
+from unlearnable.pipelines.progress import log_round
+from unlearnable.pipelines.reweighting import reweighted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,22 +26,5 @@ def reweight(
     """Return a row for each checkpoint, estimator and number of clean samples, and for the network before its first step."""
     import pandas as pd
 
-    from unlearnable.probes import ReweightingRecipe, reweight
-    from unlearnable.training import recipe_from
-    from unlearnable.training.device import choose_device
-
-    own = {name: value for name, value in settings.items() if name != "train"}
-    with bar("probe checkpoints") as progress:
-        rows = reweight(
-            checkpoints,
-            clean_train,
-            clean_test,
-            model=model,
-            training=recipe_from(settings["train"]),
-            recipe=ReweightingRecipe(**own),
-            seed=seed,
-            device=choose_device(device),
-            progress=progress,
-            report=partial(log_round, "probing", "epoch"),
-        )
-    return pd.DataFrame(rows)
+    told = partial(log_round, "probing", "epoch")
+    return pd.DataFrame(reweighted(checkpoints, clean_train, clean_test, model, settings, seed, device, report=told))
