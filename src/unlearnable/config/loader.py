@@ -45,7 +45,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def cell(self, **names: Any) -> "RecipeConfigLoader":
         """Return this loader with other values of top-level parameters (poison, recovery, model, seed): no file is read again."""
-        _ = self._known, self._raw_catalog  # which the other shares
+        _ = self._known  # which the other shares
         other = copy.copy(self)
         other.__dict__.pop("_beside_cell", None)
         other.__dict__["_parameters"] = self._completed(self._given | names)
@@ -139,7 +139,11 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return OmegaConf.to_container(OmegaConf.merge(found, *local.values()))
 
     def _read_raw_config(self, key: str) -> Any:
-        """Read the files of one kind, as Kedro does; those of the environment that ``like`` names go before the environment's own."""
+        """Return the files of one kind, as Kedro does; the catalog's are read once."""
+        return self._once("files", key, lambda: self._read(key)) if key == "catalog" else self._read(key)
+
+    def _read(self, key: str) -> Any:
+        """Read the files of one kind; those of the environment that ``like`` names go before the environment's own."""
         base, own, *rest = super()._read_raw_config(key)
         likes = [config.pop(LIKE) for config in own.values() if key == "parameters" and LIKE in config]
         below: dict[Any, Any] = {}
@@ -234,17 +238,12 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """The catalog entry of the dataset, unresolved."""
         return self._entry("raw_images")
 
-    @cached_property
-    def _raw_catalog(self) -> Any:
-        """The files of the catalog, unresolved."""
-        return self._read_raw_config("catalog")
-
     def _entry(self, name: str) -> dict[str, Any]:
         """Return a catalog entry, unresolved: reading the whole catalog would ask for this entry again."""
         return self._once("entry", name, lambda: self._read_entry(name))  # type: ignore[no-any-return]
 
     def _read_entry(self, name: str) -> dict[str, Any]:
-        base, environment, *_ = self._raw_catalog
+        base, environment, *_ = self._read_raw_config("catalog")
         for config in (*environment.values(), *base.values()):
             if name in config and not OmegaConf.is_dict(config[name]):
                 raise InputError(f"catalog entry '{name}': expected a mapping, got {config[name]!r}")

@@ -60,7 +60,7 @@ class TrainingRecipe:
     learning_rate: Annotated[float, POSITIVE]
     final_learning_rate: Annotated[float, NON_NEGATIVE] = 0.0
     optimiser: Literal["sgd", "adam"] = "sgd"
-    momentum: Annotated[float, FRACTION] = 0.9
+    momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     nesterov: bool = False
     schedule: Literal["cosine", "multistep"] = "cosine"
