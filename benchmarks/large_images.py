@@ -8,7 +8,6 @@ the peak of the run's anonymous memory (RssAnon), and of what it has in memory w
 
 import argparse
 import os
-import shutil
 import subprocess  # for our own commands  # nosec B404
 import sys
 import tempfile
@@ -18,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.timing import copied_project
+
 CLASSES = 100
 PARAMETERS = (
     "poison=classwise_random,model=timm:mobilenetv3_small_050,train.epochs=1,train.batch_size=64,recover.orthogonal_projection.epochs=1"
@@ -39,13 +39,10 @@ def main() -> None:
 def measured(size: int, folder: Path) -> None:
     """Generate images, run the main job on them, and print what it took."""
     start = time.perf_counter()
-    for part, count in (("train", size // CLASSES), ("val", 5)):
-        write(folder / "data" / "imagenet" / part, count)
+    for seed, (part, count) in enumerate((("train", size // CLASSES), ("val", 5))):
+        write(folder / "data" / "imagenet" / part, count, seed)
     print(f"{size:,} images written in {time.perf_counter() - start:.0f} s", flush=True)
-    project = folder / "project"
-    project.mkdir()
-    for name in ("conf", "src", "pyproject.toml", ".telemetry"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, project / name)
+    project = copied_project(folder / "project")
     parameters = f"--params=data_root={folder / 'data'},{PARAMETERS}"
     command = [sys.executable, "-m", "kedro", "run", "--pipeline=orthoproj", "--env=imagenet100", parameters]
     environment = {**os.environ, "DO_NOT_TRACK": "true", "TMPDIR": str(folder), "COLUMNS": "200"}
@@ -75,9 +72,9 @@ def watched(run: "subprocess.Popen[bytes]") -> dict[str, float]:
     return peaks
 
 
-def write(folder: Path, each: int) -> None:
+def write(folder: Path, each: int, seed: int) -> None:
     """Write ``each`` JPEGs of every class, smooth and of ImageNet's usual size."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for label in range(CLASSES):
         place = folder / f"n{label:08}"
         place.mkdir(parents=True)

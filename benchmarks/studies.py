@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess  # for our own commands  # nosec B404
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 import yaml
 from kedro.framework.startup import bootstrap_project
 
+from benchmarks.timing import ROOT, copied_project
 from unlearnable.study.cells import Part
 from unlearnable.study.executors import Team, dask, processes
 from unlearnable.study.gather import score_hash
@@ -29,8 +31,8 @@ from unlearnable.study.journal import Journal
 from unlearnable.study.plan import plan
 from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome, perform
+from unlearnable.tracking.record import CELL, read
 
-ROOT = Path(__file__).parents[1]
 RECOVERIES = ["grayscale", "jpeg", "bdr", "gaussian_blur", "gaussian_noise", "cutout", "cutmix", "mixup"]
 SLOTS = 2
 MANY = {  # 20 x 10 x 2 x 25 = 10,000 cells
@@ -52,7 +54,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--paper", action="store_true", help="10,000 cells of no work")
+    parser.add_argument("--journal", type=Path, help="only tell how the time of a study's run was spent, from its journal")
     arguments = parser.parse_args()
+    if arguments.journal:
+        print(spent(arguments.journal))
+        return
     bootstrap_project(ROOT)
     os.environ["DO_NOT_TRACK"] = "true"
     with tempfile.TemporaryDirectory() as folder:
@@ -90,13 +96,26 @@ def beside_bare_cells(folder: Path, env: str, data_root: Path, epochs: int, seed
     print(f"hashes of the {cells} scores {f'are identical in all {len(ways)} ways' if same else f'differ: {hashes}'}")
 
 
+def spent(journal: Path) -> str:
+    """Return what a study took from its journal's first line to its first part, to hand out a part, and from the end of one to the next."""
+    events = [event for event, _ in read(journal)]
+    starts = {event["label"]: event["time"] for event in events if event["event"] == "start" and event["label"] != CELL}
+    ends = [event for event in events if event["event"] == "end" and event["label"] in starts]
+    handed = [event["time"] - starts[event["label"]] - 1000 * event["seconds"] for event in ends]
+    free, gaps = list[int](), list[int]()
+    for event in events:
+        if event["event"] == "end" and event["label"] in starts:
+            free.append(event["time"])
+        elif event["event"] == "start" and event["label"] in starts and free:
+            gaps.append(event["time"] - free.pop())
+    before, wall = ((time - events[0]["time"]) / 1000 for time in (min(starts.values()), events[-1]["time"]))
+    between = f"{statistics.mean(gaps):.1f} ms (at most {max(gaps)}) until the next starts, {statistics.mean(handed):.1f} ms to hand it out"
+    return f"{wall:.0f} s, {len(ends)} parts: {before:.1f} s before the first; of each, {between}"
+
+
 def _project(project: Path, env: str, study: dict[str, object], shared: Path | None = None) -> Path:
     """Return a project with that study, in which what ``shared`` has made is there."""
-    project.mkdir()
-    for name in ("conf", "src"):
-        shutil.copytree(ROOT / name, project / name)
-    for name in ("pyproject.toml", ".telemetry"):
-        shutil.copy(ROOT / name, project / name)
+    copied_project(project)
     file = project / "conf" / env / "study" / "bench.yml"
     file.parent.mkdir(exist_ok=True)
     file.write_text(yaml.safe_dump(study))
