@@ -1,11 +1,13 @@
 """Small images, and a copy of the project that a test may run and write in."""
 
-import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmarks.timing import copied_project
 
 from tests.faults.table import FUZZED, PAGE, ROW, Row, page
 from unlearnable.images import LabelledImages
@@ -69,11 +71,21 @@ def global_generators_untouched():
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
 
-def copy_project(folder: Path) -> Path:
-    """Return a project with this one's code and configuration and empty data folders."""
-    folder.mkdir(parents=True)
-    for name in ("conf", "src", "pyproject.toml", ".telemetry"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+@cache
+def empty_database() -> bytes:
+    """Return a database with MLflow's tables: to make one takes a second, which most tests need not wait for."""
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mlflow.db"
+        MlflowClient(f"sqlite:///{path}")
+        return path.read_bytes()
+
+
+def copy_project(folder: Path, *, tracked: bool = True) -> Path:
+    """Return a project with this one's code and configuration and empty data folders, and a database unless it is not ``tracked``."""
+    copied_project(folder)
     (folder / "data" / "01_raw").mkdir(parents=True)
+    if tracked:
+        (folder / "mlflow.db").write_bytes(empty_database())
     return folder

@@ -20,7 +20,9 @@ import mlflow
 import pandas as pd
 import psutil
 import safetensors.torch
+import sklearn.datasets  # noqa: F401
 import torch
+import torch._dynamo
 from kedro.framework.startup import bootstrap_project
 
 import unlearnable.pipelines.evaluate.figures
@@ -165,7 +167,7 @@ def run_statuses(project: Path) -> dict[str, int]:
 
 def soak(trials: int, root: Path) -> dict[str, object]:
     """Run ``trials`` tiny cells in one folder, half of them in each of two processes at once."""
-    project = copy_project(root / "project")
+    project = copy_project(root / "project", tracked=False)  # both make the database
     cells = list(
         itertools.islice(itertools.product(range(1000), ("none", "ops", "lsp", "regions_4"), ("none", "orthogonal_projection")), trials)
     )

@@ -20,7 +20,7 @@ from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import sidecar, write_new
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CACHES = ("__pycache__", "/matplotlib")  # of the libraries, wherever they keep them
+CACHES = ("__pycache__", "/matplotlib", "/torchinductor_")  # of the libraries, wherever they keep them
 CHANGES = {"os.mkdir": 1, "os.remove": 1, "os.rmdir": 1, "os.rename": 2, "os.link": 2, "os.symlink": 2, "os.chmod": 1}  # event: paths
 COUNT, SHAPE = 300, (3, 32, 32)  # of the training images of --env=test
 

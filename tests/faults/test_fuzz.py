@@ -40,6 +40,7 @@ class Fuzz:
     contents: st.SearchStrategy[Any]
     allowed: tuple[type[Exception], ...]
     file: str = "example"
+    few: int = 100  # examples of the quick test
 
 
 READERS: dict[str, Fuzz] = {}
@@ -209,7 +210,10 @@ name = st.sampled_from(NAMES) | st.text(max_size=8)
 value = st.sampled_from(VALUES) | st.text(max_size=12)
 pairs = st.lists(st.tuples(name, value).map("=".join), min_size=1, max_size=4).map(",".join)
 READERS["parameters"] = Fuzz(
-    parameters, (pairs | st.text(max_size=30)).map(lambda text: text.encode(errors="replace")), (InputError, click.ClickException)
+    parameters,
+    (pairs | st.text(max_size=30)).map(lambda text: text.encode(errors="replace")),
+    (InputError, click.ClickException),
+    few=30,  # each of which reads all configuration
 )
 
 
@@ -218,7 +222,7 @@ READERS["parameters"] = Fuzz(
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_reader_returns_an_object_or_raises_what_it_documents(reader, tmp_path, record_property):
-    fuzz(reader, tmp_path, 100, record_property)
+    fuzz(reader, tmp_path, READERS[reader].few, record_property)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import mlflow
@@ -15,8 +15,11 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from click.testing import CliRunner, Result
+from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import copy_project
+from unlearnable.cli import study as study_command
 from unlearnable.study.gather import score_hash
 from unlearnable.study.journal import Journal
 from unlearnable.tracking.record import read, records
@@ -43,16 +46,13 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "kedro", "study", *arguments, "--env=test"]
 
 
-def study(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(*arguments),
-        cwd=project,
-        env={**os.environ, **QUIET, **environment},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
+def study(project: Path, *arguments: str, **environment: str) -> Result:
+    """Run the command in this process, which has imported everything; its runs are processes all the same."""
+    with chdir(project):
+        bootstrap_project(project)
+        told = CliRunner(env={**QUIET, **environment}).invoke(study_command, [*arguments, "--env=test"])
+    assert told.exception is None or isinstance(told.exception, SystemExit), told.exception
+    return told
 
 
 def scores(project: Path) -> dict[str, list[dict]]:
@@ -100,7 +100,7 @@ def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(proje
     assert running(project) == []
     before = scores(project)
     again = study(project, "run", "small", "--processes=2", "--threads=1")
-    assert again.returncode == 0, again.stderr + again.stdout
+    assert again.exit_code == 0, again.stderr + again.stdout
     after = scores(project)
     assert set(after) == set(STUDY["recoveries"])
     assert {recovery: len(versions) for recovery, versions in after.items()} == dict.fromkeys(after, 1)
@@ -121,7 +121,7 @@ def running(project: Path) -> list[str]:
 
 def test_a_second_run_makes_nothing(project):
     again = study(project, "run", "small", "--threads=1")
-    assert again.returncode == 0
+    assert again.exit_code == 0
     assert "2 of them are there; 0 runs to make" in again.stdout
 
 
@@ -144,7 +144,7 @@ def test_its_runs_have_one_parent_in_mlflow(project):
 
 def test_its_page_and_table_hold_what_cells_found(project):
     told = study(project, "report", "small")
-    assert told.returncode == 0, told.stderr
+    assert told.exit_code == 0, told.stderr
     folder = project / "data" / "08_reporting" / "studies" / "small"
     cells = pd.read_parquet(folder / "cells.parquet").set_index("recovery")
     for recovery, [found] in scores(project).items():
@@ -163,7 +163,7 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(project):
     overrides = {"fine": {}, "broken": {"train.batch_size": 5000}}
     write_study(project, "failing", overrides=overrides, poisons=["none"], recoveries=["none"])
     told = study(project, "run", "failing", "--tries=1")
-    assert told.returncode == 1
+    assert told.exit_code == 1
     assert "train.batch_size: expected at most 100, the images of the training set, got 5000" in told.stdout
     assert "was not made" in told.stdout
     shown = study(project, "status", "failing").stdout
@@ -176,7 +176,7 @@ def test_the_same_cells_one_by_one_and_on_dask_have_the_same_scores(project, tmp
     other = copy_project(tmp_path / "project")
     write_study(other, "small")
     told = study(other, "run", "small", "--executor=dask", "--processes=2", "--threads=1")
-    assert told.returncode == 0, told.stderr + told.stdout
+    assert told.exit_code == 0, told.stderr + told.stdout
     one, two = ({recovery: score_hash(found) for recovery, [found] in scores(folder).items()} for folder in (project, other))
     assert one == two
 
@@ -206,7 +206,7 @@ def test_only_one_command_runs_a_study_at_a_time(tmp_path):
     write_study(folder, "small")
     with open_journal(folder / "data" / "09_tracking" / "studies" / "small"):
         told = study(folder, "run", "small")
-    assert told.returncode == 1
+    assert told.exit_code == 1
     assert "study 'small': expected no other process to be running it, got one that writes" in " ".join(told.stderr.split())
 
 
@@ -218,10 +218,10 @@ def open_journal(folder: Path):
 
 
 def test_a_dry_run_prints_cells_and_time_and_makes_nothing(tmp_path):
-    folder = copy_project(tmp_path / "project")
+    folder = copy_project(tmp_path / "project", tracked=False)
     write_study(folder, "small")
     told = study(folder, "run", "small", "--dry-run", "--processes=3")
-    assert told.returncode == 0, told.stderr
+    assert told.exit_code == 0, told.stderr
     assert "2 waiting" in told.stdout
     assert re.search(r"6 runs to make; about \d+ min, 3 at a time\s*$", told.stdout)  # nothing of it is unknown
     assert not (folder / "data" / "08_reporting").exists()
@@ -244,7 +244,7 @@ def test_a_wrong_command_ends_with_one_line(tmp_path, name):
     write_study(folder, "small")
     arguments, expected = WRONG[name]
     told = study(folder, *arguments)
-    assert told.returncode == 1
+    assert told.exit_code == 1
     [line] = [line for line in told.stderr.splitlines() if line.startswith("Error")]
     assert expected in line
     assert "Traceback" not in told.stderr

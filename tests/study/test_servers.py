@@ -24,7 +24,7 @@ from unlearnable.errors import InputError
 from unlearnable.study.executors import dask
 
 SCORES = "unlearnable/shared/data/08_reporting"
-MANY = {"recoveries": ["none", "grayscale", "cutout", "mixup"]}
+MANY = {"recoveries": ["none", "grayscale", "mixup"]}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_worker_is_killed_and_nothing_is_lost_or_done_twice(cluster, tmp_path)
     environment = {**os.environ, "DO_NOT_TRACK": "true"}
     running = subprocess.Popen(arguments, cwd=cluster.home, env=environment, stdout=log, stderr=log)
     deadline = time.monotonic() + 500
-    while not stored(cluster) and running.poll() is None and time.monotonic() < deadline:
+    while not _cells_made(cluster.home) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.5)
     victim = next(place for place, project in enumerate(cluster.projects) if _scores_here(project))
     os.killpg(cluster.workers[victim].pid, signal.SIGKILL)
@@ -92,7 +92,12 @@ def test_a_worker_is_killed_and_nothing_is_lost_or_done_twice(cluster, tmp_path)
     found = stored(cluster)
     assert {recovery: len(versions) for recovery, versions in found.items()} == dict.fromkeys(MANY["recoveries"], 1)
     assert Counter(made(cluster.home, "small")).most_common(1)[0][1] == 1
-    assert "4 of them are there; 0 runs to make" in study(cluster.home, "run", "small").stdout.replace("\n", " ")
+    assert "3 of them are there; 0 runs to make" in study(cluster.home, "run", "small").stdout.replace("\n", " ")
+
+
+def _cells_made(project: Path) -> list[str]:
+    """Return the keys of the cells of which the study was told that they are there: MLflow has the runs of those."""
+    return [key for key in made(project, "small") if key.startswith("recover/")]
 
 
 def _scores_here(project: Path) -> list[Path]:
@@ -105,12 +110,12 @@ def test_the_server_has_a_parent_and_a_finished_run_of_each_cell(cluster):
     found = client.search_runs([experiment.experiment_id], max_results=1000)
     [parent] = [run for run in found if run.data.tags.get("unlearnable.study") == "small" and "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics["cells.done"] == 4
+    assert parent.data.metrics["cells.done"] == 3
     cells = [
         run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id and run.data.tags["pipeline"] == "recover"
     ]
     assert {run.data.params["recovery"] for run in cells if run.info.status == "FINISHED"} == set(MANY["recoveries"])
-    [one] = [run for run in cells if run.data.params["recovery"] == "cutout" and run.info.status == "FINISHED"]
+    [one] = [run for run in cells if run.data.params["recovery"] == "mixup" and run.info.status == "FINISHED"]
     assert "scores.json" in {file.path for file in client.list_artifacts(one.info.run_id)}
     assert cluster.s3.find("unlearnable/mlflow"), "artifacts of MLflow are in S3 too"
 
@@ -118,12 +123,12 @@ def test_the_server_has_a_parent_and_a_finished_run_of_each_cell(cluster):
 def test_the_page_is_made_where_no_cell_was(cluster):
     assert not _scores_here(cluster.home)
     told = study(cluster.home, "report", "small")
-    assert told.returncode == 0, told.stderr
+    assert told.exit_code == 0, told.stderr
     page = (cluster.home / "data" / "08_reporting" / "studies" / "small" / "report.html").read_text()
     for recovery in MANY["recoveries"]:
         assert recovery in page
-    assert page.count(f"{cluster.uri}/#/experiments/") >= 4
-    assert len(_scores_here(cluster.home)) == 4
+    assert page.count(f"{cluster.uri}/#/experiments/") >= 3
+    assert len(_scores_here(cluster.home)) == 3
 
 
 def test_a_storage_that_refuses_is_said_in_one_line(cluster):
@@ -132,7 +137,7 @@ def test_a_storage_that_refuses_is_said_in_one_line(cluster):
     file.write_text(yaml.safe_dump(yaml.safe_load(before) | {"credentials": None}))
     told = study(cluster.home, "run", "small", AWS_EC2_METADATA_DISABLED="true", AWS_ENDPOINT_URL=cluster.s3.client_kwargs["endpoint_url"])
     file.write_text(before)
-    assert told.returncode == 1
+    assert told.exit_code == 1
     [line] = [line for line in told.stderr.splitlines() if line.startswith("Error: ")]
     assert line.startswith("Error: storage s3://unlearnable/shared: expected to find files there, got NoCredentialsError")
 

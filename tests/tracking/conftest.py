@@ -1,6 +1,5 @@
 """A run that records 60 metrics, and what MLflow has of it."""
 
-import shutil
 import time
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.conftest import empty_database
 from unlearnable.tracking import Tracker, TrackingSettings
 from unlearnable.tracking.delivery import send, to_send
 from unlearnable.tracking.record import CELL, Record, records
@@ -87,17 +87,9 @@ class Place:
         return {label: run.info.status for label, run in self.runs(record).items()}
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory) -> Path:
-    """A database with MLflow's tables, to be copied: to make one takes a second."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def place(tmp_path, empty_database) -> Place:
-    shutil.copy(empty_database, tmp_path)
+def place(tmp_path) -> Place:
+    (tmp_path / "mlflow.db").write_bytes(empty_database())
     return Place(tmp_path)
 
 

@@ -1,11 +1,11 @@
 """Feeding: whatever fails at whichever call, in the end MLflow has each run once and each metric once."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.conftest import empty_database
 from tests.tracking.conftest import Place
 from unlearnable.tracking.delivery import send
 from unlearnable.tracking.feeder import Feeder, unsent
@@ -85,8 +85,8 @@ def assert_complete(place: Place, record: Path | None = None) -> None:
 
 
 @pytest.mark.parametrize("happens", [False, True], ids=["nothing happened", "the answer was lost"])
-def test_a_failure_at_any_call_costs_nothing(tmp_path, empty_database, happens):
-    shutil.copy(empty_database, tmp_path)
+def test_a_failure_at_any_call_costs_nothing(tmp_path, happens):
+    (tmp_path / "mlflow.db").write_bytes(empty_database())
     failures = 0
     for fail_at in range(1, 100):
         place = Place(tmp_path, experiment=f"failure at call {fail_at}")
@@ -128,8 +128,8 @@ def test_a_note_torn_by_a_kill_costs_nothing(place):
     assert_complete(place)
 
 
-def test_a_database_that_was_deleted_gets_everything_again(place, empty_database):
-    shutil.copy(empty_database, place.folder / "another.db")
+def test_a_database_that_was_deleted_gets_everything_again(place):
+    (place.folder / "another.db").write_bytes(empty_database())
     path = cell_with_a_training(place)
     place.replay()
     notes = path.with_suffix(".sent").read_text().splitlines(keepends=True)
