@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,6 +62,29 @@ def test_what_is_appended_is_read(tmp_path):
     assert end["status"] == "FINISHED"
     assert start["time"] <= metrics["time"] <= end["time"] <= time.time() * 1000
     assert name_of(record.path) == "a cell"
+
+
+def test_a_process_that_is_forked_while_a_thread_writes_can_write(tmp_path, monkeypatch):
+    record = Record.create(tmp_path, **START)
+    writing = threading.Event()
+
+    def slow(file: int) -> None:
+        writing.set()
+        time.sleep(0.5)
+
+    monkeypatch.setattr(record_module.os, "fsync", slow)
+    thread = threading.Thread(target=record.append, args=("metrics",), kwargs={"step": 1, "values": {}})
+    thread.start()
+    writing.wait()
+    child = forked(lambda: record.append("metrics", step=2, values={}))
+    thread.join()
+    deadline = time.monotonic() + 20
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            killed(child)
+            pytest.fail("the forked process waits for ever")
+        time.sleep(0.05)
+    assert [event["step"] for event in events(record.path) if event["event"] == "metrics"] == [1, 2]
 
 
 def test_reading_goes_on_from_any_event(tmp_path):

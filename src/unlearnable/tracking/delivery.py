@@ -1,6 +1,7 @@
 """Who feeds MLflow: a thread of the run itself, that nobody waits for, and ``kedro tracking replay`` afterwards."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,12 +28,14 @@ class Delivery:
         self._prepare = prepare
         self._news, self._closing, self._stopped = threading.Event(), threading.Event(), threading.Event()
         self._has_failed = False
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="mlflow-delivery", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something new."""
-        self._news.set()
+        """Say that there is something new; a process of ParallelRunner's has no thread to say it to."""
+        if os.getpid() == self._process:  # in another the event's own lock may have been copied while it was taken
+            self._news.set()
 
     def finish(self, wait_s: float) -> None:
         """Wait for the rest to be sent, but no longer than ``wait_s``; log a warning where something is left."""

@@ -24,13 +24,22 @@ LAST_LINES = 1 << 13  # bytes in which the end of a record is looked for
 Event = dict[str, Any]
 
 
+def lock_across_forks() -> threading.Lock:
+    """Return a lock that no forked process finds taken by a thread that it does not have: who forks waits for it."""
+    lock = threading.Lock()
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
+
+
+_WRITING = lock_across_forks()  # ParallelRunner forks while threads write, and its processes write too
+
+
 class Record:
     """A record that is open for writing: events go to its end, each on the disk before ``append`` returns."""
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
         self._file = file
-        self._lock = threading.Lock()
         self._is_open = True
 
     @classmethod
@@ -62,7 +71,7 @@ class Record:
             OSError: the disk is full. What is there stays readable.
         """
         line = json.dumps({"event": event, "label": label, "time": now_ms(), **fields}, default=str).encode() + b"\n"
-        with self._lock:
+        with _WRITING:
             if self._is_open:
                 self._write(line)
 
@@ -81,7 +90,7 @@ class Record:
 
     def close(self) -> None:
         """Give up the lock."""
-        with self._lock:
+        with _WRITING:
             if self._is_open:
                 os.close(self._file)
             self._is_open = False
