@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,30 @@ def write_folder(root: Path, *, classes: int, each: int, side: int | tuple[int, 
         file = root / f"class_{label:03}" / f"{place:05}.{kind}"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[:height, :width]).save(file)
+
+
+def spoil_folder(images: Path, how: str) -> None:
+    """Make something wrong with what ``write_folder`` wrote."""
+    file = images / "class_001" / "00013.png"
+    if how == "empty class":
+        (images / "class_003").mkdir()
+    elif how == "undecodable":
+        file.write_bytes(file.read_bytes()[:200])
+    elif how == "no image":
+        file.write_bytes(b"hello")
+    elif how == "mixed sizes":
+        Image.new("RGB", (30, 32)).save(file)
+    elif how in ("RGBA", "I;16"):
+        Image.new(how, (32, 32)).save(file)
+    elif how == "one image":
+        for other in (images / "class_001").iterdir():
+            if other != file:
+                other.unlink()
+    elif how == "missing":
+        shutil.rmtree(images)
+    elif how == "no folders":
+        shutil.rmtree(images)
+        images.mkdir()
 
 
 def write_imagenet(root: Path, *, classes: int, each: int, side: tuple[int, int] = (48, 40)) -> None:

@@ -10,7 +10,7 @@ import pytest
 from kedro.io import DatasetError
 from PIL import Image
 
-from tests.datasets.formats import write_folder, write_imagenet
+from tests.datasets.formats import spoil_folder, write_folder, write_imagenet
 from unlearnable.datasets.decoded import Frame
 from unlearnable.datasets.folder import FolderImages
 from unlearnable.errors import InputError
@@ -146,29 +146,6 @@ def test_what_would_lose_something_is_refused(mode, got):
         FRAME.pixels(Image.new(mode, (32, 32)))
 
 
-def spoil(images: Path, how: str) -> None:
-    file = images / "class_001" / "00013.png"
-    if how == "empty class":
-        (images / "class_003").mkdir()
-    elif how == "undecodable":
-        file.write_bytes(file.read_bytes()[:200])
-    elif how == "no image":
-        file.write_bytes(b"hello")
-    elif how == "mixed sizes":
-        Image.new("RGB", (30, 32)).save(file)
-    elif how in ("RGBA", "I;16"):
-        Image.new(how, (32, 32)).save(file)
-    elif how == "one image":
-        for other in (images / "class_001").iterdir():
-            if other != file:
-                other.unlink()
-    elif how == "missing":
-        shutil.rmtree(images)
-    elif how == "no folders":
-        shutil.rmtree(images)
-        images.mkdir()
-
-
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -187,7 +164,7 @@ def spoil(images: Path, how: str) -> None:
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path, images, how, message):
-    spoil(images, how)
+    spoil_folder(images, how)
     assert re.fullmatch(f"raw_images: {message}", refusal(tmp_path))
     assert not list(tmp_path.rglob("*.tmp"))
 

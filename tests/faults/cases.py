@@ -4,6 +4,7 @@ import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tests.datasets import releases
+from tests.datasets.formats import spoil_folder, write_folder
 from tests.faults.sandbox import COUNT, SHAPE, Sandbox, flipped, noise, sidecar
 from unlearnable.datasets.digits import DigitsOnPhotographs
 
@@ -272,6 +274,22 @@ def _(sandbox):
 @case(28, "16-bit PNG", "3.png", "expected one RGB image of 32x32, got I;16 32x32")
 def _(sandbox):
     return one_png(sandbox, lambda path: Image.new("I;16", (32, 32)).save(path))
+
+
+def own_images(sandbox: Sandbox, how: str) -> list[str]:
+    """Have a user's own images ingested, with something wrong in their folder."""
+    write_folder(sandbox.given / "folder", classes=3, each=10)
+    spoil_folder(sandbox.given / "folder", how)
+    return ["--pipeline=ingest", "--env=folder", f"--params=data_root={sandbox.given},poison=none"]
+
+
+for number, what, how, names, message in (
+    (14, "a class folder without images", "empty class", "class_003", "expected at least 2 images"),
+    (17, "a truncated image in a folder", "undecodable", "class_001/00013.png", "expected an image that can be decoded"),
+    (28, "an RGBA image in a folder", "RGBA", "class_001/00013.png", "expected grey or RGB of eight bits, without transparency"),
+    (28, "a 16-bit image in a folder", "I;16", "class_001/00013.png", "expected grey or RGB of eight bits, without transparency"),
+):
+    case(number, what, names, message)(partial(own_images, how=how))
 
 
 @case(29, ".pt with `../` in its names", TENSOR, "expected a file of torch with data.pkl in it, got another zip")
