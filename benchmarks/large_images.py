@@ -1,9 +1,10 @@
 """Memory of the main job on ImageNet's form at 224 pixels: what a run holds itself, beside pages of files that it may give back.
 
 python -m benchmarks.large_images --sizes 4500,9000 --folder /big/disk
+python -m benchmarks.large_images --sizes 300 --model resnet18 --batch-size 128
 
-Generates that many JPEGs of 100 classes, runs `orthoproj` on each number of them with a small network of timm for one epoch, and tells
-the peak of the run's anonymous memory (RssAnon), and of what it has in memory with pages of files.
+Generates that many JPEGs of 100 classes, runs `orthoproj` on each number of them for one epoch, and tells the peak of the run's anonymous
+memory (RssAnon), and of what it has in memory with pages of files.
 """
 
 import argparse
@@ -20,9 +21,7 @@ from PIL import Image
 from benchmarks.timing import copied_project
 
 CLASSES = 100
-PARAMETERS = (
-    "poison=classwise_random,model=timm:mobilenetv3_small_050,train.epochs=1,train.batch_size=64,recover.orthogonal_projection.epochs=1"
-)
+PARAMETERS = "poison=classwise_random,train.epochs=1,recover.orthogonal_projection.epochs=1"
 
 
 def main() -> None:
@@ -30,21 +29,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="4500,9000", help="numbers of training images")
     parser.add_argument("--folder", type=Path, help="for the images and what is made of them: 2 MB an image")
+    parser.add_argument("--model", default="timm:mobilenetv3_small_050")
+    parser.add_argument("--batch-size", type=int, default=64)
     arguments = parser.parse_args()
+    parameters = f"{PARAMETERS},model={arguments.model},train.batch_size={arguments.batch_size}"
     for size in map(int, arguments.sizes.split(",")):
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            measured(size, Path(folder))
+            measured(size, Path(folder), parameters)
 
 
-def measured(size: int, folder: Path) -> None:
+def measured(size: int, folder: Path, parameters: str) -> None:
     """Generate images, run the main job on them, and print what it took."""
     start = time.perf_counter()
     for seed, (part, count) in enumerate((("train", size // CLASSES), ("val", 5))):
         write(folder / "data" / "imagenet" / part, count, seed)
     print(f"{size:,} images written in {time.perf_counter() - start:.0f} s", flush=True)
     project = copied_project(folder / "project")
-    parameters = f"--params=data_root={folder / 'data'},{PARAMETERS}"
-    command = [sys.executable, "-m", "kedro", "run", "--pipeline=orthoproj", "--env=imagenet100", parameters]
+    command = [sys.executable, "-m", "kedro", "run", "--pipeline=orthoproj", "--env=imagenet100"]
+    command += [f"--params=data_root={folder / 'data'},{parameters}"]
     environment = {**os.environ, "DO_NOT_TRACK": "true", "TMPDIR": str(folder), "COLUMNS": "200"}
     start = time.perf_counter()
     with (folder / "log").open("w") as log:
