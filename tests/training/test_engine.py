@@ -146,6 +146,13 @@ def test_precision_can_be_fixed():
     assert computes_in_bfloat16(CPU, "bfloat16")
 
 
+@pytest.mark.parametrize(("has", "expected"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_f", False)])
+def test_bfloat16_is_taken_where_it_is_not_emulated(has, expected, monkeypatch):
+    capabilities = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False, has: True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert computes_in_bfloat16(CPU, "auto") == expected
+
+
 def test_bfloat16_follows_float32(clean):
     curves = {}
     for precision in ("float32", "bfloat16"):

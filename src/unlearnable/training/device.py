@@ -31,6 +31,9 @@ def computes_in_bfloat16(device: torch.device, precision: str) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    if capabilities["architecture"] == "x86_64":  # where it has AVX-512 alone torch emulates bfloat16, slower than float32
+        return bool(capabilities["avx512_bf16"] or capabilities["amx_bf16"])
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
