@@ -291,6 +291,13 @@ def test_the_environment_that_it_is_like_must_be_there(tmp_path):
         RecipeConfigLoader(str(tmp_path / "conf"), env="svhn", **CONFIG_LOADER_ARGS)["parameters"]
 
 
+def test_a_name_that_is_no_text_is_shown(tmp_path):
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf" / "svhn" / "parameters.yml").write_text("train:\n  1: 2\n")
+    with pytest.raises(InputError, match=r"svhn/parameters\.yml: expected names with values, got 1"):
+        RecipeConfigLoader(str(tmp_path / "conf"), env="svhn", **CONFIG_LOADER_ARGS)["parameters"]
+
+
 def test_the_bytes_of_ones_own_images_are_part_of_every_recipe(tmp_path):
     (tmp_path / "folder" / "a").mkdir(parents=True)
     image = tmp_path / "folder" / "a" / "1.png"

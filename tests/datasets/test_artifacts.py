@@ -42,7 +42,7 @@ def examples():
     images = make_images(12, classes=3)
     linear, recovered = recover("orthogonal_projection", images, seed=0, device=CPU, settings={"epochs": 1})
     return {
-        "images": (ImagesDataset, images),
+        "images": (ImagesDataset, images.subset(np.array([5, 0, 7]))),
         "recovered": (ImagesDataset, recovered),
         "weights": (LinearWeightsDataset, linear),
         "json": (JsonDataset, {"accuracy": {"clean": 0.5}, "seed": 1}),

@@ -7,7 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from unlearnable.datasets import atomic
-from unlearnable.datasets.atomic import DamagedError, Hold, complete, held, make_folder, read_checked, set_aside, sidecar, sweep, write_new
+from unlearnable.datasets.atomic import (
+    DamagedError,
+    Hold,
+    complete,
+    held,
+    make_folder,
+    open_checked,
+    read_checked,
+    set_aside,
+    sidecar,
+    sweep,
+    write_new,
+)
 
 
 def names(folder) -> list[str]:
@@ -148,6 +160,15 @@ def test_a_file_with_a_wrong_sidecar_is_not_complete(note, tmp_path):
     assert not complete(tmp_path / "x")
     with pytest.raises(DamagedError, match=r"x.*: expected .*, got "):
         read_checked(tmp_path / "x")
+
+
+def test_a_large_file_is_checked_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "LARGE", 4)
+    write_new(tmp_path / "x", b"content")
+    assert open_checked(tmp_path / "x")[:] == b"content"
+    (tmp_path / "x").write_bytes(b"c0ntent")
+    with pytest.raises(DamagedError, match="expected the SHA-256"):
+        open_checked(tmp_path / "x")
 
 
 def test_a_folder_or_a_pipe_is_not_complete(tmp_path):

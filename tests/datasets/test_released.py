@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +203,8 @@ def test_other_bytes_settings_or_images_are_another_copy(tmp_path, rem):
     entry(tmp_path, released.path, "rem_pickle").poisoned(part())
     releases.write_pickle(Path(released.path), levels // 2)
     released.poisoned(part())
-    assert len(list((tmp_path / "copies").rglob("*.safetensors"))) == 4
+    released.poisoned(replace(part(), images=part().images[::-1]))
+    assert len(list((tmp_path / "copies").rglob("*.safetensors"))) == 5
 
 
 @pytest.mark.usefixtures("here")

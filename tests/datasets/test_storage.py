@@ -56,6 +56,20 @@ def test_a_training_is_shared_whole_and_only_when_it_has_ended(machines):
     assert len(list((there / CHECKPOINTS).rglob("epoch-*.safetensors"))) == 3
 
 
+def test_a_file_goes_before_its_sidecar_and_the_last_epoch_goes_last(machines, monkeypatch):
+    (one, _), (here, _), _ = machines
+    put, do = [], Storage._do
+
+    def noted(self, what, *arguments):
+        put.extend(Path(arguments[1]).name for _ in range(what == "put_file"))
+        return do(self, what, *arguments)
+
+    monkeypatch.setattr(Storage, "_do", noted)
+    one.share(training(here, "v1", ended=True))
+    names = ["epoch-0001", "epoch-0002", "epoch-0003.last"]
+    assert put == [f"{name}.safetensors{end}" for name in names for end in ("", ".sha256")]
+
+
 def test_what_both_have_stays_as_it_is(machines):
     (one, two), (here, there), shared = machines
     one.share(artifact(here, b"1"))

@@ -111,6 +111,14 @@ def test_whichever_write_fails_the_run_says_so_and_the_next_one_completes(pipeli
     assert command(pipeline, "train.epochs=1") == (0, "")
 
 
+def test_a_run_clears_away_what_killed_ones_have_left(project):
+    left = project / "data" / "03_primary" / ".clean_train.safetensors.0123.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    assert command("ingest") == (0, "")
+    assert not left.exists()
+
+
 def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint_before(project, monkeypatch):
     real, step = Trainer.step, {"number": 0}
 

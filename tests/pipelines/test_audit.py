@@ -13,6 +13,7 @@ from tests.conftest import copy_project, make_images
 from tests.datasets.formats import write_folder
 from tests.pipelines.test_project import all_scores, run
 from unlearnable.images import LabelledImages
+from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.audit.perceptibility import perceptibility
 from unlearnable.pipelines.audit.verdict import audit_scores, verdict
 
@@ -185,6 +186,12 @@ def test_the_page_says_it_and_asks_nothing_of_other_files(audited):
     assert "<script" not in text
     for name in found["audit"]["ways"]:
         assert name.replace("_", " ") in text
+
+
+def test_the_second_recovery_is_trained_on_its_own_images():
+    [training] = [node for node in register_pipelines()["audit"].nodes if node.namespace == "compressed"]
+    assert {"compressed_train", "compressed_unfinished", "params:audit.recovery"} <= set(training.inputs)
+    assert "recovered_train" not in training.inputs
 
 
 def test_what_is_there_is_not_made_again_and_is_shared_with_other_chains(audited):

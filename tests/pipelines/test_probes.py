@@ -120,6 +120,7 @@ def test_a_second_run_makes_nothing_and_shows_the_tables(project, capsys):
     printed = capsys.readouterr().out
     for line in ("Deep feature reweighting (digits, lsp, small_cnn, seed 0)", "Separability (digits, lsp)", "dfr.png", "separability.png"):
         assert line in printed
+    assert f"{scores(project, 'dfr')['dfr']['frozen']['100']['control']:.1%}" in printed
 
 
 def test_a_changed_setting_makes_what_it_decides_and_nothing_else(project):
@@ -127,6 +128,7 @@ def test_a_changed_setting_makes_what_it_decides_and_nothing_else(project):
     assert run(project, pipeline="dfr", probe={"clean_samples": [20, 100], "estimators": ["frozen", "recalibrated"]}) == DFR
     assert set(newest_scores(project)["dfr"]["recalibrated"]) == {"20", "100"}
     assert run(project, pipeline="dfr", probe={"train": {"epochs": 1}}) == DFR | {"probed_checkpoints"}
+    assert newest_scores(project)["dfr"]["frozen"]["100"]["last"]["epoch"] == 1
     assert run(project, pipeline="separability", probe={"l2": 0.1}) == set()
     assert run(project, pipeline="separability", poison="ops") == SEPARABILITY | {"poisoned_train"}
     assert run(project, pipeline="separability", recovery="none") == SEPARABILITY - {"perturbation_separability"}

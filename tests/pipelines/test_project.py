@@ -9,6 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
@@ -16,11 +17,12 @@ from kedro.framework.startup import bootstrap_project
 from kedro.runner import ThreadRunner
 
 from tests.config.test_recipe import loader
-from tests.conftest import ROOT, copy_project
+from tests.conftest import ROOT, copy_project, make_images
 from tests.datasets.cifar import write_cifar10
 from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import open_checked
 from unlearnable.datasets.tensors import images_of
+from unlearnable.hooks import CheckHooks
 from unlearnable.images import LabelledImages
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.craft_poison.nodes import craft
@@ -172,6 +174,24 @@ def test_every_round_of_a_surrogate_is_tracked(project):
 def test_cells_of_two_seeds_may_share_one_poison(project):
     assert "poisoned_train" in run(project, pipeline="craft_poison", seed=8, craft={"seed": 3})
     assert run(project, pipeline="craft_poison", seed=9, craft={"seed": 3}) == set()
+
+
+def test_a_poison_may_have_a_seed_of_its_own():
+    images, settings = make_images(30, classes=3), {"seed": 3, "classwise_random": {"linf": 0.1}}
+    one, other = (craft(images, None, "classwise_random", settings, seed=seed, device="cpu") for seed in (8, 9))
+    assert np.array_equal(one.images, other.images)
+
+
+def test_threads_are_those_that_were_asked_for():
+    class Catalog:
+        def load(self, name):
+            return loader("test", threads=2)[name]
+
+    try:
+        CheckHooks().before_pipeline_run(catalog=Catalog())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_a_cell_is_one_run_with_a_child_for_each_training(project):

@@ -50,19 +50,21 @@ def test_with_no_recovery_nothing_is_trained_again(project):
 
 
 def test_the_recovery_changes_the_training_and_what_is_tested(monkeypatch):
-    images, settings = make_images(64, classes=4), {"orthogonal_projection": {"project_test": True}, "cutout": {"side": 0.5}}
+    images, clean, unfinished = make_images(64, classes=4), make_images(64, classes=4, seed=1), []
+    settings = {"orthogonal_projection": {"project_test": True}, "cutout": {"side": 0.5}}
     seen = {}
 
     def fit_named(name, train_set, test, **others):
-        seen.update(test=test, method=others["method"])
+        seen.update(test=test, **others)
         return iter(())
 
     monkeypatch.setattr(training, "fit_named", fit_named)
     for name, chosen in settings.items():
         _, recovered = recover(name, images, seed=0, device=choose_device("cpu"), settings=chosen)
         recipe = {"epochs": 1, "batch_size": 16, "learning_rate": 0.1}
-        list(train(recovered, images, images, [], "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
+        list(train(recovered, clean, images, unfinished, "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
         assert seen["test"].projection is recovered.projection
+        assert (seen["like"], seen["done"]) == (clean, unfinished)
         assert (seen["method"].loss is training.plain_loss) == (name == "orthogonal_projection")
 
 

@@ -227,6 +227,21 @@ def test_each_checkpoint_is_read_once_when_its_turn_comes(epochs, read, checkpoi
     assert seen == [(0, []), *((place + 1, read[: at + 1]) for at, place in enumerate(read))]
 
 
+def test_each_estimator_is_given_each_checkpoint_with_its_own_weights(checkpoints, sets, monkeypatch):
+    states, ask_it = [], ESTIMATORS["recalibrated"]
+
+    def noted(bench):
+        states.append({name: value.clone() for name, value in bench.network.model.state_dict().items()})
+        yield from ask_it(bench)
+
+    for name in ("frozen", "recalibrated"):
+        monkeypatch.setitem(ESTIMATORS._known, name, noted)
+    ask(checkpoints, sets)
+    for place, state in enumerate(states[2:]):  # behind those of the control
+        assert all(torch.equal(value, state[name]) for name, value in checkpoints[place // 2].state.items())
+    assert len(states) == 2 * (1 + len(checkpoints))
+
+
 def test_it_reports_each_epoch_and_counts_up_to_the_end(checkpoints, sets):
     told, steps = {}, []
     ask(checkpoints, sets, report=told.__setitem__, progress=lambda done, total: steps.append((done, total)))

@@ -16,6 +16,7 @@ from unlearnable.errors import InputError
 from unlearnable.study.cells import Part
 from unlearnable.study.definition import nested, read_study, study_file
 from unlearnable.study.executors import Team, expected
+from unlearnable.study.journal import Journal, noted
 from unlearnable.study.plan import plan
 from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome, perform
@@ -253,3 +254,14 @@ def test_a_worker_that_comes_late_and_is_another_one_is_named(monkeypatch):
 def test_a_grid_without_cells_of_its_own_needs_nothing(write):
     grid = write().grid
     assert replace(grid, cells=()).needed(set()) == {}
+
+
+def test_what_is_tried_again_has_not_failed(tmp_path):
+    journal, again = Journal(tmp_path / "asked"), part("recover/0")
+    journal.begin(again)
+    journal.end(Outcome(key=again.key, error="the disk is full"))
+    assert noted(tmp_path / "asked").failed == {again.key: "the disk is full"}
+    journal.begin(again)
+    said = noted(tmp_path / "asked")
+    journal.close("FINISHED")
+    assert (said.failed, said.running) == ({}, {again.key})

@@ -18,7 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
-from tests.conftest import copy_project
+from tests.conftest import ROOT, copy_project
 from unlearnable.cli import study as study_command
 from unlearnable.study.gather import score_hash
 from unlearnable.study.journal import Journal
@@ -109,6 +109,35 @@ def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(proje
     assert len(finished) == len(set(finished)), "a part was made twice"
 
 
+STARTS = """
+import os, subprocess, sys
+run = "import sys, time; from unlearnable.child import die_with; die_with(int(sys.argv[1])); print('begun', flush=True); time.sleep(60)"
+process = subprocess.Popen([sys.executable, "-c", run, str(os.getpid())])
+print(process.pid, flush=True)
+process.wait()
+"""
+
+
+def test_a_run_dies_with_the_study_that_started_it():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    asked = subprocess.Popen([sys.executable, "-c", STARTS], env=environment, stdout=subprocess.PIPE, text=True)
+    [number] = {asked.stdout.readline().strip() for _ in range(2)} - {"begun"}
+    run = psutil.Process(int(number))
+    asked.kill()
+    asked.wait()
+    deadline = time.monotonic() + 10
+    while lives(run) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not lives(run)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def running(project: Path) -> list[str]:
     """Return the command lines of the runs in this project that live."""
     found = []
@@ -157,6 +186,12 @@ def test_its_page_and_table_hold_what_cells_found(project):
     page = (folder / "report.html").read_text()
     assert STUDY["description"] in page
     assert "grayscale" in page
+
+
+def test_the_hash_of_scores_is_of_the_result_alone():
+    result = {"seed": 0, "accuracy": 0.5}
+    assert score_hash(result | {"seconds": 1.0, "threads": 1, "versions": {"torch": "9"}}) == score_hash(result)
+    assert score_hash(result | {"accuracy": 0.6}) != score_hash(result)
 
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(project):

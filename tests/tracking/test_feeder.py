@@ -139,6 +139,15 @@ def test_a_database_that_was_deleted_gets_everything_again(place):
     assert_complete(place)
 
 
+def test_a_server_asks_for_its_experiments_again_once_it_has_forgotten_them(place, monkeypatch):
+    server, find, asked = place.server, MlflowClient.get_experiment_by_name, []
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda self, name: asked.append(name) or find(self, name))
+    for _ in range(2):
+        assert server.experiment("a") == server.experiment("a")
+        server.forget()
+    assert asked == ["a", "a"]
+
+
 def test_nobody_sends_what_another_is_sending(place):
     path = cell_with_a_training(place)
     with Feeder(path, place.server):

@@ -64,6 +64,14 @@ def test_what_is_appended_is_read(tmp_path):
     assert name_of(record.path) == "a cell"
 
 
+def test_an_event_is_on_the_disk_before_it_is_acknowledged(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(record_module.os, "fsync", synced.append)
+    record = Record.create(tmp_path, **START)
+    record.append("metrics", step=1, values={})
+    assert len(synced) == 2
+
+
 def test_a_process_that_is_forked_while_a_thread_writes_can_write(tmp_path, monkeypatch):
     record = Record.create(tmp_path, **START)
     writing = threading.Event()

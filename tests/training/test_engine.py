@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,23 @@ def test_cosine_with_warm_up_and_multistep_are_torchs_schedules():
             stepped.step()
     warm = TrainingRecipe(epochs=10, batch_size=1, learning_rate=0.1, warmup=0.2)
     assert [warm.learning_rate_factor(e) for e in (0, 1, 2, 10)] == pytest.approx([0, 0.5, 1, 0])
+
+
+def test_the_learning_rate_is_that_of_every_step(clean):
+    recipe = TrainingRecipe(epochs=2, batch_size=30, learning_rate=0.05, precision="float32")
+    rates = [checkpoint.measured["learning_rate"] for checkpoint in train(clean, recipe=recipe)]
+    assert rates == pytest.approx([0.05 * recipe.learning_rate_factor(done) for done in (0.5, 1.5)])  # of the last of two steps
+
+
+def test_every_setting_of_a_recipe_changes_the_training(clean):
+    base = {"epochs": 2, "batch_size": 20, "learning_rate": 0.05, "precision": "float32"}
+    steps = {"schedule": "multistep", "milestones": [1]}
+    changes = [{}, {"epochs": 3}, {"batch_size": 16}, {"learning_rate": 0.04}, {"final_learning_rate": 0.01}, {"optimiser": "adam"}]
+    changes += [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": True}, steps, {**steps, "gamma": 0.5}, {"warmup": 0.5}]
+    changes += [{"label_smoothing": 0.1}, {"precision": "bfloat16"}, {"augmentation": Augmentation(flip=True)}]
+    assert {name for change in changes for name in change} == {setting.name for setting in fields(TrainingRecipe)}
+    heads = [train(clean, recipe=TrainingRecipe(**base | change))[-1].state["head.weight"] for change in changes]
+    assert len({head.numpy().tobytes() for head in heads}) == len(changes)
 
 
 def test_a_gpu_asked_for_and_missing_is_said(monkeypatch):
