@@ -7,7 +7,7 @@ TWO_AT_ONCE := --numprocesses 2 --dist loadfile --no-loadscope-reorder # tests c
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow check lint types laws mlflow viz lock bench release clean
+.PHONY: demo test test-slow mutants check lint types laws mlflow viz lock bench release clean
 
 demo: .venv/installed ## run the main job on the built-in dataset; what is there already is not made again
 	$(KEDRO) run --pipeline=orthoproj --only-missing-outputs
@@ -21,6 +21,11 @@ test-slow: .venv/installed ## run the tests that take minutes
 	./tests/install_browser.sh
 	./tests/install_postgresql.sh
 	$(BIN)/python -m pytest -m slow $(TWO_AT_ONCE)
+
+mutants: .venv/installed ## show that the tests see each of many deliberate faults
+	./tests/install_browser.sh
+	./tests/install_postgresql.sh
+	$(BIN)/python -m tests.mutants
 
 check: lint types laws ## linters, types and import laws
 
