@@ -17,6 +17,7 @@ from unlearnable.interrupts import answer
 
 logger = logging.getLogger(__name__)
 ROUNDS = logging.getLogger("unlearnable.pipelines.progress")
+CLEAN = "clean_train"
 CRAFTING = "crafting"
 WORKS = {CRAFTING: "craft-{poison}", "probing": "probe-checkpoints"}  # tags of nodes that tell each round, and their MLflow runs
 REPORTS = {  # what a chain ends with: scores, and the files that people look at
@@ -28,7 +29,11 @@ REPORTS = {  # what a chain ends with: scores, and the files that people look at
 
 
 class CheckHooks:
-    """Check parameters before anything runs, and pin torch's threads."""
+    """Check what parameters need of the machine before anything runs, and of the data once it is there; pin torch's threads."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Any] = []
+        self._parameters: dict[str, Any] = {}
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -36,17 +41,27 @@ class CheckHooks:
         context.config_loader.project_path = context.project_path
 
     @hook_impl
-    def before_pipeline_run(self, catalog: Any) -> None:
-        """Raise InputError where a parameter, or the entry of a released poison that is asked for, is wrong."""
+    def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Raise InputError where the machine has no such device, or the entry of a released poison that is asked for is wrong."""
         import torch
 
-        from unlearnable.config.validation import check
+        from unlearnable.config.validation import check_machine
 
         parameters = catalog.load("parameters")
-        check(parameters)
+        check_machine(parameters)
         if parameters["poison"] == RELEASED:
             catalog.load("released_poison").check()
         torch.set_num_threads(parameters["threads"] or torch.get_num_threads())
+        self._nodes, self._parameters = pipeline.nodes if CLEAN in pipeline.datasets() else [], parameters
+
+    @hook_impl(trylast=True)
+    def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
+        """Raise InputError, as soon as the clean images are there, where a node of the run asks for more than they are."""
+        if self._nodes and CLEAN not in node.outputs:
+            from unlearnable.pipelines.requirements import require
+
+            nodes, self._nodes = self._nodes, []
+            require(nodes, inputs.get(CLEAN) or catalog.load(CLEAN), self._parameters)
 
 
 class ArtifactHooks:
@@ -215,7 +230,7 @@ class TrackingHooks:
 
     @hook_impl(wrapper=True)
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: Any) -> Generator[None, Any, Any]:
-        """Start the run before parameters are checked, so that a wrong one leaves a run that FAILED."""
+        """Start the run before the other hooks look at the machine and the data, so that what they refuse is a run that FAILED."""
         from unlearnable.tracking import Tracker
 
         if self._tracker is not None:  # of an earlier run of this process, which an interrupt may have left open

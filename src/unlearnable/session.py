@@ -1,5 +1,6 @@
 """Kedro's session, which ends by a signal as it ends by an error: hooks are told, and what was finished is kept."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -9,28 +10,43 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
 
 from unlearnable import interrupts
+from unlearnable.config.validation import check
 
+logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Session(KedroSession):
-    """Kedro's session, with its hooks told of SIGINT and SIGTERM by ``on_pipeline_error``, as of any error."""
+    """Kedro's session, which checks parameters first, and tells its hooks of SIGINT and SIGTERM as of any error."""
+
+    _is_running = False
 
     def run(self, *args: Any, **options: Any) -> Any:
         """Run as Kedro does.
 
         Raises:
+            InputError: a parameter is wrong; nothing slow has been imported, and nothing recorded.
             InterruptedRun: after SIGINT or SIGTERM; a second one ends the process at once.
         """
+        self._is_running = True
         with _signals_end_it():
             try:
                 return super().run(*args, **options)
             except KeyboardInterrupt as error:
                 self._hook_manager.hook.on_pipeline_error(error=error, run_params={}, pipeline=None, catalog=None)
                 raise
+
+    def load_context(self) -> KedroContext:
+        """Return the context; its parameters are checked where a run asks for it, before the catalog imports torch."""
+        context = super().load_context()
+        if self._is_running:
+            check(context.config_loader["parameters"])
+            logger.info("the parameters are right; importing torch takes some seconds")
+        return context
 
 
 @contextmanager

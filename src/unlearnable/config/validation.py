@@ -1,68 +1,60 @@
-"""Checks of all parameters before anything runs.
+"""Checks of all parameters before anything runs, and before torch is imported."""
 
-Names, types, defaults and ranges of settings are read from the signatures of the functions and dataclasses that take
-them, so a new poison brings its own check along.
-"""
-
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping
 from functools import cache, reduce
 from operator import or_
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from unlearnable.config.recipe import DERIVED, RELEASED
+from unlearnable.config.settings import Description, settings
 from unlearnable.errors import InputError
-from unlearnable.models import require_model
-from unlearnable.poisons import POISONS
-from unlearnable.probes import ESTIMATORS, ReweightingRecipe, SeparabilityRecipe
-from unlearnable.ranges import Range
-from unlearnable.recoveries import RECOVERIES
 from unlearnable.register import nearest, unknown
-from unlearnable.training import TrainingRecipe
-from unlearnable.training.device import choose_device
 
-GIVEN_BY_THE_RUN = ("seed", "device")  # arguments of recipes that are no settings of their own
 LARGEST_SEED = 2**32 - 1
+KINDS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "none": None}
+LIMITS = ("gt", "ge", "lt", "le", "min_length")
+ANY_OF_TIMM = "timm:"  # what the names of timm's networks begin with
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def settings_of(function: Callable[..., Any], **more: Any) -> type[BaseModel]:
-    """Return a pydantic model of the keyword-only settings of ``function`` (or dataclass), and of ``more``."""
-    fields = dict(more)
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in GIVEN_BY_THE_RUN:
-            required = parameter.default is parameter.empty  # what a default is, is the function's affair
-            fields[name] = (_pydantic_type(parameter.annotation), ... if required else None)
-    return create_model(f"settings of {function.__name__}", __base__=_Strict, **fields)
+def model_of(block: Description, **more: Any) -> type[BaseModel]:
+    """Return a pydantic model of a described block of settings, and of the fields ``more``."""
+    fields: dict[str, Any] = {
+        name: (_pydantic_type(field), ... if field["required"] else None)  # what a default is, is the function's affair
+        for name, field in block["fields"].items()
+    }
+    return create_model(f"settings of {block['name']}", __base__=_Strict, **fields, **more)
 
 
-def _pydantic_type(annotation: Any) -> Any:
-    if is_dataclass(annotation):
-        return settings_of(annotation)  # type: ignore[arg-type]
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType):
-        lists = [choice for choice in arguments if _is_list(choice)]
-        if lists and NoneType not in arguments:  # one or several of a kind: two branches would be two errors
-            return Annotated[_pydantic_type(lists[0]), BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
-        return reduce(or_, map(_pydantic_type, arguments))
-    if origin is list:
-        return list[_pydantic_type(arguments[0])]  # type: ignore[misc]
-    if origin is not Annotated:
-        return annotation
-    kind, *notes = _pydantic_type(arguments[0]), *arguments[1:]
-    limits = [Field(**asdict(note)) for note in notes if isinstance(note, Range)]
-    return Annotated[kind, *limits]
+def _pydantic_type(described: Description) -> Any:
+    limits = {name: described[name] for name in LIMITS if name in described}
+    kind = _kind(described)
+    return Annotated[kind, Field(**limits)] if limits else kind
 
 
-def _is_list(annotation: Any) -> bool:
-    return get_origin(annotation) is list or (get_origin(annotation) is Annotated and _is_list(get_args(annotation)[0]))
+def _kind(described: Description) -> Any:
+    kind = described["is"]
+    if kind == "block":
+        return model_of(described)
+    if kind == "one of":
+        return Literal[tuple(described["values"])]
+    if kind == "list":
+        return list[_pydantic_type(described["of"])]  # type: ignore[misc]
+    if kind == "any of":
+        return _any_of(described["types"])
+    return KINDS[kind]
+
+
+def _any_of(types: list[Description]) -> Any:
+    lists = [each for each in types if each["is"] == "list"]
+    if lists and {"is": "none"} not in types:  # one or several of a kind: two branches would be two errors
+        return Annotated[_pydantic_type(lists[0]), BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
+    return reduce(or_, map(_pydantic_type, types))
 
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -93,25 +85,26 @@ class _Parameters(_Strict):
 
 @cache
 def _all_parameters() -> type[BaseModel]:
+    known = settings()
     keep = Annotated[int, Field(ge=0)]
     fields: dict[str, Any] = {
-        "craft": (_block("craft", POISONS, seed=(Seed | None, ...)), ...),
-        "recover": (_block("recover", RECOVERIES), ...),
-        "train": (settings_of(TrainingRecipe, keep_checkpoints=(keep, ...)), ...),
-        "probe": (settings_of(ReweightingRecipe, train=(settings_of(TrainingRecipe), ...)), ...),
-        "separability": (settings_of(SeparabilityRecipe), ...),
+        "craft": (_block("craft", known["poisons"], seed=(Seed | None, ...)), ...),
+        "recover": (_block("recover", known["recoveries"]), ...),
+        "train": (model_of(known["train"], keep_checkpoints=(keep, ...)), ...),
+        "probe": (model_of(known["probe"], train=(model_of(known["train"]), ...)), ...),
+        "separability": (model_of(known["separability"]), ...),
     }
     return create_model("parameters", __base__=_Parameters, **fields)
 
 
-def _block(name: str, register: Mapping[str, Callable[..., Any]], **more: Any) -> type[BaseModel]:
+def _block(name: str, blocks: Mapping[str, Description], **more: Any) -> type[BaseModel]:
     """Return the model of a block that may hold the settings of everything registered, and has the fields ``more``."""
-    fields: dict[str, Any] = {known: (settings_of(function), {}) for known, function in register.items()}
+    fields: dict[str, Any] = {known: (model_of(block), {}) for known, block in blocks.items()}
     return create_model(name, __base__=_Strict, **fields, **more)
 
 
 def check(parameters: Mapping[str, Any]) -> None:
-    """Check every parameter of a run.
+    """Check every parameter of a run, as far as that needs neither torch nor the machine: ``check_machine`` does the rest.
 
     Raises:
         InputError: one line that names each parameter that is wrong, what was expected and what came.
@@ -122,19 +115,49 @@ def check(parameters: Mapping[str, Any]) -> None:
         model.model_validate(given)
     except ValidationError as error:
         raise InputError("; ".join(_line(model, problem) for problem in _own(error.errors()))) from None
-    for known, name in (([*POISONS, RELEASED], "poison"), (list(RECOVERIES), "recovery")):
-        if given[name] not in known:
-            raise unknown(name, given[name], known)
-    if given["audit"]["recovery"] not in RECOVERIES:
-        raise unknown("audit.recovery", given["audit"]["recovery"], list(RECOVERIES))
-    require_model("model", given["model"])
-    for estimator in given["probe"]["estimators"]:
-        if estimator not in ESTIMATORS:
-            raise unknown("estimator", estimator, list(ESTIMATORS))
-    surrogate = (given["craft"].get(given["poison"]) or {}).get("surrogate")
-    if surrogate is not None:
-        require_model(f"craft.{given['poison']}.surrogate.model", surrogate["model"])
-    choose_device(given["device"])
+    known, probe = settings(), given["probe"]
+    _require("poison", given["poison"], [*known["poisons"], RELEASED])
+    _require("recovery", given["recovery"], list(known["recoveries"]))
+    _require("audit.recovery", given["audit"]["recovery"], list(known["recoveries"]))
+    _require_model("model", given["model"])
+    for estimator in probe["estimators"]:
+        _require("estimator", estimator, known["estimators"])
+    if (surrogate := _surrogate(given)) is not None:
+        _require_model(f"craft.{given['poison']}.surrogate.model", surrogate)
+    epochs, asked = probe["train"]["epochs"], max(probe["epochs"] or [0])
+    if asked > epochs:
+        raise InputError(f"probe.epochs: expected at most {epochs}, the epochs of the training, got {asked}")
+
+
+def check_machine(parameters: Mapping[str, Any]) -> None:
+    """Check what depends on the machine: the device, and networks of timm. This imports torch.
+
+    Raises:
+        InputError: there is no such device, or no such network.
+    """
+    from unlearnable.models import require_model
+    from unlearnable.training.device import choose_device
+
+    require_model("model", parameters["model"])
+    if (surrogate := _surrogate(parameters)) is not None:
+        require_model(f"craft.{parameters['poison']}.surrogate.model", surrogate)
+    choose_device(parameters["device"])
+
+
+def _require(parameter: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        raise unknown(parameter, name, known)
+
+
+def _require_model(parameter: str, name: str) -> None:
+    if not name.startswith(ANY_OF_TIMM):
+        _require(parameter, name, [*settings()["models"], f"{ANY_OF_TIMM}NAME"])
+
+
+def _surrogate(parameters: Mapping[str, Any]) -> str | None:
+    """Return the network that the chosen poison trains, if it trains one."""
+    found = (parameters["craft"].get(parameters["poison"]) or {}).get("surrogate")
+    return found["model"] if found else None
 
 
 def _own(problems: list[Any]) -> list[Any]:

@@ -1,7 +1,7 @@
 """Networks by name. Every model answers ``features(x)`` and owns a linear ``head`` on them."""
 
 from unlearnable.models import densenet, googlenet, mobilenet, resnet, small_cnn, vgg, vit
-from unlearnable.models.base import MODELS, ImageClassifier, Shape, build, require_model
+from unlearnable.models.base import MODELS, ImageClassifier, Shape, build, require_model, require_takes
 
 __all__ = [
     "MODELS",
@@ -12,6 +12,7 @@ __all__ = [
     "googlenet",
     "mobilenet",
     "require_model",
+    "require_takes",
     "resnet",
     "small_cnn",
     "vgg",

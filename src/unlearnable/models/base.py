@@ -57,8 +57,18 @@ def build(name: str, *, shape: Shape, num_classes: int, seed: int) -> ImageClass
     """
     require_model("model", name)
     with borrowed_global_torch(seed, f"model/{name}"):
-        extractor = timm_network(name, shape) if name.startswith(PREFIX) else MODELS[name](shape)
+        extractor = _extractor(name, shape)
         return ImageClassifier(extractor, _width(name, extractor, shape), num_classes)
+
+
+def require_takes(name: str, shape: Shape) -> None:
+    """Raise InputError where the model of that name cannot take images of that shape; nothing is computed."""
+    with torch.device("meta"):
+        _width(name, _extractor(name, shape), shape)
+
+
+def _extractor(name: str, shape: Shape) -> nn.Module:
+    return timm_network(name, shape) if name.startswith(PREFIX) else MODELS[name](shape)
 
 
 def _width(name: str, extractor: nn.Module, shape: Shape) -> int:

@@ -13,7 +13,7 @@ from unlearnable.poisons import (
     robust_error_minimising,
     synthetic,
 )
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation, apply, craft
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, apply, craft, require
 
 __all__ = [
     "POISONS",
@@ -30,6 +30,7 @@ __all__ = [
     "ntga",
     "ops",
     "pil",
+    "require",
     "robust_error_minimising",
     "synthetic",
 ]

@@ -37,6 +37,24 @@ class Crafting:
 
 Poison = Callable[..., Perturbation]  # (clean, crafting, *, settings)
 POISONS: Register[Poison] = Register("poison")
+Requirement = Callable[..., None]  # (clean, *, settings); raises InputError
+REQUIREMENTS: dict[str, Requirement] = {}
+
+
+def required_by(*names: str) -> Callable[[Requirement], Requirement]:
+    """Register the decorated function as what these poisons ask of clean images, so that it can be asked before any training."""
+
+    def keep(requirement: Requirement) -> Requirement:
+        REQUIREMENTS.update(dict.fromkeys(names, requirement))
+        return requirement
+
+    return keep
+
+
+def require(name: str, clean: LabelledImages, settings: dict[str, Any]) -> None:
+    """Raise InputError where the poison of that name cannot be crafted on images like ``clean``, as far as that is known beforehand."""
+    if name in REQUIREMENTS:
+        REQUIREMENTS[name](clean, **nested(POISONS[name], settings))
 
 
 def apply(clean: LabelledImages, perturbation: Perturbation) -> LabelledImages:

@@ -7,9 +7,17 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import CHUNK, LabelledImages, blank
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation, scaled_to_l2
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_by, scaled_to_l2
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.seeds import derive
+
+
+@required_by("lsp")
+def require_patches(clean: LabelledImages, *, patches: int, **others: object) -> None:  # noqa: ARG001
+    """Raise InputError where images cannot be cut into that many patches along each side."""
+    _, height, width = clean.shape
+    if height % patches or width % patches:
+        raise InputError(f"craft.lsp.patches: expected a divisor of {height} and {width}, got {patches}")
 
 
 @POISONS.add("lsp")
@@ -33,9 +41,8 @@ def lsp(
     Raises:
         InputError: where the images cannot be cut into that many patches.
     """
+    require_patches(clean, patches=patches)
     channels, height, width = clean.shape
-    if height % patches or width % patches:
-        raise InputError(f"craft.lsp.patches: expected a divisor of {height} and {width}, got {patches}")
     grid = _by_class(clean, channels * patches * patches, class_sep, crafting.seed).reshape(-1, channels, patches, patches)
     perturbation = blank(clean.images.shape, np.float32)
     for start in range(0, len(clean), CHUNK):

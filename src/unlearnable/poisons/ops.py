@@ -7,7 +7,15 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, blank
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_by
+
+
+@required_by("ops", "ops_plus_em")
+def require_pixels(clean: LabelledImages, **others: object) -> None:  # noqa: ARG001
+    """Raise InputError where there are more classes than pixels."""
+    _, height, width = clean.shape
+    if clean.num_classes > height * width:
+        raise InputError(f"poison 'ops': expected at most {height * width} classes, one pixel each, got {clean.num_classes}")
 
 
 @POISONS.add("ops")
@@ -21,9 +29,8 @@ def ops(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG
     Raises:
         InputError: where there are more classes than pixels.
     """
+    require_pixels(clean)
     _, height, width = clean.shape
-    if clean.num_classes > height * width:
-        raise InputError(f"poison 'ops': expected at most {height * width} classes, one pixel each, got {clean.num_classes}")
     perturbation = blank(clean.images.shape, np.float32)
     free = np.ones((height, width), dtype=bool)
     for label in range(clean.num_classes):

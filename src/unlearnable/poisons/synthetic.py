@@ -11,6 +11,7 @@ They are drawn for each class: colours uniform in [-linf, linf] in every channel
 """
 
 import math
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation, of_each_class, scaled_to_l2
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, of_each_class, required_by, scaled_to_l2
 from unlearnable.ranges import POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import numpy_generator
 
@@ -61,12 +62,23 @@ def patches_8(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Pertu
     return of_each_class(_patches(clean, crafting, 8, linf), clean)
 
 
-def _regions(clean: LabelledImages, crafting: Crafting, regions: int, linf: float) -> npt.NDArray[np.float32]:
-    """Draw patterns (K, C, H, W) of ``regions`` flat rectangles."""
+def require_grid(clean: LabelledImages, *, regions: int, **others: object) -> None:  # noqa: ARG001
+    """Raise InputError where images cannot be cut into a grid of ``regions`` equal rectangles."""
     side = math.isqrt(regions)
     _, height, width = clean.shape
     if height % side or width % side:
         raise InputError(f"poison 'regions_{regions}': expected images of a height and width divisible by {side}, got {height} x {width}")
+
+
+required_by("regions_4", "l2_regions_4")(partial(require_grid, regions=4))
+required_by("regions_16")(partial(require_grid, regions=16))
+
+
+def _regions(clean: LabelledImages, crafting: Crafting, regions: int, linf: float) -> npt.NDArray[np.float32]:
+    """Draw patterns (K, C, H, W) of ``regions`` flat rectangles."""
+    require_grid(clean, regions=regions)
+    side = math.isqrt(regions)
+    _, height, width = clean.shape
     colours = _drawn(clean, crafting, f"regions_{regions}", (side, side), linf)
     return colours.repeat(height // side, axis=2).repeat(width // side, axis=3)
 

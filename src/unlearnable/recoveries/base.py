@@ -70,6 +70,9 @@ class Recovery:
         """What it asks for."""
         return Needs()
 
+    def require(self, clean: LabelledImages) -> None:
+        """Raise InputError where its settings ask for more than images like ``clean`` have, so that it can be asked before any training."""
+
     def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:  # noqa: ARG002
         """Return what was fitted to the poisoned set, and the set that is trained on."""
         return nothing_fitted(poisoned), poisoned

@@ -30,6 +30,10 @@ class CleanDataRecovery(Recovery):
         """Clean images."""
         return Needs(clean_samples=self.clean_samples)
 
+    def require(self, clean: LabelledImages) -> None:
+        """Raise InputError where there are too few clean images."""
+        self.samples(clean)
+
     def samples(self, clean: LabelledImages) -> LabelledImages:
         """Return the clean images; raise InputError where there are too few."""
         return clean_samples(clean, self.clean_samples, seed=self.sample_seed, setting=f"recover.{self.name}.clean_samples")

@@ -57,6 +57,13 @@ class OrthogonalProjection(Recovery):
         """Labels, and as many passes of a linear model, or of several, as it has epochs."""
         return Needs(labels_before=True, once=True)
 
+    def require(self, clean: LabelledImages) -> None:
+        """Raise InputError where more directions are to be removed than an image has numbers."""
+        size = clean.images[0].size
+        if (self.directions or 0) > size:
+            asked = f"expected at most {size}, the numbers of an image, got {self.directions}"
+            raise InputError(f"recover.orthogonal_projection.directions: {asked}")
+
     def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:
         """Return the linear model that was fitted, and the set with the span of its weights projected out."""
         linear = self.fit(poisoned, seed=seed, device=device)
@@ -73,7 +80,7 @@ class OrthogonalProjection(Recovery):
             InputError: where more directions are asked for than an image has numbers, or a model that is to give some diverged.
         """
         pixels, labels = resident(poisoned, device).flatten(1), torch.from_numpy(poisoned.labels).to(device)
-        self._require_room(pixels.shape[1])
+        self.require(poisoned)
         generator = torch_generator(seed, "recovery/orthogonal_projection")
         centre = _mean_image(pixels) if self.centred else torch.zeros(pixels.shape[1], device=device)
 
@@ -99,11 +106,6 @@ class OrthogonalProjection(Recovery):
             for batch in order.to(pixels.device).split(self.batch_size):
                 _step(weights, view(pixels[batch]), labels[batch], rate)
         return weights
-
-    def _require_room(self, size: int) -> None:
-        if (self.directions or 0) > size:
-            asked = f"expected at most {size}, the numbers of an image, got {self.directions}"
-            raise InputError(f"recover.orthogonal_projection.directions: {asked}")
 
 
 def leading_directions(weights: Tensor, count: int, fitted: Callable[[View], Tensor], view: View) -> Tensor:

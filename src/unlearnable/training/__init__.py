@@ -13,6 +13,7 @@ from unlearnable.training.engine import (
     ignore,
     mixed_loss,
     plain_loss,
+    require_batch,
     untold,
 )
 from unlearnable.training.network import Network, Normalisation
@@ -36,5 +37,6 @@ __all__ = [
     "mixed_loss",
     "plain_loss",
     "recipe_from",
+    "require_batch",
     "untold",
 ]

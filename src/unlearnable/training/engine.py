@@ -159,8 +159,7 @@ def fit_named(
     Raises:
         InputError: where the model is unknown, the device is missing, a batch is larger than the set, or the training diverges.
     """
-    if recipe.batch_size > len(train):
-        raise InputError(f"train.batch_size: expected at most {len(train)}, the images of the training set, got {recipe.batch_size}")
+    require_batch(recipe, train)
     model = build(name, shape=train.shape, num_classes=train.num_classes, seed=seed)
     yield from fit(
         model,
@@ -174,6 +173,12 @@ def fit_named(
         done=done,
         method=method,
     )
+
+
+def require_batch(recipe: TrainingRecipe, train: LabelledImages) -> None:
+    """Raise InputError where a batch is larger than the training set."""
+    if recipe.batch_size > len(train):
+        raise InputError(f"train.batch_size: expected at most {len(train)}, the images of the training set, got {recipe.batch_size}")
 
 
 def _accuracy(network: Network, images: LabelledImages) -> float:
