@@ -138,7 +138,8 @@ def reap(env: str | None) -> None:
         click.echo(f"{record.name_of(path)}: KILLED")
     if not closed:
         click.echo("nothing to close")
-    _send(folder, server)
+    if server:
+        _send(folder, server)
 
 
 @cli.group()
@@ -151,6 +152,8 @@ def tracking() -> None:
 def replay(env: str | None) -> None:
     """Send MLflow what it lacks of all runs that are over."""
     folder, server = _tracked(env)
+    if server is None:
+        raise click.ClickException("mlflow.yml: 'tracking_uri': expected a server to send records to, got none")
     sent = _send(folder, server)
     for line in sent or ["nothing is missing"]:
         click.echo(line)
@@ -203,8 +206,8 @@ def study_report(**options: Any) -> None:
     commands.report(**options)
 
 
-def _tracked(env: str | None) -> "tuple[Path, Server]":
-    """Return where the records of this project lie, and the server that an environment names."""
+def _tracked(env: str | None) -> "tuple[Path, Server | None]":
+    """Return where the records of this project lie, and the server that an environment names, if it names one."""
     from kedro.framework.session import KedroSession
 
     from unlearnable.tracking import TrackingSettings
@@ -213,7 +216,7 @@ def _tracked(env: str | None) -> "tuple[Path, Server]":
     with _one_line(), KedroSession.create(env=env) as session:
         context = cast("KedroSession", session).load_context()
         settings = TrackingSettings.of(context.config_loader["mlflow"], context.project_path)
-    return Path(settings.records), Server(settings, context.project_path)
+    return Path(settings.records), Server.of(settings, context.project_path)
 
 
 def _send(folder: Path, server: "Server") -> list[str]:

@@ -62,7 +62,7 @@ def _planned(
 def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None, tries: int) -> Iterator[Outcome]:
     settings = TrackingSettings.of(found.loader["mlflow"], found.project)
     journal = Journal(found.journal)
-    parent = Parent(Server(settings, found.project), settings.experiment, found.name, found.noted().parent)
+    parent = Parent(Server.of(settings, found.project), settings.experiment, found.name, found.noted().parent)
     journal.belongs_to(parent.run_id)
     # Workers of other machines are started in a project of their own, and may come when the study has begun.
     theirs: dict[str, Any] = {"project": None, "about": expected()} if scheduler else {"project": str(found.project)}

@@ -126,8 +126,8 @@ def _read(path: Path) -> bytes:
 def _runs(plan: Plan, parent: str | None) -> dict[str, Run]:
     """Return the newest finished MLflow run of each cell, by the key of its part; none where MLflow does not answer."""
     settings = TrackingSettings.of(plan.loader["mlflow"], plan.project)
-    server = Server(settings, plan.project)
-    if parent is None:
+    server = Server.of(settings, plan.project)
+    if server is None or parent is None:
         return {}
     try:
         return dict(_children(server, settings, parent))
@@ -140,7 +140,7 @@ def _children(server: Server, settings: TrackingSettings, parent: str) -> Iterat
     """Yield each finished child run, the oldest first."""
     stages = {chain: stage for chain, (stage, *_) in CHAINS.items()}
     experiment = server.experiment(settings.experiment)
-    base = settings.tracking_uri if settings.tracking_uri.startswith("http") else LOCAL_SERVER
+    base = uri if (uri := str(settings.tracking_uri)).startswith("http") else LOCAL_SERVER
     wanted, token = f"tags.`{PARENT_TAG}` = '{parent}' and attributes.status = 'FINISHED'", None
     while True:
         page = server.client.search_runs([experiment], wanted, max_results=PAGE_OF_RUNS, order_by=["start_time ASC"], page_token=token)

@@ -14,15 +14,18 @@ class Parent:
     """A run of MLflow for a study. A server that does not answer costs the link between the runs, not the study.
 
     Args:
-        server: of ``mlflow.yml``.
+        server: of ``mlflow.yml``; None where it names none.
         experiment: its name; it and the database are made here, before any worker could.
         study: the name of the study.
         known: the run of an earlier start of this study.
     """
 
-    def __init__(self, server: Server, experiment: str, study: str, known: str | None) -> None:
-        self._server, self._study = server, study
+    def __init__(self, server: Server | None, experiment: str, study: str, known: str | None) -> None:
+        self._study = study
         self.run_id: str | None = None
+        if server is None:
+            return
+        self._server = server
         try:
             self.run_id = self._reopened(known) or self._created(experiment)
         except Exception as error:  # whatever mlflow raises

@@ -108,7 +108,7 @@ def send(record: Path, server: Server) -> bool:
     return True
 
 
-def tidy(folder: Path, server: Server) -> None:
+def tidy(folder: Path, server: Server | None) -> None:
     """End the records of dead runs and send what is left of earlier runs, in a thread; where that fails, a later run does it."""
 
     def work() -> None:
@@ -116,8 +116,9 @@ def tidy(folder: Path, server: Server) -> None:
             for record in records(folder):
                 if reap(record):
                     logger.info("closed a run that was killed: %s", record.name)
-            for record in to_send(folder):
-                send(record, server)
+            if server is not None:
+                for record in to_send(folder):
+                    send(record, server)
         except Exception as error:
             logger.debug("earlier runs are not sent: %s", reason(error))
 

@@ -30,10 +30,15 @@ _IMPORTING = lock_across_forks()  # what a thread had half imported, a fork woul
 class Server:
     """An MLflow server or database. Where it does not answer, whatever mlflow raises comes through."""
 
-    def __init__(self, settings: TrackingSettings, project: Path) -> None:
+    def __init__(self, uri: str, project: Path) -> None:
         self.project = project
-        self._uri = settings.tracking_uri
+        self._uri = uri
         self._experiments: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, settings: TrackingSettings, project: Path) -> "Server | None":
+        """Return the server that ``mlflow.yml`` names; None where it names none."""
+        return cls(settings.tracking_uri, project) if settings.tracking_uri else None
 
     def __str__(self) -> str:
         return re.sub(r"//[^/@]*@", "//", self._uri)  # a password is nobody's business

@@ -15,7 +15,7 @@ class TrackingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    tracking_uri: Annotated[str, Field(min_length=1)]
+    tracking_uri: Annotated[str, Field(min_length=1)] | None
     experiment: Annotated[str, Field(min_length=1)]
     system_metrics: bool
     records: str
@@ -32,7 +32,8 @@ class TrackingSettings(BaseModel):
             settings = cls.model_validate(values)
         except ValidationError as error:
             raise InputError("; ".join(wrong_setting("mlflow.yml", problem) for problem in error.errors())) from None
-        places = {"tracking_uri": _uri(settings.tracking_uri, project), "records": str(project / settings.records)}
+        uri = settings.tracking_uri and _uri(settings.tracking_uri, project)
+        places = {"tracking_uri": uri, "records": str(project / settings.records)}
         return settings.model_copy(update=places)
 
 

@@ -29,7 +29,7 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 class Tracker:
     """One run, with a child for the crafting, for each training and for the probing.
 
-    Everything is appended to a record on the disk, and a thread sends it to MLflow.
+    Everything is appended to a record on the disk, and a thread sends it to MLflow, where ``mlflow.yml`` names a server.
 
     Args:
         settings: ``mlflow.yml``.
@@ -59,8 +59,8 @@ class Tracker:
         start = {"experiment": self._settings.experiment, "name": f"{cell}-seed{parameters.get('seed')}", "tags": tags}
         self._record = Record.create(Path(self._settings.records), **start, params=self._params)
         atexit.register(self.end, KeyboardInterrupt())  # Kedro tells no hook of an interrupt
-        server = Server(self._settings, self._project)
-        self._delivery = Delivery(self._record.path, server, prepare=self._record_origin)
+        server = Server.of(self._settings, self._project)
+        self._delivery = Delivery(self._record.path, server, prepare=self._record_origin) if server else None
         self._system = SystemMetrics(self._record) if self._settings.system_metrics else None
         tidy(self._record.path.parent, server)
 
@@ -116,11 +116,13 @@ class Tracker:
             self._record.end(*_outcome(error))
         except OSError as full:
             logger.warning("the end of the run is not recorded: %s", full)
-        self._delivery.finish(self._settings.wait_s)
+        if self._delivery:
+            self._delivery.finish(self._settings.wait_s)
 
     def _append(self, event: str, *label: str, **fields: Any) -> None:
         self._record.append(event, *label, **fields)
-        self._delivery.wake()
+        if self._delivery:
+            self._delivery.wake()
 
     def _record_origin(self) -> None:
         """Record who runs what, as MLflow finds it out: user, command, commit. A replay would find itself."""
