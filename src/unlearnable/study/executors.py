@@ -8,10 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from unlearnable import __version__
 from unlearnable.errors import InputError
+from unlearnable.study import forks
 from unlearnable.study.work import PROJECT, about, odd
 
 PATIENCE_S = 10
@@ -42,8 +41,7 @@ def processes(count: int) -> Iterator[Team]:
     try:
         yield Team(executor=executor, slots=lambda: count)
     except BaseException:  # an interrupt: runs note that they were killed, and what they have saved is kept
-        for child in psutil.Process().children():
-            child.terminate()
+        forks.terminate()
         raise
     finally:
         executor.shutdown(cancel_futures=True)

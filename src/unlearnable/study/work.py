@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess  # for our own commands  # nosec B404
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -12,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from unlearnable import __version__
 from unlearnable.config.recipe import FORMAT
+from unlearnable.study import forks
 from unlearnable.study.cells import Part
 
 PACKAGES = ("kedro", "mlflow", "numpy", "pandas", "scikit-learn", "torch", "torchvision")  # what results may depend on
@@ -92,12 +90,9 @@ def perform(assignment: Assignment) -> Outcome:
 def _run(assignment: Assignment) -> tuple[int, str]:
     """Return the exit code of ``kedro run`` and what it printed."""
     project = assignment.project or str(Path.cwd())
-    with _arguments(assignment) as arguments, tempfile.TemporaryFile("w+", errors="replace") as output:
-        command = [sys.executable, "-m", "unlearnable.child", str(os.getpid()), "run", f"--config={arguments}"]
-        # In a group of its own: Ctrl-C is the study's affair, which asks its runs to end once.
-        options: dict[str, Any] = {"cwd": project, "env": _environment(assignment, project), "process_group": 0}
-        code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, **options)  # no shell  # noqa: S603  # nosec B603
-        output.seek(0)
+    with _arguments(assignment) as arguments, tempfile.NamedTemporaryFile("r", errors="replace") as output:
+        environment = _environment(assignment, project)
+        code = forks.call(["run", f"--config={arguments}"], project=project, environment=environment, output=output.name)
         return code, output.read()
 
 
