@@ -6,6 +6,7 @@ here the values stay bytes and become floats chunk by chunk, in one buffer. The 
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from unlearnable.seeds import torch_generator
@@ -116,11 +118,21 @@ def fit_softmax(
             raise StopIteration
 
     options = {"maxiter": iterations, "gtol": tolerance, "ftol": 64 * np.finfo(float).eps, "maxls": 50}
-    found = minimize(problem, problem.start(seed), method="L-BFGS-B", jac=True, callback=note, options=options)
+    with _scipy_on_one_thread():
+        found = minimize(problem, problem.start(seed), method="L-BFGS-B", jac=True, callback=note, options=options)
     progress(iterations, iterations)
     separated = until_separated and accuracies[-1:] == [1.0]
     ended = SEPARATED if separated else STEP_LIMIT if found.nit >= iterations else CONVERGED
     return Fit(layers=problem.layers(found.x), losses=losses, accuracies=accuracies, ended=ended)
+
+
+def _scipy_on_one_thread() -> AbstractContextManager[object]:
+    """Keep OpenBLAS, which SciPy brings along, to one thread: its vectors here are short, and its threads spin while they wait.
+
+    torch has another library, and computes the loss with all of its threads.
+    """
+    limited: AbstractContextManager[object] = ThreadpoolController().select(internal_api="openblas").limit(limits=1)
+    return limited
 
 
 class _Problem:
