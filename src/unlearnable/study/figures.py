@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -30,21 +30,20 @@ FIXED = {"svg.hashsalt": "unlearnable", "svg.fonttype": "path", "pdf.fonttype": 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A figure as files, and in words for who cannot see it."""
+    """A figure as files by their kind (``svg``, ``pdf``), and in words for who cannot see it."""
 
-    svg: bytes
-    pdf: bytes
+    files: Mapping[str, bytes]
     alt: str
 
 
-def draw(findings: Findings) -> dict[str, Drawing]:
+def draw(findings: Findings, *kinds: str) -> dict[str, Drawing]:
     """Return the figures for which there is something to draw, by name: accuracy, time, dfr, separability."""
     found = {}
     with _settings():
         for name, make in FIGURES.items():
             if (made := make(findings)) is not None:
                 figure, alt = made
-                found[name] = Drawing(svg=_bytes(figure, "svg"), pdf=_bytes(figure, "pdf"), alt=alt)
+                found[name] = Drawing(files={kind: _bytes(figure, kind) for kind in kinds}, alt=alt)
     return found
 
 

@@ -26,7 +26,7 @@ SAID = 6  # of many values
 
 def render(findings: Findings) -> str:
     """Return the page; the same findings give the same text."""
-    return _page(findings, draw(findings))
+    return _page(findings, draw(findings, "svg"))
 
 
 def write(findings: Findings, folder: Path) -> dict[str, Path]:
@@ -37,10 +37,10 @@ def write(findings: Findings, folder: Path) -> dict[str, Path]:
     Returns:
         the paths by name: ``report.html``, ``cells.parquet``, and ``figures/<name>.svg`` and ``.pdf`` of what could be drawn.
     """
-    drawings = draw(findings)
+    drawings = draw(findings, *KINDS)
     table = io.BytesIO()
     findings.cells.to_parquet(table, index=False)
-    contents = {f"figures/{name}.{kind}": getattr(drawing, kind) for name, drawing in drawings.items() for kind in KINDS}
+    contents = {f"figures/{name}.{kind}": content for name, drawing in drawings.items() for kind, content in drawing.files.items()}
     contents |= {"cells.parquet": table.getvalue(), "report.html": _page(findings, drawings).encode()}
     for name, content in contents.items():
         _replace(folder / name, content)
@@ -73,7 +73,7 @@ def _page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
             sections=_sections(findings, tables),
             facts=_facts(findings),
             states=findings.unfinished["state"].value_counts(sort=False).to_dict(),
-            figures={name: (base64_text(drawing.svg), drawing.alt) for name, drawing in drawings.items()},
+            figures={name: (base64_text(drawing.files["svg"]), drawing.alt) for name, drawing in drawings.items()},
             pictures={caption: base64_text(picture) for caption, picture in findings.pictures.items()},
             threads=_each(findings.cells["threads"]),
             peers=peers(),
