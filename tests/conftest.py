@@ -1,6 +1,10 @@
 """Small images, and a copy of the project that a test may run and write in."""
 
+import os
+import shutil
 import tempfile
+import time
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -8,11 +12,16 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.timing import copied_project
+from filelock import FileLock
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 
 from tests.faults.table import FUZZED, PAGE, ROW, Row, page
 from unlearnable.images import LabelledImages
+from unlearnable.tracking.record import read, records
 
 ROOT = Path(__file__).parents[1]
+SHARED = "UNLEARNABLE_TESTS"  # the variable that names the folder of what is made once for all processes of the suite
 LONG = ("tests/study", "tests/faults", "tests/pipelines")  # go first, so that no process of the suite ends long after the other
 
 
@@ -21,7 +30,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """Order: what takes long, the rest, and last what stands on real servers."""
+    items.sort(key=lambda item: (item.get_closest_marker("system") is not None, not item.nodeid.startswith(LONG)))
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -71,6 +81,17 @@ def global_generators_untouched():
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
 
+def pytest_configure(config):
+    """Have both processes of the suite use the golden project that the first one makes."""
+    shared = Path(tempfile.gettempdir()) / "unlearnable-tests"
+    os.environ.setdefault(SHARED, str(shared / f"{os.getpid()}-{time.time_ns()}"))
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(SHARED), ignore_errors=True)
+
+
 @cache
 def empty_database() -> bytes:
     """Return a database with MLflow's tables: to make one takes a second, which most tests need not wait for."""
@@ -82,10 +103,72 @@ def empty_database() -> bytes:
         return path.read_bytes()
 
 
-def copy_project(folder: Path, *, tracked: bool = True) -> Path:
-    """Return a project with this one's code and configuration and empty data folders, and a database unless it is not ``tracked``."""
+def copy_project(folder: Path, *, tracked: bool = False) -> Path:
+    """Return a project with this one's code and configuration and empty data folders.
+
+    Its runs record themselves; MLflow gets that where it is ``tracked``, and is not even imported where not, which takes seconds.
+    """
     copied_project(folder)
     (folder / "data" / "01_raw").mkdir(parents=True)
+    local = folder / "conf" / "local"
+    local.mkdir(exist_ok=True)
+    (local / "mlflow.yml").write_text(f"tracking_uri: {'sqlite:///mlflow.db' if tracked else 'null'}\n")
     if tracked:
         (folder / "mlflow.db").write_bytes(empty_database())
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """A project in which every chain has run once in `--env=test`, tracked; not to be written in."""
+    shared = Path(os.environ[SHARED])
+    shared.mkdir(parents=True, exist_ok=True)
+    with FileLock(shared / "golden.lock"):
+        if not (shared / "made").exists():
+            project = copy_project(shared / "golden", tracked=True)
+            bootstrap_project(project)
+            with KedroSession.create(project, env="test") as session:
+                session.run(pipeline_names=["orthoproj", "dfr", "separability"], only_missing_outputs=True)
+            (shared / "made").touch()
+    return shared / "golden"
+
+
+def copy_golden(golden: Path, folder: Path) -> Path:
+    """Return a project with what the runs of the golden one have made, which is not tracked."""
+    copy_project(folder)
+    shutil.copytree(golden / "data", folder / "data", dirs_exist_ok=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run has recorded of itself: the events of the cell and of its children, by label."""
+
+    events: dict[str, list[dict]]
+
+    @property
+    def status(self) -> str | None:
+        return self.events["cell"][-1].get("status")
+
+    @property
+    def error(self) -> str:
+        return self.events["cell"][-1].get("error", "")
+
+    @property
+    def params(self) -> dict[str, str]:
+        return self.events["cell"][0]["params"]
+
+    def metrics(self, label: str, name: str) -> list[tuple[int, float]]:
+        events = [event for event in self.events[label] if event["event"] == "metrics" and name in event["values"]]
+        return [(event["step"], event["values"][name]) for event in events]
+
+
+def recorded(project: Path) -> list[Recorded]:
+    """Return what the runs of a project have recorded, the oldest first."""
+    found = []
+    for path in records(project / "data" / "09_tracking"):
+        events: dict[str, list[dict]] = {}
+        for event, _ in read(path):
+            events.setdefault(event["label"], []).append(event)
+        found.append(Recorded(events))
+    return found

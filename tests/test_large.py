@@ -83,7 +83,7 @@ def test_a_training_on_them_is_the_same_up_to_rounding(request):
     recipe = TrainingRecipe(epochs=2, batch_size=100, learning_rate=0.02, precision="float32")
 
     def losses() -> list[float]:
-        training = fit_named("small_cnn", projected(), IMAGES, like=IMAGES, recipe=recipe, seed=0, device="cpu")
+        training = fit_named("tiny_cnn", projected(), IMAGES, like=IMAGES, recipe=recipe, seed=0, device="cpu")
         return [measured["loss"] for measured in list(training)[-1].history]
 
     small = losses()

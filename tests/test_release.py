@@ -65,7 +65,7 @@ def test_the_wheel_has_every_module_and_names_what_it_needs(dist):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         [about] = [message_from_bytes(archive.read(name)) for name in names if name.endswith("/METADATA")]
-    files = [path for path in (ROOT / "src" / "unlearnable").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = [path for path in (ROOT / "src" / "unlearnable").rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
     assert {name for name in names if name.startswith("unlearnable/")} == {str(path.relative_to(ROOT / "src")) for path in files}
     extras = [f'{need}; extra == "{extra}"' for extra, needs in EXTRAS.items() for need in needs]
     assert {Requirement(need) for need in about.get_all("Requires-Dist")} == {

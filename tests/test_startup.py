@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from unlearnable import waiting
+from unlearnable.config.settings import settings
 
 LISTING = """
 import sys
@@ -15,16 +17,24 @@ sys.argv = ["kedro", *{arguments}]
 try:
     main()
 except SystemExit as end:
-    assert not end.code, end.code
+    assert end.code in (None, {code}), end.code
 loaded = {{"torch", "mlflow", "sklearn", "torchvision"}} & set(sys.modules)
 assert not loaded, loaded
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["registry", "list"], ["tracking", "replay", "--help"]], ids=" ".join)
-def test_listing_imports_neither_torch_nor_mlflow(arguments):
+WRONG = [f"--params={name}=opps" for name in ("poison", "recovery", "model", "train.schedule")] + ["--env=opps", "--pipeline=opps"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--help"], 0), (["registry", "list"], 0), (["tracking", "replay", "--help"], 0), *((["run", wrong], 1) for wrong in WRONG)],
+    ids=str,
+)
+def test_listing_and_refusing_import_neither_torch_nor_mlflow(arguments, code):
+    settings()  # kept from now on; make sets it up
     done = subprocess.run(
-        [sys.executable, "-c", LISTING.format(arguments=arguments)],
+        [sys.executable, "-c", LISTING.format(arguments=arguments, code=code)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -32,8 +42,23 @@ def test_listing_imports_neither_torch_nor_mlflow(arguments):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert code == 0 or "Error: " in done.stderr
     if arguments == ["registry", "list"]:
         assert "orthoproj" in done.stdout
+
+
+def test_threads_wait_politely_unless_the_user_says_how(monkeypatch):
+    for name in waiting.OF_THE_USER:
+        monkeypatch.delenv(name, raising=False)
+    waiting.politely()
+    assert os.environ["GOMP_SPINCOUNT"] == waiting.SPINS
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    waiting.politely()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    waiting.politely()
+    assert "GOMP_SPINCOUNT" not in os.environ
 
 
 PLANNING = """

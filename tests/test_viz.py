@@ -14,6 +14,8 @@ import pytest
 
 from tests.conftest import copy_project
 
+pytestmark = pytest.mark.system
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless",

@@ -13,7 +13,7 @@ from unlearnable.errors import InputError
 from unlearnable.settings import CONFIG_LOADER_ARGS
 
 RAW = {"type": "some.Dataset", "name": "digits", "path": "${param:data_root}", "metadata": {"kedro-viz": {}}}
-CHOSEN = {"poison": "lsp", "recovery": "orthogonal_projection", "model": "small_cnn"}
+CHOSEN = {"poison": "lsp", "recovery": "orthogonal_projection", "model": "tiny_cnn"}
 
 
 def loader(env="base", **runtime_params):
@@ -66,12 +66,14 @@ def expected_stages(path):
     return AFTER.get(".".join(path[:2]), AFTER[path[0]])
 
 
+BEFORE = {stage: recipe_hash(stage, PARAMETERS, RAW) for stage in STAGES}
+
+
 @pytest.mark.parametrize("path", sorted(leaves(PARAMETERS)), ids=".".join)
 def test_every_parameter_lies_on_its_side(path):
     """Walks every parameter: a new one must be placed in AFTER or EXPECTED."""
-    before = {stage: recipe_hash(stage, PARAMETERS, RAW) for stage in STAGES}
     after = {stage: recipe_hash(stage, changed(PARAMETERS, path), RAW) for stage in STAGES}
-    assert {stage for stage in STAGES if before[stage] != after[stage]} == expected_stages(path)
+    assert {stage for stage in STAGES if BEFORE[stage] != after[stage]} == expected_stages(path)
 
 
 @pytest.mark.parametrize(("path", "moves"), [("type", True), ("name", True), ("path", False), ("metadata", False)])
@@ -265,7 +267,7 @@ def test_the_folder_of_a_training_names_what_it_has_seen():
     catalog = loader(poison="ops", recovery="jpeg")["catalog"]
     folders = {label: catalog[f"{label}_checkpoints"]["filepath"] for label in ("clean", "poisoned", "recovered", "probed")}
     names = {label: folder.removeprefix("data/06_models/digits/").rsplit("/", 2)[0] for label, folder in folders.items()}
-    expected = {"clean": "clean/small_cnn", "poisoned": "ops/small_cnn", "recovered": "ops/jpeg/small_cnn", "probed": "ops/small_cnn"}
+    expected = {"clean": "clean/tiny_cnn", "poisoned": "ops/tiny_cnn", "recovered": "ops/jpeg/tiny_cnn", "probed": "ops/tiny_cnn"}
     assert names == expected
     assert loader(poison="lsp")["catalog"]["clean_checkpoints"]["filepath"] == folders["clean"]
 

@@ -2,6 +2,11 @@
 
 import copy
 import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,7 +14,8 @@ import yaml
 
 from tests.config.test_recipe import PARAMETERS, changed, leaves, loader
 from tests.conftest import ROOT
-from unlearnable.config.validation import check, settings_of
+from unlearnable.config.settings import read, settings, settings_of
+from unlearnable.config.validation import check, check_machine
 from unlearnable.errors import InputError
 from unlearnable.models import MODELS
 from unlearnable.poisons import POISONS
@@ -25,7 +31,6 @@ WRONG = [
     ("seed", 2**40, "parameter 'seed': expected less than or equal to 4294967295, got 1099511627776"),
     ("seed", "zero", "parameter 'seed': expected a valid integer, got 'zero'"),
     ("threads", 0, "parameter 'threads': expected greater than or equal to 1, got 0"),
-    ("device", "gpu", "device: expected auto, cpu or cuda, got 'gpu'"),
     ("craft.lsp.l2", -1.0, "parameter 'craft.lsp.l2': expected greater than 0, got -1.0"),
     ("craft.lsp.l2", float("nan"), "parameter 'craft.lsp.l2': expected a finite number, got nan"),
     ("craft.classwise_random.linf", 8, "parameter 'craft.classwise_random.linf': expected less than or equal to 1, got 8"),
@@ -69,7 +74,6 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=[f"{name}={value}" for name, value, _ in WRONG])
 def test_a_wrong_parameter_is_one_line(name, value, message):
-    check(PARAMETERS)
     with pytest.raises(InputError) as error:
         check(changed(PARAMETERS, name.split("."), value))
     assert message in str(error.value)
@@ -121,8 +125,11 @@ def test_what_the_training_that_is_probed_has_from_the_others_is_named_once():
 
 def test_a_gpu_asked_for_and_missing_is_said_before_anything_runs(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    check_machine(PARAMETERS)
     with pytest.raises(InputError, match="device: expected a CUDA GPU for 'cuda'"):
-        check(changed(PARAMETERS, ["device"], "cuda"))
+        check_machine(changed(PARAMETERS, ["device"], "cuda"))
+    with pytest.raises(InputError, match="device: expected auto, cpu or cuda, got 'gpu'"):
+        check_machine(changed(PARAMETERS, ["device"], "gpu"))
 
 
 @pytest.mark.parametrize("env", ["base", "cifar10", "cifar10_small", "test"])
@@ -135,7 +142,7 @@ def test_every_environment_passes(env, model):
 def test_every_setting_of_a_recipe_stands_in_its_block(register, block):
     """Everything that a recipe asks for is given in the configuration, and nothing else is."""
     for name, function in register.items():
-        assert set(PARAMETERS[block].get(name, {})) == set(settings_of(function).model_fields)
+        assert set(PARAMETERS[block].get(name, {})) == set(settings_of(function)["fields"])
 
 
 def test_every_parameter_is_explained_or_evident():
@@ -149,7 +156,28 @@ def test_settings_are_read_from_signatures():
         """Take settings."""
 
     assert list(inspect.signature(recipe).parameters) == ["images", "seed", "strength"]
-    assert set(settings_of(recipe).model_fields) == {"strength"}
+    assert set(settings_of(recipe)["fields"]) == {"strength"}
+
+
+def test_what_was_read_is_kept_until_a_source_changes(tmp_path, monkeypatch):
+    """In a copy, whose compiled modules lie beside it."""
+    package = shutil.copytree(ROOT / "src" / "unlearnable", tmp_path / "unlearnable", ignore=shutil.ignore_patterns("__pycache__"))
+    told = "import sys; from unlearnable.config.settings import settings; print(sorted(settings()['poisons']), 'torch' in sys.modules)"
+
+    def known() -> str:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+        return subprocess.run([sys.executable, "-c", told], env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert "'ops'" in (first := known())
+    assert "True" in first
+    assert known() == first.replace("True", "False")
+    source = package / "poisons" / "ops.py"
+    source.write_text(source.read_text().replace('@POISONS.add("ops")', '@POISONS.add("opps")'))
+    assert "'opps'" in known()
+
+
+def test_what_is_kept_is_what_the_signatures_say():
+    assert settings() == json.loads(json.dumps(read()))
 
 
 @pytest.mark.parametrize("name", ["dataset", "recipe"])
@@ -159,7 +187,7 @@ def test_what_follows_from_other_parameters_cannot_be_given(name):
 
 
 @pytest.mark.parametrize(
-    ("given", "name"), [({"by_model": 1}, "train.by_model"), ({"by_model": {"small_cnn": 1}}, "train.by_model.small_cnn")]
+    ("given", "name"), [({"by_model": 1}, "train.by_model"), ({"by_model": {"tiny_cnn": 1}}, "train.by_model.tiny_cnn")]
 )
 def test_a_number_where_the_recipe_of_a_model_belongs_is_named(given, name):
     with pytest.raises(InputError, match=f"parameter '{name}': expected a valid dictionary, got 1"):

@@ -14,9 +14,9 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
-import mlflow
 import pandas as pd
 import psutil
 import safetensors.torch
@@ -27,7 +27,7 @@ from kedro.framework.startup import bootstrap_project
 
 import unlearnable.pipelines.evaluate.figures
 import unlearnable.tracking  # noqa: F401
-from tests.conftest import copy_project
+from tests.conftest import copy_project, recorded
 from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import TEMPORARIES, DamagedError, read_checked
 from unlearnable.session import Session
@@ -158,16 +158,13 @@ def begun(project: Path) -> int:
 
 
 def run_statuses(project: Path) -> dict[str, int]:
-    """Return how many cells MLflow has of each status."""
-    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
-    found = mlflow.search_runs(experiment_names=["unlearnable"], max_results=10_000)
-    cells = found[found["tags.mlflow.parentRunId"].isna()] if "tags.mlflow.parentRunId" in found else found
-    return {str(status): int(count) for status, count in cells["status"].value_counts().items()}
+    """Return how many runs have recorded each status as their last word."""
+    return dict(Counter(str(run.status) for run in recorded(project)))
 
 
 def soak(trials: int, root: Path) -> dict[str, object]:
     """Run ``trials`` tiny cells in one folder, half of them in each of two processes at once."""
-    project = copy_project(root / "project", tracked=False)  # both make the database
+    project = copy_project(root / "project")
     cells = list(
         itertools.islice(itertools.product(range(1000), ("none", "ops", "lsp", "regions_4"), ("none", "orthogonal_projection")), trials)
     )

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import sqlite3
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
-from tests.conftest import copy_project
+from tests.conftest import copy_project, recorded
 from tests.datasets.cifar import write_cifar10
 from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import sidecar, write_new
@@ -117,10 +116,8 @@ class Sandbox:
         return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in names.items()}
 
     def runs_left_running(self) -> int:
-        """Return how many MLflow runs of this project are still RUNNING."""
-        with sqlite3.connect(self.project / "mlflow.db") as database:
-            [(count,)] = database.execute("select count(*) from runs where status = 'RUNNING'")
-        return int(count)
+        """Return how many runs of this project have not recorded their end."""
+        return sum(run.status is None for run in recorded(self.project))
 
 
 class Watch:

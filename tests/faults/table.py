@@ -9,7 +9,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability-inputs.md"
 HEAD = """# What a malformed input leads to
 
 Each row is one test of `tests/faults/test_inputs.py`: the command is run on that input, ends with that exit code and that one
-line, and leaves no new file in the data folder, nothing outside of the project and no MLflow run that is still RUNNING.
+line, and leaves no new file in the data folder, nothing outside of the project and no record of a run without its end.
 Written by `python -m pytest tests/faults/test_inputs.py --write-table`.
 
 | # | input | exit | message |

@@ -36,8 +36,8 @@ def test_first_weights_depend_on_the_seed_alone(name):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_large_images_have_features_too(name, channels):
-    model = build(name, shape=(channels, 96, 96), num_classes=2, seed=0).eval()
-    with torch.inference_mode():
+    with torch.device("meta"):  # nothing is computed
+        model = build(name, shape=(channels, 96, 96), num_classes=2, seed=0).eval()
         assert model(torch.zeros(1, channels, 96, 96)).shape == (1, 2)
 
 

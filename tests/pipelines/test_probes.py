@@ -1,20 +1,20 @@
 """The chains ``dfr`` and ``separability`` in `--env=test`: what they make, what is made again, and what wrong inputs leave."""
 
-import json
 import os
 import shutil
 from pathlib import Path
 
-import mlflow
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
-from tests.conftest import copy_project
-from tests.pipelines.test_project import files, newest_scores, run, runs
+from tests.config.test_recipe import loader
+from tests.conftest import copy_golden, recorded
+from tests.pipelines.test_project import files, newest_scores, run, scores_of
 from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import sidecar, write_new
+from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.evaluate.scores import dfr_scores
 
 DFR = {"dfr_table", "dfr_scores", "dfr_figure"}
@@ -22,18 +22,9 @@ SEPARABILITY = {"perturbation_separability", "separability_scores", "separabilit
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
+def project(golden, tmp_path_factory) -> Path:
     """A project in which both chains have run once."""
-    folder = copy_project(tmp_path_factory.mktemp("probes") / "project")
-    assert run(folder, pipeline="dfr") == {"clean_train", "clean_test", "poisoned_train", "probed_checkpoints"} | DFR
-    assert run(folder, pipeline="separability") == SEPARABILITY | {"clean_separability"}
-    return folder
-
-
-def scores(project: Path, part: str) -> dict:
-    """The first scores that hold this part."""
-    found = [json.loads(path.read_text()) for path in sorted((project / "data" / "08_reporting").rglob("scores.json/*/scores.json"))]
-    return next(each for each in found if part in each)
+    return copy_golden(golden, tmp_path_factory.mktemp("probes") / "project")
 
 
 def tables(project: Path) -> list[Path]:
@@ -41,8 +32,8 @@ def tables(project: Path) -> list[Path]:
 
 
 def test_dfr_is_a_part_of_the_cells_scores(project):
-    found = scores(project, "dfr")
-    cell = {"dataset": "digits", "poison": "lsp", "recovery": "orthogonal_projection", "model": "small_cnn", "seed": 0}
+    found = scores_of(project, "dfr")
+    cell = {"dataset": "digits", "poison": "lsp", "recovery": "orthogonal_projection", "model": "tiny_cnn", "seed": 0}
     assert {name: found[name] for name in cell} == cell
     assert not {"accuracy", "separability"} & set(found)
     assert set(found["dfr"]) == {"plain", "frozen"}
@@ -73,7 +64,7 @@ def test_each_choice_of_an_epoch_is_made_by_its_own_images():
 def test_the_table_has_a_row_an_epoch_and_is_what_the_scores_say(project):
     [path] = tables(project)
     rows = pd.read_parquet(path).set_index("epoch")
-    found = scores(project, "dfr")["dfr"]
+    found = scores_of(project, "dfr")["dfr"]
     assert list(rows.index) == [0, 1, 2]
     assert rows.loc[0, "test_accuracy"] == found["frozen"]["100"]["control"]
     assert rows.loc[2, "test_accuracy"] == found["frozen"]["100"]["last"]["accuracy"]
@@ -82,27 +73,13 @@ def test_the_table_has_a_row_an_epoch_and_is_what_the_scores_say(project):
 
 
 def test_every_checkpoint_is_kept_for_the_probe_and_nothing_else_of_the_training(project):
-    [folder] = (project / "data" / "06_models" / "digits" / "lsp" / "small_cnn").glob("*/checkpoints/*/checkpoints")
+    recipe = loader("test")["parameters"]["recipe"]["train_probed"]
+    [folder] = (project / "data" / "06_models" / "digits" / "lsp" / "tiny_cnn" / recipe).glob("checkpoints/*/checkpoints")
     assert {path.name for path in folder.glob("*.safetensors")} == {"epoch-0001.safetensors", "epoch-0002.last.safetensors"}
 
 
-def test_each_epoch_of_the_probe_is_a_step_in_mlflow(project):
-    found = runs(project)
-    cell = found[(found["tags.pipeline"] == "dfr") & found["tags.mlflow.parentRunId"].isna()].iloc[-1]
-    children = found[found["tags.mlflow.parentRunId"] == cell["run_id"]].set_index("tags.mlflow.runName")
-    assert set(children.index) == {"craft-lsp", "train-probed", "probe-checkpoints"}
-    assert {cell["status"], *children["status"]} == {"FINISHED"}
-    client = mlflow.MlflowClient()
-    rows = pd.read_parquet(tables(project)[0])
-    for name, column in (("frozen.100.test_accuracy", "test_accuracy"), ("plain_accuracy", "plain_accuracy")):
-        history = client.get_metric_history(children.loc["probe-checkpoints", "run_id"], name)
-        assert [(metric.step, metric.value) for metric in history] == list(zip(rows["epoch"], rows[column], strict=True))
-    assert {file.path for file in client.list_artifacts(cell["run_id"])} == {"dfr_scores.json", "dfr.png", "dfr.parquet"}
-    assert cell["metrics.dfr.frozen.100.control"] == scores(project, "dfr")["dfr"]["frozen"]["100"]["control"]
-
-
 def test_separability_is_a_part_of_the_cells_scores(project):
-    found = scores(project, "separability")["separability"]
+    found = scores_of(project, "separability")["separability"]
     assert set(found) == {"perturbations", "clean"}
     for subject in found.values():
         assert set(subject) == {"images", "models", "class_means", "filters"}
@@ -112,34 +89,20 @@ def test_separability_is_a_part_of_the_cells_scores(project):
     assert found["clean"]["models"]["linear"]["train_accuracy"] < 1.0
 
 
-def test_a_second_run_makes_nothing_and_shows_the_tables(project, capsys):
-    before = files(project)
-    assert run(project, pipeline="dfr") == set()
-    assert run(project, pipeline="separability") == set()
-    assert files(project) == before
-    printed = capsys.readouterr().out
-    for line in ("Deep feature reweighting (digits, lsp, small_cnn, seed 0)", "Separability (digits, lsp)", "dfr.png", "separability.png"):
-        assert line in printed
-    assert f"{scores(project, 'dfr')['dfr']['frozen']['100']['control']:.1%}" in printed
-
-
 def test_a_changed_setting_makes_what_it_decides_and_nothing_else(project):
-    assert run(project, pipeline="dfr", probe={"l2": 0.1}) == DFR
-    assert run(project, pipeline="dfr", probe={"clean_samples": [20, 100], "estimators": ["frozen", "recalibrated"]}) == DFR
+    """What else each setting decides is in the recipes, which tests/config walks through."""
+    changed = {"clean_samples": [20, 100], "estimators": ["frozen", "recalibrated"]}
+    assert run(project, pipeline=["dfr", "separability"], probe=changed) == DFR
     assert set(newest_scores(project)["dfr"]["recalibrated"]) == {"20", "100"}
-    assert run(project, pipeline="dfr", probe={"train": {"epochs": 1}}) == DFR | {"probed_checkpoints"}
+    assert run(project, pipeline=["dfr", "separability"], probe={"train": {"epochs": 1}}) == DFR | {"probed_checkpoints"}
     assert newest_scores(project)["dfr"]["frozen"]["100"]["last"]["epoch"] == 1
-    assert run(project, pipeline="separability", probe={"l2": 0.1}) == set()
-    assert run(project, pipeline="separability", poison="ops") == SEPARABILITY | {"poisoned_train"}
     assert run(project, pipeline="separability", recovery="none") == SEPARABILITY - {"perturbation_separability"}
 
 
-def test_the_default_pipeline_is_all_chains(project, capsys):
-    saved = run(project, pipeline="__default__")
-    assert {"scores", "recovered_checkpoints"} <= saved
-    assert not saved & (DFR | SEPARABILITY | {"probed_checkpoints"})
-    printed = capsys.readouterr().out
-    assert all(title in printed for title in ("Accuracy on the clean test set", "Deep feature reweighting", "Separability"))
+def test_the_default_pipeline_is_all_chains():
+    pipelines = register_pipelines()
+    chains = [pipelines[name] for name in ("orthoproj", "dfr", "separability")]
+    assert {node.name for node in pipelines["__default__"].nodes} == {node.name for chain in chains for node in chain.nodes}
 
 
 def kedro_run(project: Path, monkeypatch, *arguments: str):
@@ -148,38 +111,14 @@ def kedro_run(project: Path, monkeypatch, *arguments: str):
     return CliRunner().invoke(run_command, ["--env=test", "--only-missing-outputs", *arguments])
 
 
-BAD_INPUT = {
-    "too many clean samples": (
-        "dfr",
-        "probe.clean_samples=251",
-        "probe.clean_samples: expected at most 250, as 50 of 300 training images are held out, got 251",
-    ),
-    "no clean samples": ("dfr", "probe.clean_samples=0", "parameter 'probe.clean_samples.0': expected greater than or equal to 1, got 0"),
-    "a count of text": ("dfr", "probe.clean_samples=many", "parameter 'probe.clean_samples.0': expected a valid integer, got 'many'"),
-    "unknown estimator": ("dfr", "probe.estimators=[forzen]", "unknown estimator 'forzen'; known: frozen, recalibrated, reference"),
-    "no estimator": ("dfr", "probe.estimators=[]", "parameter 'probe.estimators': expected at least 1 item, got []"),
-    "an epoch that was not trained": ("dfr", "probe.epochs=[3]", "probe.epochs: expected at most 2, the epochs of the training, got 3"),
-    "sampling": ("dfr", "probe.sampling=random", "parameter 'probe.sampling': expected 'balanced' or 'uniform', got 'random'"),
-    "unknown setting of the training": ("dfr", "probe.train.epoch=3", "unknown parameter 'probe.train.epoch'"),
-    "all held out": ("separability", "separability.held_out=1", "parameter 'separability.held_out': expected less than 1, got 1"),
-    "no iterations": (
-        "separability",
-        "separability.iterations=0",
-        "parameter 'separability.iterations': expected greater than or equal to 1",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_one_line_and_leaves_no_version(case, project, monkeypatch):
-    pipeline, parameter, message = BAD_INPUT[case]
+def test_too_many_clean_samples_are_said_before_any_training(project, monkeypatch):
     before = files(project)
-    result = kedro_run(project, monkeypatch, f"--pipeline={pipeline}", f"--params={parameter}")
+    result = kedro_run(project, monkeypatch, "--pipeline=dfr", "--params=probe.clean_samples=251,seed=3")
     assert result.exit_code == 1, result.output
     [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
-    assert message in line
+    assert "probe.clean_samples: expected at most 250, as 50 of 300 training images are held out, got 251" in line
     assert files(project) == before
-    assert runs(project).iloc[0]["status"] == "FAILED"
+    assert recorded(project)[-1].status == "FAILED"
 
 
 def test_a_list_of_counts_may_be_given_on_the_command_line(project, monkeypatch):
@@ -194,7 +133,7 @@ def probed(project) -> Path:
     """The first checkpoint of a training that was probed, all of whose outputs but the table are there."""
     shutil.rmtree(project / "data" / "06_models" / "digits" / "none", ignore_errors=True)
     run(project, pipeline="dfr", seed=11, poison="none")
-    [folder] = (project / "data" / "06_models" / "digits" / "none" / "small_cnn").glob("*/checkpoints/*/checkpoints")
+    [folder] = (project / "data" / "06_models" / "digits" / "none" / "tiny_cnn").glob("*/checkpoints/*/checkpoints")
     shutil.rmtree(project / "data" / "07_model_output" / "digits" / "none")
     return folder / "epoch-0001.safetensors"
 

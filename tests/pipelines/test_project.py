@@ -14,10 +14,11 @@ import yaml
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
 from kedro.runner import ThreadRunner
 
 from tests.config.test_recipe import loader
-from tests.conftest import ROOT, copy_project, make_images
+from tests.conftest import ROOT, copy_golden, make_images, recorded
 from tests.datasets.cifar import write_cifar10
 from unlearnable.cli import run as run_command
 from unlearnable.datasets.atomic import open_checked
@@ -38,11 +39,9 @@ MADE_BY = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    """A project in which the main job has run once."""
-    folder = copy_project(tmp_path_factory.mktemp("with a blank") / "project")
-    run(folder)
-    return folder
+def project(golden, tmp_path_factory) -> Path:
+    """A project in which every chain has run once."""
+    return copy_golden(golden, tmp_path_factory.mktemp("with a blank") / "project")
 
 
 def run(project: Path, *, pipeline: str | list[str] = "orthoproj", env="test", **parameters) -> set[str]:
@@ -68,11 +67,6 @@ def run(project: Path, *, pipeline: str | list[str] = "orthoproj", env="test", *
     return saved
 
 
-def runs(project: Path) -> pd.DataFrame:
-    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
-    return mlflow.search_runs(experiment_names=["unlearnable"], order_by=["attributes.start_time DESC"])
-
-
 def files(project: Path) -> set[Path]:
     """What runs made; each also records itself."""
     return {path for path in (project / "data").rglob("*") if path.is_file() and "09_tracking" not in path.parts}
@@ -87,9 +81,14 @@ def newest_scores(project: Path) -> dict:
     return all_scores(project)[-1]
 
 
+def scores_of(project: Path, part: str) -> dict:
+    """Return the first scores that hold this part."""
+    return next(scores for scores in all_scores(project) if part in scores)
+
+
 def test_the_main_job_writes_scores(project):
-    scores = newest_scores(project)
-    cell = {"dataset": "digits", "poison": "lsp", "recovery": "orthogonal_projection", "model": "small_cnn", "seed": 0}
+    scores = scores_of(project, "accuracy")
+    cell = {"dataset": "digits", "poison": "lsp", "recovery": "orthogonal_projection", "model": "tiny_cnn", "seed": 0}
     assert {name: scores[name] for name in cell} == cell
     assert set(scores["accuracy"]) == {"clean", "poisoned", "recovered"}
     for accuracy in scores["accuracy"].values():
@@ -118,9 +117,19 @@ def test_no_pickle_is_written(project):
 
 def test_a_second_run_makes_nothing_and_shows_the_table(project, capsys):
     before = files(project)
-    assert run(project) == set()
+    assert run(project, pipeline=["orthoproj", "dfr", "separability"]) == set()
     assert files(project) == before
-    assert "Accuracy on the clean test set" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for line in (
+        "Accuracy on the clean test set",
+        "Deep feature reweighting",
+        "Separability",
+        "accuracy.png",
+        "dfr.png",
+        "separability.png",
+    ):
+        assert line in printed
+    assert f"{scores_of(project, 'dfr')['dfr']['frozen']['100']['control']:.1%}" in printed
 
 
 def test_a_changed_parameter_makes_what_it_decides_and_keeps_the_rest(project):
@@ -162,13 +171,11 @@ def test_every_poison_is_crafted_by_its_block(clean, poison):
     assert np.array_equal(poisoned.images, clean.images) == (poison == "none")
 
 
-def test_every_round_of_a_surrogate_is_tracked(project):
+def test_every_round_of_a_surrogate_is_recorded(project):
     run(project, pipeline="craft_poison", poison="em_classwise", seed=7)
-    found = runs(project)
-    [crafting] = found[found["tags.mlflow.runName"] == "craft-em_classwise"].loc[lambda rows: rows["params.seed"] == "7", "run_id"]
-    client = mlflow.MlflowClient()
-    assert client.get_run(crafting).info.status == "FINISHED"
-    assert [metric.step for metric in client.get_metric_history(crafting, "train_error")] == [1, 2]
+    events = recorded(project)[-1].events["crafting"]
+    assert (events[0]["name"], events[0]["params"]["seed"], events[-1]["status"]) == ("craft-em_classwise", "7", "FINISHED")
+    assert [step for step, _ in recorded(project)[-1].metrics("crafting", "train_error")] == [1, 2]
 
 
 def test_cells_of_two_seeds_may_share_one_poison(project):
@@ -188,37 +195,46 @@ def test_threads_are_those_that_were_asked_for():
             return loader("test", threads=2)[name]
 
     try:
-        CheckHooks().before_pipeline_run(catalog=Catalog())
+        CheckHooks().before_pipeline_run(pipeline=Pipeline([]), catalog=Catalog())
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
 
 
-def test_a_cell_is_one_run_with_a_child_for_each_training(project):
-    found = runs(project)
-    first = found[found["tags.mlflow.parentRunId"].isna()].iloc[-1]
-    children = found[found["tags.mlflow.parentRunId"] == first["run_id"]]
-    assert first["tags.mlflow.runName"] == "digits-lsp-orthogonal_projection-small_cnn-seed0"
-    assert set(children["tags.mlflow.runName"]) == {"craft-lsp", "train-clean", "train-poisoned", "train-recovered"}
-    children = children[children["params.training"].notna()]
-    assert set(children["params.training"]) == {"clean", "poisoned", "recovered"}
-    assert {first["status"], *children["status"]} == {"FINISHED"}
-    assert first["params.train.augmentation.crop"] == "4"
-    assert set(children["params.train.epochs"]) == {"2"}
+def test_a_cell_is_one_run_with_a_child_for_each_training(golden):
+    """In MLflow, which got it from the record."""
+    mlflow.set_tracking_uri(f"sqlite:///{golden / 'mlflow.db'}")
+    found = mlflow.search_runs(experiment_names=["unlearnable"])
+    [cell] = [run for _, run in found[found["tags.mlflow.parentRunId"].isna()].iterrows()]
+    children = found[found["tags.mlflow.parentRunId"] == cell["run_id"]]
+    assert cell["tags.mlflow.runName"] == "digits-lsp-orthogonal_projection-tiny_cnn-seed0"
+    trainings = {"clean", "poisoned", "recovered", "probed"}
+    assert set(children["tags.mlflow.runName"]) == {"craft-lsp", "probe-checkpoints", *(f"train-{name}" for name in trainings)}
+    trained = children[children["params.training"].notna()]
+    assert set(trained["params.training"]) == trainings
+    assert {cell["status"], *children["status"]} == {"FINISHED"}
+    assert cell["params.train.augmentation.crop"] == "4"
+    assert set(trained["params.train.epochs"]) == {"2"}
     client = mlflow.MlflowClient()
-    for run_id in children["run_id"]:
+    for run_id in trained["run_id"]:
         for metric in ("loss", "test_accuracy", "learning_rate", "images_per_second"):
             assert [m.step for m in client.get_metric_history(run_id, metric)] == [1, 2]
-    assert {f.path for f in client.list_artifacts(first["run_id"])} == {"scores.json", "accuracy.png", "directions.png", "examples.png"}
+    shown = {file.path for file in client.list_artifacts(cell["run_id"])}
+    assert shown >= {"scores.json", "accuracy.png", "directions.png", "examples.png", "dfr_scores.json", "dfr.png", "dfr.parquet"}
+    assert cell["metrics.dfr.frozen.100.control"] == scores_of(golden, "dfr")["dfr"]["frozen"]["100"]["control"]
+    [probing] = children.loc[children["tags.mlflow.runName"] == "probe-checkpoints", "run_id"]
+    [table] = (golden / "data" / "07_model_output").rglob("dfr.parquet/*/dfr.parquet")
+    rows = pd.read_parquet(table)
+    for name, column in (("frozen.100.test_accuracy", "test_accuracy"), ("plain_accuracy", "plain_accuracy")):
+        history = client.get_metric_history(probing, name)
+        assert [(metric.step, metric.value) for metric in history] == list(zip(rows["epoch"], rows[column], strict=True))
 
 
 def test_two_runs_that_differ_in_one_parameter_show_just_that(project):
-    found = runs(project)
-    cells = found[found["tags.mlflow.parentRunId"].isna()]
-    params = cells[[name for name in cells.columns if name.startswith("params.")]].dropna(axis="columns", how="all")
-    first, other = params.iloc[-1], params[params["params.train.epochs"] == "1"].iloc[-1]
-    differing = sorted(params.columns[first != other])  # MLflow gives them in any order
-    assert differing == ["params.probe.train.epochs", "params.train.epochs"]  # the one follows the other
+    run(project, pipeline="ingest", train={"epochs": 1})
+    first, *_, other = (run.params for run in recorded(project))
+    differing = sorted(name for name in first.keys() | other.keys() if first.get(name) != other.get(name))
+    assert differing == ["probe.train.epochs", "train.epochs"]  # the one follows the other
 
 
 def test_cifar10_is_the_same_job_on_another_entry(project, tmp_path):
@@ -242,39 +258,62 @@ def test_cifar10_is_the_same_job_on_another_entry(project, tmp_path):
     assert set(scores["accuracy"]) == {"clean", "poisoned", "recovered"}
 
 
-BAD_INPUT = {
-    "poison": (["--params=poison=opps"], "unknown poison 'opps'"),
-    "model": (["--params=model=resnet81"], "unknown model 'resnet81'"),
-    "parameter": (["--params=train.epoch=3"], "unknown parameter 'train.epoch'"),
-    "budget": (["--params=craft.lsp.l2=-1"], "parameter 'craft.lsp.l2': expected greater than 0, got -1"),
-    "epochs": (["--params=train.epochs=0"], "parameter 'train.epochs': expected greater than or equal to 1, got 0"),
+MACHINE_AND_DATA = {  # wrong for this machine, or for this dataset
     "gpu": (["--params=device=cuda"], "device: expected a CUDA GPU"),
     "missing folder": (["--env=cifar10", "--params=data_root=DOWNLOADS,ingest.train_size=10"], "expected the file"),
     "too many images": (["--params=ingest.train_size=301"], "subset: expected at most 300 images, got size 301"),
+    "batch": (["--params=train.batch_size=301"], "train.batch_size: expected at most 300, the images of the training set, got 301"),
+    "patches": (["--params=craft.lsp.patches=3"], "craft.lsp.patches: expected a divisor of 32 and 32, got 3"),
+    "clean samples": (
+        ["--params=recovery=early_stopping,recover.early_stopping.clean_samples=301"],
+        "recover.early_stopping.clean_samples: subset: expected at most 300 images, got size 301",
+    ),
 }
 
 
-@pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_one_line_and_leaves_a_failed_run_and_no_version(case, project, tmp_path, monkeypatch):
-    arguments, message = BAD_INPUT[case]
+@pytest.mark.parametrize("case", MACHINE_AND_DATA)
+def test_what_the_machine_or_the_data_lack_is_told_before_any_training(case, project, tmp_path, monkeypatch):
+    arguments, message = MACHINE_AND_DATA[case]
     (tmp_path / "cifar-10-batches-py").mkdir()
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.chdir(project)
-    bootstrap_project(project)
-    before, runs_before = files(project), len(runs(project))
-    arguments = [argument.replace("DOWNLOADS", str(tmp_path)) for argument in arguments]
-    if not any(argument.startswith("--env") for argument in arguments):
-        arguments.append("--env=test")
-    result = CliRunner().invoke(run_command, ["--pipeline=orthoproj", *arguments])
+    before, runs_before = files(project), len(recorded(project))
+    result = command(project, monkeypatch, *(argument.replace("DOWNLOADS", str(tmp_path)) for argument in arguments))
     assert result.exit_code == 1
     [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert message in line
     assert "Traceback" not in result.output
-    assert files(project) == before
-    found = runs(project)
-    assert len(found) == runs_before + 1
-    assert found.iloc[0]["status"] == "FAILED"
-    assert message in found.iloc[0]["tags.error"]
+    assert {path.parts[-3] for path in files(project) - before} <= {"clean_train.safetensors", "clean_test.safetensors"}
+    found = recorded(project)
+    assert (len(found), found[-1].status) == (runs_before + 1, "FAILED")
+    assert message in found[-1].error
+
+
+PARAMETERS = {
+    "poison": (["--params=poison=opps"], "unknown poison 'opps'"),
+    "model": (["--params=model=resnet81"], "unknown model 'resnet81'"),
+    "parameter": (["--params=train.epoch=3"], "unknown parameter 'train.epoch'"),
+    "budget": (["--params=craft.lsp.l2=-1"], "parameter 'craft.lsp.l2': expected greater than 0, got -1"),
+    "an epoch that is not trained": (["--params=probe.epochs=[3]"], "probe.epochs: expected at most 2, the epochs of the training, got 3"),
+}
+
+
+@pytest.mark.parametrize("case", PARAMETERS)
+def test_a_wrong_parameter_is_one_line_and_leaves_nothing(case, project, monkeypatch):
+    arguments, message = PARAMETERS[case]
+    before = sorted((project / "data").rglob("*"))
+    result = command(project, monkeypatch, *arguments)
+    assert result.exit_code == 1
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert message in line
+    assert sorted((project / "data").rglob("*")) == before
+
+
+def command(project: Path, monkeypatch, *arguments: str):
+    """Run the main job by its command, where outputs are missing."""
+    monkeypatch.chdir(project)
+    bootstrap_project(project)
+    env = () if any(argument.startswith("--env") for argument in arguments) else ("--env=test",)
+    return CliRunner().invoke(run_command, ["--pipeline=orthoproj", "--only-missing-outputs", *env, *arguments])
 
 
 @pytest.mark.parametrize(
@@ -306,8 +345,8 @@ def test_a_training_that_breaks_is_a_failed_run(project, monkeypatch):
     monkeypatch.setattr("unlearnable.training.engine.Trainer.logits", broken)
     with pytest.raises(RuntimeError, match="fell over"):
         run(project, train={"epochs": 3})
-    found = runs(project)
-    assert list(found.iloc[:2]["status"]) == ["FAILED", "FAILED"]  # the cell and the training
+    events = recorded(project)[-1].events
+    assert {label: found[-1]["status"] for label, found in events.items()} == {"cell": "FAILED", "clean": "FAILED"}
 
 
 def test_the_figures_have_a_picture_in_them(project):
@@ -343,8 +382,7 @@ def test_trainings_may_run_as_threads_with_the_same_result(project):
     bootstrap_project(project)
     with KedroSession.create(project, env="test") as session:
         session.run(pipeline_names=["orthoproj"], runner=ThreadRunner(max_workers=3))
-    one, other = (all_scores(project)[place]["accuracy"] for place in (0, -1))
-    assert one == other
+    assert newest_scores(project)["accuracy"] == scores_of(project, "accuracy")["accuracy"]
 
 
 def test_every_epoch_is_logged(project, caplog):

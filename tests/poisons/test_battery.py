@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from unlearnable.config.validation import settings_of
+from unlearnable.config.settings import settings_of
 from unlearnable.errors import InputError
 from unlearnable.poisons import POISONS, Crafting, apply, craft
 
@@ -14,7 +14,7 @@ LEVEL = 1 / 255
 # name -> settings, norm and budget of the perturbation after rounding (half a level a pixel for L2)
 EIGHT = 8 / 255
 ROUNDED = 1.0 + 0.5 * LEVEL * np.sqrt(3 * 16 * 16)
-SURROGATE = {"model": "small_cnn", "batch_size": 20, "learning_rate": 0.05}
+SURROGATE = {"model": "tiny_cnn", "batch_size": 20, "learning_rate": 0.05}
 NOISE = {"linf": EIGHT, "step": EIGHT / 3, "steps": 4, "train_batches": 2, "rounds": 2}
 ATTACK = {"linf": EIGHT, "step": EIGHT / 3, "steps": 5, "restarts": 2, "shift": 3.0}
 BUDGETS = {
@@ -100,7 +100,7 @@ def test_another_seed_is_another_poison(name, clean):
 def test_it_is_described(name):
     assert (POISONS[name].__doc__ or "").strip()
     assert f"`{name}`" in (ROOT / "README.md").read_text()
-    assert not {"self", "args", "kwargs"} & set(settings_of(POISONS[name]).model_fields)
+    assert not {"self", "args", "kwargs"} & set(settings_of(POISONS[name])["fields"])
 
 
 def test_a_perturbation_of_another_shape_is_refused(clean):

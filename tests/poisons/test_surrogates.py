@@ -20,7 +20,7 @@ from unlearnable.seeds import torch_generator
 from unlearnable.training.augmentation import augment
 
 EIGHT = 8 / 255
-SMALL = Surrogate(model="small_cnn", batch_size=20, learning_rate=0.02, precision="float32")
+SMALL = Surrogate(model="tiny_cnn", batch_size=20, learning_rate=0.02, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_surrogate_sees_images_normalised_by_the_clean_ones(images):
 
 def test_the_surrogate_starts_from_other_weights_than_the_trainings_and_than_other_poisons(images):
     heads = [Workshop(images, Crafting(seed=1), SMALL, name).trainer.model.head.weight for name in ("tap", "rem")]
-    heads.append(build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=1).head.weight)
+    heads.append(build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=1).head.weight)
     assert len({tuple(head.flatten().tolist()) for head in heads}) == 3
 
 

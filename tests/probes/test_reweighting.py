@@ -35,11 +35,11 @@ def checkpoints(sets) -> list[Checkpoint]:
     """Of a training with labels that mean other classes: its features are good and its head is all wrong."""
     clean, test = sets
     renamed = replace(clean, labels=(clean.labels + 1) % 4)
-    return list(fit_named("small_cnn", renamed, test, like=clean, recipe=TRAINING, seed=3, device="cpu"))
+    return list(fit_named("tiny_cnn", renamed, test, like=clean, recipe=TRAINING, seed=3, device="cpu"))
 
 
 def ask(checkpoints, sets, **settings):
-    recipe = {"model": "small_cnn", "training": TRAINING, "recipe": RECIPE, "seed": 3, "device": CPU} | settings
+    recipe = {"model": "tiny_cnn", "training": TRAINING, "recipe": RECIPE, "seed": 3, "device": CPU} | settings
     return reweight(checkpoints, *sets, **recipe)
 
 
@@ -120,7 +120,7 @@ def test_a_head_for_features_as_they_are_is_the_same_head():
 
 def bench_of(checkpoint: Checkpoint, sets) -> Bench:
     clean, test = sets
-    model = build("small_cnn", shape=(3, 32, 32), num_classes=4, seed=0)
+    model = build("tiny_cnn", shape=(3, 32, 32), num_classes=4, seed=0)
     model.load_state_dict(checkpoint.state)
     fitted, held_out = clean_samples(clean, RECIPE)
     return Bench(
@@ -273,6 +273,6 @@ def test_an_empty_class_is_named(checkpoints, sets):
 def test_a_checkpoint_of_another_network_is_named(checkpoints, sets):
     state = build("resnet18", shape=(3, 32, 32), num_classes=4, seed=0).state_dict()
     wrong = [checkpoints[0], replace(checkpoints[1], state=state), checkpoints[2]]
-    with pytest.raises(InputError, match="checkpoint of epoch 2: expected the weights of 'small_cnn', got others: Missing key") as error:
+    with pytest.raises(InputError, match="checkpoint of epoch 2: expected the weights of 'tiny_cnn', got others: Missing key") as error:
         ask(wrong, sets)
     assert "\n" not in str(error.value)

@@ -41,7 +41,7 @@ def trained(name, images, *, seed=0, done=(), method=None, recipe=RECIPE):
     _, recovered = recover(name, images, seed=seed, device=CPU, settings=SETTINGS.get(name, {}))
     method = method or recovery.method(images, seed=seed)
     seen = recovery.test(images, recovered)
-    return list(fit_named("small_cnn", recovered, seen, like=images, recipe=recipe, seed=seed, device="cpu", done=done, method=method))
+    return list(fit_named("tiny_cnn", recovered, seen, like=images, recipe=recipe, seed=seed, device="cpu", done=done, method=method))
 
 
 def same(first, second):
@@ -134,7 +134,7 @@ def test_a_hole_is_a_square_of_its_side_or_cut_by_the_edge():
 @pytest.fixture
 def trainer():
     images = make_images(64, classes=4)
-    model = build("small_cnn", shape=(3, 32, 32), num_classes=4, seed=0)
+    model = build("tiny_cnn", shape=(3, 32, 32), num_classes=4, seed=0)
     return Trainer(model, replace(RECIPE, precision="float32"), channel_statistics(images), CPU)
 
 
@@ -192,7 +192,7 @@ def test_a_new_head_takes_the_place_of_the_last_one_and_of_nothing_else():
     assert all(same(*pair) for pair in zip(ours[:-1], plain[:-1], strict=True))
     changed = {name for name, value in ours[-1].state.items() if not torch.equal(value, plain[-1].state[name])}
     assert changed == {"head.weight", "head.bias"}
-    network = Network(build("small_cnn", shape=(3, 32, 32), num_classes=4, seed=0), channel_statistics(images), CPU, "float32")
+    network = Network(build("tiny_cnn", shape=(3, 32, 32), num_classes=4, seed=0), channel_statistics(images), CPU, "float32")
     network.model.load_state_dict(plain[-1].state)
     samples = clean_samples(images, 20, seed=0, setting="x")
     head = fitted_head(network.features(resident(samples, CPU)), torch.from_numpy(samples.labels), num_classes=4, l2=0.1)

@@ -122,7 +122,7 @@ def test_what_leaves_the_range_is_clipped_and_the_input_stays():
 @pytest.fixture
 def trainer():
     images = make_images(64, classes=4)
-    model = build("small_cnn", shape=(3, 32, 32), num_classes=4, seed=0)
+    model = build("tiny_cnn", shape=(3, 32, 32), num_classes=4, seed=0)
     recipe = TrainingRecipe(epochs=1, batch_size=16, learning_rate=0.05, precision="float32")
     return Trainer(model, recipe, channel_statistics(images), CPU)
 

@@ -21,7 +21,7 @@ from unlearnable.study.plan import plan
 from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome, perform
 
-SMALL = {"poisons": ["none", "ops"], "recoveries": ["none", "grayscale"], "models": ["small_cnn"], "seeds": [0, 1]}
+SMALL = {"poisons": ["none", "ops"], "recoveries": ["none", "grayscale"], "models": ["tiny_cnn"], "seeds": [0, 1]}
 
 
 @pytest.fixture

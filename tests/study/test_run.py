@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -18,8 +19,10 @@ import yaml
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
-from tests.conftest import ROOT, copy_project
+from tests.conftest import copy_project
+from tests.forks import SERVER, fork
 from unlearnable.cli import study as study_command
+from unlearnable.study import forks
 from unlearnable.study.gather import score_hash
 from unlearnable.study.journal import Journal
 from unlearnable.tracking.record import read, records
@@ -28,7 +31,7 @@ STUDY = {
     "description": "Whether a study runs.",
     "poisons": ["ops"],
     "recoveries": ["none", "grayscale"],
-    "models": ["small_cnn"],
+    "models": ["tiny_cnn"],
     "seeds": [0],
     "parameters": {"ingest.train_size": 100, "ingest.test_size": 50, "train.epochs": 1, "craft.seed": 0},
 }
@@ -76,7 +79,7 @@ def made(project: Path, name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A project whose study was killed after its first cell and resumed."""
-    folder = copy_project(tmp_path_factory.mktemp("studies") / "project")
+    folder = copy_project(tmp_path_factory.mktemp("studies") / "project", tracked=True)
     write_study(folder, "small")
     log = folder / "first.log"
     with log.open("w") as output:
@@ -84,8 +87,8 @@ def project(tmp_path_factory) -> Path:
             command("run", "small", "--processes=1", "--threads=1"), cwd=folder, env={**os.environ, **QUIET}, stdout=output, stderr=output
         )
     deadline = time.monotonic() + 250
-    while time.monotonic() < deadline and first.poll() is None and not scores(folder):
-        time.sleep(0.2)
+    while time.monotonic() < deadline and first.poll() is None and not any(key.startswith("recover/") for key in made(folder, "small")):
+        time.sleep(0.05)
     assert first.poll() is None, log.read_text()
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -93,7 +96,7 @@ def project(tmp_path_factory) -> Path:
 
 
 def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(project):
-    for _ in range(50):
+    for _ in range(200):
         if not running(project):
             break
         time.sleep(0.1)
@@ -109,22 +112,26 @@ def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(proje
     assert len(finished) == len(set(finished)), "a part was made twice"
 
 
-STARTS = """
-import os, subprocess, sys
-run = "import sys, time; from unlearnable.child import die_with; die_with(int(sys.argv[1])); print('begun', flush=True); time.sleep(60)"
-process = subprocess.Popen([sys.executable, "-c", run, str(os.getpid())])
-print(process.pid, flush=True)
-process.wait()
-"""
+def begin(file: Path) -> None:
+    """Be a study that has begun a run."""
+    SERVER.Process(target=be_begun, args=(file,)).start()
+    time.sleep(60)
 
 
-def test_a_run_dies_with_the_study_that_started_it():
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    asked = subprocess.Popen([sys.executable, "-c", STARTS], env=environment, stdout=subprocess.PIPE, text=True)
-    [number] = {asked.stdout.readline().strip() for _ in range(2)} - {"begun"}
-    run = psutil.Process(int(number))
+def be_begun(file: Path) -> None:
+    threading.Thread(target=forks._die_with_the_study, daemon=True).start()
+    file.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_a_run_dies_with_the_study_that_started_it(tmp_path):
+    asked = fork(begin, tmp_path / "number")
+    deadline = time.monotonic() + 30
+    while not ((tmp_path / "number").exists() and (tmp_path / "number").read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run = psutil.Process(int((tmp_path / "number").read_text()))
     asked.kill()
-    asked.wait()
+    asked.join()
     deadline = time.monotonic() + 10
     while lives(run) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -139,11 +146,11 @@ def lives(process: psutil.Process) -> bool:
 
 
 def running(project: Path) -> list[str]:
-    """Return the command lines of the runs in this project that live."""
+    """Return the command lines of the runs in this project that live, and of the process that they are forks of."""
     found = []
     for process in psutil.process_iter(["cmdline", "cwd", "status"]):
         line = " ".join(process.info["cmdline"] or ())
-        if "unlearnable.child" in line and process.info["cwd"] == str(project) and process.info["status"] != psutil.STATUS_ZOMBIE:
+        if "multiprocessing.forkserver" in line and process.info["cwd"] == str(project) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(line)
     return found
 
@@ -203,7 +210,7 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(project):
     assert "was not made" in told.stdout
     shown = study(project, "status", "failing").stdout
     assert "1 done, 0 running, 1 failed, 0 waiting" in shown
-    assert "failed none none small_cnn seed 0 broken: train clean" in " ".join(shown.split())
+    assert "failed none none tiny_cnn seed 0 broken: train clean" in " ".join(shown.split())
 
 
 @pytest.mark.slow
@@ -253,7 +260,7 @@ def open_journal(folder: Path):
 
 
 def test_a_dry_run_prints_cells_and_time_and_makes_nothing(tmp_path):
-    folder = copy_project(tmp_path / "project", tracked=False)
+    folder = copy_project(tmp_path / "project")
     write_study(folder, "small")
     told = study(folder, "run", "small", "--dry-run", "--processes=3")
     assert told.exit_code == 0, told.stderr

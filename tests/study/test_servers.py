@@ -23,6 +23,8 @@ from unlearnable import __version__
 from unlearnable.errors import InputError
 from unlearnable.study.executors import dask
 
+pytestmark = pytest.mark.system
+
 SCORES = "unlearnable/shared/data/08_reporting"
 MANY = {"recoveries": ["none", "grayscale", "mixup"]}
 

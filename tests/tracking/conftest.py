@@ -40,7 +40,7 @@ class Place:
 
     @property
     def server(self) -> Server:
-        return Server(self.settings, self.folder)
+        return Server(self.settings.tracking_uri, self.folder)
 
     @property
     def records(self) -> list[Path]:

@@ -2,9 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 
 import pytest
 import yaml
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import copy_project
+from tests.forks import fork, run_kedro
 from tests.tracking.conftest import CELL, Place, all_metrics, train
 from tests.tracking.servers import HOST, free_port
 from unlearnable.cli import cli
@@ -22,7 +22,8 @@ from unlearnable.tracking.record import read, records
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Place:
     """A whole project."""
-    folder = copy_project(tmp_path / "project")
+    folder = copy_project(tmp_path / "project", tracked=True)
+    (folder / "conf" / "local" / "mlflow.yml").unlink()  # tests change that of the environment
     monkeypatch.chdir(folder)
     bootstrap_project(folder)
     return Place(folder)
@@ -68,6 +69,18 @@ def unsent_events(record) -> int:
     return sum(1 for _ in read(record))
 
 
+def test_where_no_server_is_named_a_run_records_itself_and_replay_says_so(place):
+    configure(place, tracking_uri=None)
+    tracker = place.tracker()
+    train(tracker)
+    tracker.end()
+    assert command("runs", "reap") == (0, "nothing to close\n")
+    assert command("tracking", "replay") == (1, "Error: mlflow.yml: 'tracking_uri': expected a server to send records to, got none\n")
+    configure(place, tracking_uri="sqlite:///mlflow.db")
+    command("tracking", "replay")
+    assert place.metrics("clean") == all_metrics()
+
+
 def test_a_wrong_setting_or_environment_is_one_line(place):
     result = CliRunner().invoke(cli, ["runs", "reap", "--env=tset"])
     assert result.exit_code == 1
@@ -76,23 +89,15 @@ def test_a_wrong_setting_or_environment_is_one_line(place):
     assert command("tracking", "replay") == (1, "Error: mlflow.yml: 'wait_s': expected a valid number, got 'long'\n")
 
 
-def kedro_run(place: Place, *parameters: str) -> subprocess.Popen:
+def kedro_run(place: Place, *parameters: str) -> ForkServerProcess:
     arguments = ["--env=test", "--pipeline=orthoproj", "--params=" + ",".join(["train.epochs=500", *parameters])]
-    environment = {**os.environ, "DO_NOT_TRACK": "true"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "kedro", "run", *arguments],
-        cwd=place.folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return fork(run_kedro, place.folder, ["run", *arguments], place.folder / "printed")
 
 
-def wait_for_epochs(place: Place, process: subprocess.Popen, epochs: int, *, run: int = 1) -> None:
+def wait_for_epochs(place: Place, process: ForkServerProcess, epochs: int, *, run: int = 1) -> None:
     """Wait until the given run of this project has recorded so many epochs."""
     for _ in range(1200):
-        assert process.poll() is None, process.stdout.read()
+        assert process.is_alive(), (place.folder / "printed").read_text()
         found = records(place.folder / "data" / "09_tracking")
         if len(found) == run and sum(event["event"] == "metrics" for event, _ in read(found[-1])) >= epochs:
             return
@@ -104,9 +109,9 @@ def test_a_run_that_was_killed_is_closed_and_sent(place):
     process = kedro_run(place)
     wait_for_epochs(place, process, 3)
     assert command("runs", "reap")[1] == "nothing to close\n"
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert command("runs", "reap") == (0, "digits-lsp-orthogonal_projection-small_cnn-seed0: KILLED\n")
+    process.kill()
+    process.join()
+    assert command("runs", "reap") == (0, "digits-lsp-orthogonal_projection-tiny_cnn-seed0: KILLED\n")
     assert command("runs", "reap") == (0, "nothing to close\n")
     assert place.statuses() == {CELL: "KILLED", "clean": "KILLED"}
     recorded = [event for event, _ in read(place.records[0]) if event["event"] == "metrics" and event["label"] == "clean"]
@@ -124,7 +129,7 @@ def test_runs_that_are_killed_at_any_time_lose_nothing(place):
         wait_for_epochs(place, process, 3 * trial % 10, run=trial + 1)
         time.sleep(0.13 * trial)
         process.kill()
-        process.communicate()
+        process.join()
     command("runs", "reap")
     assert len(place.records) == 10
     for record in place.records:
@@ -139,7 +144,7 @@ def test_runs_that_are_killed_at_any_time_lose_nothing(place):
 def test_an_interrupted_run_is_killed(place):
     process = kedro_run(place)
     wait_for_epochs(place, process, 3)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
     assert place.statuses() == {CELL: "KILLED", "clean": "KILLED"}

@@ -9,6 +9,8 @@ from tests.tracking.servers import HOST, Gate, free_port, kill, mlflow_server
 from tests.tracking.test_tracker import python
 from unlearnable.tracking.feeder import unsent
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory) -> int:

@@ -8,11 +8,13 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
-from tests.tracking.conftest import CELL, METRICS, all_metrics, measured, train, until
+from tests.forks import fork
+from tests.tracking.conftest import CELL, METRICS, Place, all_metrics, measured, train, until
 from unlearnable.errors import InputError
 from unlearnable.tracking import Tracker
 from unlearnable.tracking.feeder import unsent
@@ -142,7 +144,7 @@ def test_a_server_that_cannot_be_is_one_that_is_down(place, caplog, uri):
     [
         ({"wait_s": "long"}, "mlflow.yml: 'wait_s': expected a valid number, got 'long'"),
         ({"wait_s": -1}, "mlflow.yml: 'wait_s': expected greater than or equal to 0, got -1"),
-        ({"tracking_uri": None}, "mlflow.yml: 'tracking_uri': expected a valid string, got None"),
+        ({"tracking_uri": 3}, "mlflow.yml: 'tracking_uri': expected a valid string, got 3"),
         ({"trackign_uri": "x"}, "mlflow.yml: 'trackign_uri': expected no such setting, got 'x'"),
     ],
 )
@@ -173,12 +175,18 @@ def python(then: str, *arguments: str) -> subprocess.Popen:
     )
 
 
+def trained(folder: Path, uri: str, wait_s: float, pause_s: float = 0.0) -> None:
+    """Be a run that trains and does not say that it has ended."""
+    train(Place(folder, uri=uri, wait_s=wait_s).tracker())
+    (folder / "trained").touch()
+    time.sleep(pause_s)
+
+
 def test_the_next_run_closes_and_sends_what_a_killed_one_left(place):
-    process = python("print('trained', flush=True); time.sleep(60)", str(place.folder), "sqlite:////no/such/folder/x.db", "0")
-    while process.stdout.readline() != "trained\n":
-        assert process.poll() is None
+    process = fork(trained, place.folder, "sqlite:////no/such/folder/x.db", 0, 60)
+    until((place.folder / "trained").exists)
     process.kill()
-    process.wait()
+    process.join()
     [dead] = place.records
     tracker = place.tracker()
     until(lambda: unsent(dead) == 0)
@@ -198,10 +206,10 @@ def test_an_interpreter_that_exits_without_an_end_leaves_a_killed_run(place):
 def test_a_run_that_is_killed_as_it_makes_the_database_leaves_none(place):
     (place.folder / "mlflow.db").unlink()
     unfinished = place.folder / "mlflow.db.unfinished"
-    process = python("", str(place.folder), "sqlite:///mlflow.db", "30")
+    process = fork(trained, place.folder, "sqlite:///mlflow.db", 30, 60)
     until(lambda: unfinished.exists() and unfinished.stat().st_size)
     process.kill()
-    process.wait()
+    process.join()
     assert not (place.folder / "mlflow.db").exists()
     assert place.server.experiment("unlearnable")
     assert not unfinished.exists()
@@ -223,29 +231,22 @@ def test_a_locked_database_costs_nothing(place, locked_s):
     assert len(place.metrics("clean", place.records[1])) == METRICS
 
 
-WRITER = """
-    import sys, time
-    from pathlib import Path
-    from tests.tracking.conftest import Place
-    place = Place(Path(sys.argv[1]), wait_s=120)
-    tracker = place.tracker()
+def write(folder: Path, metrics: int) -> None:
+    """Be a run that records so many metrics."""
+    tracker = Place(folder, wait_s=120).tracker()
     tracker.start_child("clean", "train-clean")
-    for step in range(int(sys.argv[2])):
+    for step in range(metrics):
         tracker.log_step("clean", step, {"loss": step + 0.5})
     tracker.end()
-"""
 
 
 @pytest.mark.parametrize(("processes", "metrics"), [(3, 100), pytest.param(16, 1_000, marks=pytest.mark.slow)])
 def test_processes_that_write_into_one_new_database_lose_nothing(place, processes, metrics):
     (place.folder / "mlflow.db").unlink()
-    code = textwrap.dedent(WRITER)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
-    command = [sys.executable, "-c", code, str(place.folder), str(metrics)]
-    writers = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(processes)]
+    writers = [fork(write, place.folder, metrics) for _ in range(processes)]
     for writer in writers:
-        output, _ = writer.communicate()
-        assert writer.returncode == 0, output.decode()
+        writer.join()
+        assert writer.exitcode == 0
     assert len(place.records) == processes
     for record in place.records:
         assert len(place.metrics("clean", record)) == metrics

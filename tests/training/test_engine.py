@@ -16,7 +16,7 @@ from unlearnable.training.device import choose_device, computes_in_bfloat16
 CPU = torch.device("cpu")
 
 
-def train(images, *, seed=0, recipe=None, model="small_cnn", test=None, progress=lambda done, total: None):
+def train(images, *, seed=0, recipe=None, model="tiny_cnn", test=None, progress=lambda done, total: None):
     recipe = recipe or TrainingRecipe(epochs=2, batch_size=32, learning_rate=0.05, precision="float32")
     test = test or make_images(60, classes=images.num_classes, seed=9)
     return list(fit_named(model, images, test, like=images, recipe=recipe, seed=seed, device="cpu", progress=progress))
@@ -82,7 +82,7 @@ def test_a_finish_changes_the_network_once_before_the_last_epoch_is_measured(cle
 
     recipe = TrainingRecipe(epochs=2, batch_size=32, learning_rate=0.05, precision="float32")
     first, last = fit_named(
-        "small_cnn", clean, clean, like=clean, recipe=recipe, seed=0, device="cpu", method=Method(finish=finish, held_out=clean)
+        "tiny_cnn", clean, clean, like=clean, recipe=recipe, seed=0, device="cpu", method=Method(finish=finish, held_out=clean)
     )
     assert len(seen) == 1
     assert first.state["head.weight"].any()
@@ -92,7 +92,7 @@ def test_a_finish_changes_the_network_once_before_the_last_epoch_is_measured(cle
 
 def test_yielded_checkpoints_are_not_changed_by_later_epochs(clean):
     recipe = TrainingRecipe(epochs=2, batch_size=32, learning_rate=0.05, precision="float32")
-    model = build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=0)
+    model = build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=0)
     run = fit(model, clean, clean, recipe=recipe, normalisation=channel_statistics(clean), seed=0, device=CPU)
     first = next(run)
     kept = {name: value.clone() for name, value in first.state.items()}
@@ -105,7 +105,7 @@ def test_order_and_augmentation_move_with_the_seed_even_from_the_same_weights(cl
     recipe = TrainingRecipe(epochs=1, batch_size=16, learning_rate=0.05, precision="float32")
     losses = set()
     for seed in (0, 0, 1):
-        model = build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=0)
+        model = build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=0)
         [last] = fit(model, clean, clean, recipe=recipe, normalisation=channel_statistics(clean), seed=seed, device=CPU)
         losses.add(last.measured["loss"])
     assert len(losses) == 2

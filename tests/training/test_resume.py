@@ -28,7 +28,7 @@ RECIPES = {
 
 
 def train(recipe, done=(), seed=0) -> list[Checkpoint]:
-    model = build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=seed)
+    model = build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=seed)
     return list(fit(model, IMAGES, IMAGES, recipe=recipe, normalisation=channel_statistics(IMAGES), seed=seed, device=CPU, done=done))
 
 
@@ -70,7 +70,7 @@ def items() -> list[tuple[str, str]]:
 def fresh(part, name) -> torch.Tensor:
     """What the item was when the training began."""
     if part == "state":
-        return build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=0).state_dict()[name].clone()
+        return build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=0).state_dict()[name].clone()
     if name == "generator":
         return torch.Generator().manual_seed(0).get_state()
     return torch.tensor(0) if name == "steps_done" else torch.zeros_like(train(RECIPES["float32"])[0].training[name])
@@ -111,7 +111,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_step(step, v
     steps = iter(range(1, 100))
     real = torch.nn.functional.cross_entropy
     monkeypatch.setattr("torch.nn.functional.cross_entropy", lambda *a, **k: real(*a, **k) * (value if next(steps) == step else 1.0))
-    model, statistics = build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=0), channel_statistics(IMAGES)
+    model, statistics = build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=0), channel_statistics(IMAGES)
     checkpoints = fit(model, IMAGES, IMAGES, recipe=RECIPES["bfloat16"], normalisation=statistics, seed=0, device=CPU)
     epoch = (step + 3) // 4
     kept = list(itertools.islice(checkpoints, epoch - 1))
@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_step(step, v
 
 def test_weights_that_are_not_finite_are_no_checkpoint(monkeypatch):
     """The last step may spoil the weights after a loss that was still finite."""
-    model = build("small_cnn", shape=(3, 32, 32), num_classes=3, seed=0)
+    model = build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=0)
     monkeypatch.setattr("torch.optim.SGD.step", lambda self: model.head.weight.data.fill_(float("nan")))
     recipe = dataclasses.replace(RECIPES["float32"], epochs=1, batch_size=60)
     with pytest.raises(DivergedError, match=r"weights: expected finite numbers, got others in head\.weight after epoch 1"):
