@@ -52,7 +52,7 @@ def trained(wait: dict[str, str], model: str, threads: int, precision: str, step
 @contextlib.contextmanager
 def neighbour(busy: bool) -> Iterator[None]:
     """Have another process compute for ever on one core, if it is to be ``busy``."""
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None  # nosec B603
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None  # our own loop  # nosec B603
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ class Fuzz:
     contents: st.SearchStrategy[Any]
     allowed: tuple[type[Exception], ...]
     file: str = "example"
-    few: int = 50  # examples of the quick test
+    few: int = 100  # examples of the quick test
 
 
 READERS: dict[str, Fuzz] = {}

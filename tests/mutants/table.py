@@ -1227,7 +1227,7 @@ WHOLE_RUNS = (
         "src/unlearnable/pipelines/evaluate/figures.py",
         "list(mean_perturbations(clean, poisoned)[: len(classes)])",
         "list(mean_perturbations(clean, poisoned))",
-        ("tests/pipelines/test_datasets.py::test_the_chains_run_on_it_to_the_end[imagenet100]",),
+        ("tests/pipelines/test_project.py::test_pictures_have_room_for_ten_classes",),
     ),
     Mutant(
         "house numbers have eleven classes",

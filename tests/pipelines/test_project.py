@@ -27,7 +27,9 @@ from unlearnable.hooks import CheckHooks
 from unlearnable.images import LabelledImages
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.craft_poison.nodes import craft
+from unlearnable.pipelines.evaluate.figures import directions_figure, examples_figure
 from unlearnable.poisons import POISONS
+from unlearnable.recoveries import recover
 
 MADE_BY = {
     "ingest": {"clean_train", "clean_test"},
@@ -263,7 +265,7 @@ MACHINE_AND_DATA = {  # wrong for this machine, or for this dataset
     "missing folder": (["--env=cifar10", "--params=data_root=DOWNLOADS,ingest.train_size=10"], "expected the file"),
     "too many images": (["--params=ingest.train_size=301"], "subset: expected at most 300 images, got size 301"),
     "batch": (["--params=train.batch_size=301"], "train.batch_size: expected at most 300, the images of the training set, got 301"),
-    "patches": (["--params=craft.lsp.patches=3"], "craft.lsp.patches: expected a divisor of 32 and 32, got 3"),
+    "patches": (["--params=craft.lsp.patches=3,seed=4"], "craft.lsp.patches: expected a divisor of 32 and 32, got 3"),
     "clean samples": (
         ["--params=recovery=early_stopping,recover.early_stopping.clean_samples=301"],
         "recover.early_stopping.clean_samples: subset: expected at most 300 images, got size 301",
@@ -357,6 +359,13 @@ def test_the_figures_have_a_picture_in_them(project):
     for path in figures:
         extrema = Image.open(path).convert("L").getextrema()
         assert extrema[1] - extrema[0] > 200
+
+
+def test_pictures_have_room_for_ten_classes():
+    images = make_images(60, classes=12)
+    linear, _ = recover("none", images, seed=0, device=torch.device("cpu"), settings={})
+    for figure in (examples_figure(images, images, images), directions_figure(images, images, linear)):
+        assert len(figure.axes[0].get_xticks()) == 10
 
 
 def test_every_dataset_of_the_pipelines_is_in_the_catalog_with_a_layer():
