@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 .PHONY: demo test test-slow mutants check lint types laws mlflow viz lock bench release clean
 
 demo: .venv/installed ## run the main job on the built-in dataset; what is there already is not made again
-	@echo "Three networks are trained on 6,000 images: on clean, on poisoned and on recovered ones. That takes about a minute."
+	@echo "Three networks are trained on 6,000 images: on clean, on poisoned and on recovered ones. That takes one to two minutes."
 	$(KEDRO) run --pipeline=orthoproj --only-missing-outputs
 
 test: .venv/installed ## run the tests
