@@ -93,6 +93,10 @@ class LabelledImages:
         """Return the images at ``indices``, in that order."""
         return replace(self, images=self.images[indices], labels=self.labels[indices], ids=self.ids[indices])
 
+    def without_pixels(self) -> "LabelledImages":
+        """Return the set with images of no pixels, for whoever asks about labels and numbers alone: subsets of it copy nothing."""
+        return replace(self, images=self.images[:, :, :0, :0])
+
     def matching(self, other: "LabelledImages") -> "LabelledImages":
         """Return the images with the ids of ``other``, in its order: a released poison may cover a part of the set.
 

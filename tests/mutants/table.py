@@ -1071,15 +1071,15 @@ WHOLE_RUNS = (
     Mutant(
         "what a poison asks of images is not asked beforehand",
         "src/unlearnable/pipelines/requirements.py",
-        'if "crafting" in node.tags and',
-        'if "crafted" in node.tags and',
+        'if "params:craft" in inputs and',
+        'if "params:crafting" in inputs and',
         ("tests/pipelines/test_project.py::test_what_the_machine_or_the_data_lack_is_told_before_any_training[patches]",),
     ),
     Mutant(
         "clean samples of a probe are counted when it begins",
         "src/unlearnable/pipelines/requirements.py",
-        'REWEIGHTING = "params:probe"',
-        'REWEIGHTING = "params:probes"',
+        'if "params:probe" in inputs:',
+        'if "params:probes" in inputs:',
         ("tests/pipelines/test_probes.py::test_too_many_clean_samples_are_said_before_any_training",),
     ),
     Mutant(
@@ -1099,8 +1099,8 @@ WHOLE_RUNS = (
     Mutant(
         "the upper end of a range is not described",
         "src/unlearnable/config/validation.py",
-        '("gt", "ge", "lt", "le", "min_length")',
-        '("gt", "ge", "lt", "min_length")',
+        "tuple(limit.name for limit in dataclasses.fields(Range))",
+        'tuple(limit.name for limit in dataclasses.fields(Range) if limit.name != "le")',
         ("tests/config/test_validation.py::test_a_wrong_parameter_is_one_line",),
     ),
     Mutant(

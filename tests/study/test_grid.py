@@ -108,6 +108,7 @@ WRONG = {
     "unknown poison": ({"poisons": ["opps"]}, "study 'asked': unknown poison 'opps'; known:", "(did you mean 'ops'?)"),
     "unknown recovery": ({"recoveries": ["jpg"]}, "study 'asked': unknown recovery 'jpg'", "(did you mean 'jpeg'?)"),
     "unknown model": ({"models": ["smal_cnn"]}, "study 'asked': unknown model 'smal_cnn'", "(did you mean 'small_cnn'?)"),
+    "unknown network of timm": ({"models": ["timm:resnet81"]}, "study 'asked': unknown model 'timm:resnet81'", "'timm:resnet18'?)"),
     "unknown parameter": ({"parameters": {"train.epoch": 3}}, "unknown parameter 'train.epoch'", "(did you mean 'epochs'?)"),
     "wrong override": ({"overrides": {"a": {"train.epochs": 0}}}, "study 'asked': parameter 'train.epochs'", "got 0"),
     "unknown key": ({"poison": ["ops"]}, "asked.yml: unknown key 'poison'", "(did you mean 'poisons'?)"),

@@ -32,9 +32,7 @@ Description = dict[str, Any]  # of a type: {"is": "int", "ge": 1}, {"is": "block
 
 @cache
 def settings() -> Description:
-    """Return what may be set: ``poisons`` and ``recoveries`` by name, ``models``, ``estimators``, and the blocks ``train``, ``probe``
-    and ``separability``.
-    """  # noqa: D205
+    """Return what may be set: ``poisons`` and ``recoveries`` by name, names of ``models`` and ``estimators``, and three blocks."""
     kept = _kept_at()
     with suppress(OSError, ValueError):
         return json.loads(kept.read_text())  # type: ignore[no-any-return]

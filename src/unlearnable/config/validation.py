@@ -1,6 +1,7 @@
 """Checks of all parameters before anything runs, and before torch is imported."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from functools import cache, reduce
 from operator import or_
 from typing import Annotated, Any, Literal
@@ -8,13 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from unlearnable.config.recipe import DERIVED, RELEASED
-from unlearnable.config.settings import Description, settings
+from unlearnable.config.settings import TYPES, Description, settings
 from unlearnable.errors import InputError
+from unlearnable.ranges import Range
 from unlearnable.register import nearest, unknown
 
 LARGEST_SEED = 2**32 - 1
-KINDS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "none": None}
-LIMITS = ("gt", "ge", "lt", "le", "min_length")
+KINDS: dict[str, Any] = {word: kind for kind, word in TYPES.items()}
+LIMITS = tuple(limit.name for limit in dataclasses.fields(Range))
 ANY_OF_TIMM = "timm:"  # what the names of timm's networks begin with
 
 
@@ -119,11 +121,11 @@ def check(parameters: Mapping[str, Any]) -> None:
     _require("poison", given["poison"], [*known["poisons"], RELEASED])
     _require("recovery", given["recovery"], list(known["recoveries"]))
     _require("audit.recovery", given["audit"]["recovery"], list(known["recoveries"]))
-    _require_model("model", given["model"])
+    for parameter, network in _networks(given):
+        if not network.startswith(ANY_OF_TIMM):
+            _require(parameter, network, [*known["models"], f"{ANY_OF_TIMM}NAME"])
     for estimator in probe["estimators"]:
         _require("estimator", estimator, known["estimators"])
-    if (surrogate := _surrogate(given)) is not None:
-        _require_model(f"craft.{given['poison']}.surrogate.model", surrogate)
     epochs, asked = probe["train"]["epochs"], max(probe["epochs"] or [0])
     if asked > epochs:
         raise InputError(f"probe.epochs: expected at most {epochs}, the epochs of the training, got {asked}")
@@ -138,9 +140,8 @@ def check_machine(parameters: Mapping[str, Any]) -> None:
     from unlearnable.models import require_model
     from unlearnable.training.device import choose_device
 
-    require_model("model", parameters["model"])
-    if (surrogate := _surrogate(parameters)) is not None:
-        require_model(f"craft.{parameters['poison']}.surrogate.model", surrogate)
+    for parameter, network in _networks(parameters):
+        require_model(parameter, network)
     choose_device(parameters["device"])
 
 
@@ -149,15 +150,12 @@ def _require(parameter: str, name: str, known: list[str]) -> None:
         raise unknown(parameter, name, known)
 
 
-def _require_model(parameter: str, name: str) -> None:
-    if not name.startswith(ANY_OF_TIMM):
-        _require(parameter, name, [*settings()["models"], f"{ANY_OF_TIMM}NAME"])
-
-
-def _surrogate(parameters: Mapping[str, Any]) -> str | None:
-    """Return the network that the chosen poison trains, if it trains one."""
-    found = (parameters["craft"].get(parameters["poison"]) or {}).get("surrogate")
-    return found["model"] if found else None
+def _networks(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the parameter and the name of each network: of the trainings, and of the poison where it trains one."""
+    yield "model", parameters["model"]
+    poison = parameters["poison"]
+    if surrogate := (parameters["craft"].get(poison) or {}).get("surrogate"):
+        yield f"craft.{poison}.surrogate.model", surrogate["model"]
 
 
 def _own(problems: list[Any]) -> list[Any]:

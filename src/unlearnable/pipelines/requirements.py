@@ -14,24 +14,22 @@ from unlearnable.recoveries import recovery_named
 from unlearnable.training import recipe_from, require_batch
 
 Parameters = dict[str, Any]
-REWEIGHTING = "params:probe"  # what nodes that fit new heads are given
 
 
 def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters) -> None:
-    """Raise InputError where a node asks for more, or for other images than ``clean``."""
-    for node in nodes:
-        if "training" in node.tags:
-            recipe = parameters["probe"]["train"] if "params:probe.train" in node.inputs else parameters["train"]
-            require_batch(recipe_from(recipe), clean)
-            require_takes(parameters["model"], clean.shape)
-        for recovery in {"params:recovery", "params:audit.recovery"} & set(node.inputs):
-            _require_recovery(recovery, clean, parameters)
-        if "crafting" in node.tags and parameters["poison"] in POISONS:
-            require_poison(parameters["poison"], clean, parameters["craft"].get(parameters["poison"]) or {})
-        if REWEIGHTING in node.inputs:
-            clean_samples(clean, ReweightingRecipe(**{name: value for name, value in parameters["probe"].items() if name != "train"}))
-
-
-def _require_recovery(parameter: str, clean: LabelledImages, parameters: Parameters) -> None:
-    name = parameters["audit"]["recovery"] if "audit" in parameter else parameters["recovery"]
-    recovery_named(name, parameters["recover"].get(name) or {}).require(clean)
+    """Raise InputError where a node asks for more, or for other images than ``clean``: its inputs say what it asks for."""
+    inputs = {name for node in nodes for name in node.inputs}
+    recipes = {"params:train": parameters["train"], "params:probe.train": parameters["probe"]["train"]}
+    asked = [recipe for name, recipe in recipes.items() if name in inputs]
+    for recipe in asked:
+        require_batch(recipe_from(recipe), clean)
+    if asked:
+        require_takes(parameters["model"], clean.shape)
+    recoveries = {"params:recovery": parameters["recovery"], "params:audit.recovery": parameters["audit"]["recovery"]}
+    for recovery in [recovery for name, recovery in recoveries.items() if name in inputs]:
+        recovery_named(recovery, parameters["recover"].get(recovery) or {}).require(clean)
+    if "params:craft" in inputs and (poison := parameters["poison"]) in POISONS:
+        require_poison(poison, clean, parameters["craft"].get(poison) or {})
+    if "params:probe" in inputs:
+        recipe = {name: value for name, value in parameters["probe"].items() if name != "train"}
+        clean_samples(clean.without_pixels(), ReweightingRecipe(**recipe))

@@ -32,7 +32,7 @@ class CleanDataRecovery(Recovery):
 
     def require(self, clean: LabelledImages) -> None:
         """Raise InputError where there are too few clean images."""
-        self.samples(clean)
+        self.samples(clean.without_pixels())
 
     def samples(self, clean: LabelledImages) -> LabelledImages:
         """Return the clean images; raise InputError where there are too few."""

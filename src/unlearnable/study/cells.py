@@ -7,7 +7,7 @@ from typing import Any
 
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.recipe import CELL, made_by
-from unlearnable.config.validation import check
+from unlearnable.config.validation import check, check_machine
 from unlearnable.errors import InputError
 from unlearnable.study.definition import Settings, Study, merged
 
@@ -119,6 +119,7 @@ def _cells(study: Study, loaders: Mapping[str, RecipeConfigLoader], threads: int
         for names in map(_named, product(study.poisons, recoveries, study.models, study.seeds)):
             configuration = loaders[override].cell(**names)
             check(configuration["parameters"])
+            check_machine(configuration["parameters"])
             part = _part(chain, configuration, settings | names, override, parts)
             yield Cell(chain=chain, override=override, part=part, configuration=configuration["parameters"], **names)
 
