@@ -1,22 +1,35 @@
 """A project that each case may damage: its command is run, and what it left behind is looked at."""
 
+import contextlib
 import hashlib
 import os
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from click.testing import CliRunner, Result
-from kedro.framework.startup import bootstrap_project
+from kedro.framework.cli.utils import _split_params
+from kedro.io import AbstractDataset, DatasetError
 
 from tests.conftest import copy_project, recorded
 from tests.datasets.cifar import write_cifar10
 from unlearnable.cli import run as run_command
+from unlearnable.config.loader import RecipeConfigLoader
+from unlearnable.config.validation import check
 from unlearnable.datasets.atomic import sidecar, write_new
+from unlearnable.datasets.digits import DigitsOnPhotographs
+from unlearnable.datasets.foreign import FORMATS
+from unlearnable.datasets.foreign.convert import converted
+from unlearnable.datasets.foreign.releases import Request
+from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
+from unlearnable.settings import CONFIG_LOADER_ARGS
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CACHES = ("__pycache__", "/matplotlib", "/torchinductor_")  # of the libraries, wherever they keep them
@@ -62,10 +75,50 @@ class Sandbox:
         before = Path.cwd()
         os.chdir(self.project)
         try:
-            bootstrap_project(self.project)
             return CliRunner().invoke(run_command, arguments)
         finally:
             os.chdir(before)
+
+    def line(self, arguments: list[str]) -> tuple[int, str]:
+        """Run the command; return its exit code and its one line."""
+        result = self.run(arguments)
+        lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1, (result.output, result.exception)
+        assert "Traceback" not in result.output
+        return result.exit_code, lines[0]
+
+    def error(self, arguments: list[str]) -> str:
+        """Return the message of the InputError that reading the input of the command raises, in this process."""
+        with contextlib.chdir(self.project), pytest.raises(InputError) as raised:
+            self._read(**dict(argument.removeprefix("--").split("=", 1) for argument in arguments))
+        return str(raised.value)
+
+    def _read(self, pipeline: str, env: str, params: str = "") -> None:
+        given = _split_params(None, None, params)
+        loader = RecipeConfigLoader(str(self.project / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
+        if given.get("poison") == "released":
+            self._read_release(loader["catalog"]["released_poison"])
+            return
+        check(loader["parameters"])
+        try:
+            AbstractDataset.from_config("raw_images", loader["catalog"]["raw_images"]).load()
+        except DatasetError as error:  # Kedro's, around the error of the dataset
+            raise error.__cause__ or error from None
+
+    def _read_release(self, entry: dict[str, Any]) -> None:
+        """Read a release as the child process does."""
+        AbstractDataset.from_config("released_poison", entry).load().check()
+        asked = {name: entry[name] for name in ("path", "format")} | {"budget": entry.get("budget", {})}
+        asked |= {"path": Path(entry["path"]), "rounding": FORMATS[entry["format"]]}
+        try:
+            converted(Request(**asked), self.clean)
+        except InputError as error:
+            raise InputError(f"released_poison.path ({entry['path']}): {error}") from error
+
+    @cached_property
+    def clean(self) -> LabelledImages:
+        """The training images of --env=test."""
+        return DigitsOnPhotographs(name="digits", train_size=COUNT, test_size=100, seed=0).load().train
 
     # ---- what cases put in
 

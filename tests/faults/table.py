@@ -8,8 +8,9 @@ ROW, FUZZED = "malformed input", "damaged bytes"  # properties of tests
 PAGE = Path(__file__).parents[2] / "docs" / "reliability-inputs.md"
 HEAD = """# What a malformed input leads to
 
-Each row is one test of `tests/faults/test_inputs.py`: the command is run on that input, ends with that exit code and that one
-line, and leaves no new file in the data folder, nothing outside of the project and no record of a run without its end.
+Each row is one test of `tests/faults/test_inputs.py`. Where there is an exit code, the command is run on that input and ends with
+that code and that one line; where there is none, what the command asks to read the input raises that line as its error. Neither
+leaves a new file in the data folder, anything outside of the project or a record of a run without its end.
 Written by `python -m pytest tests/faults/test_inputs.py --write-table`.
 
 | # | input | exit | message |
@@ -24,13 +25,13 @@ SAME_EVERYWHERE = (
 )
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Row:
     """What came of one case."""
 
     number: int
     what: str
-    exit_code: int
+    exit_code: int | None
     message: str
 
 
@@ -44,5 +45,5 @@ def without_places(message: str, folder: Path) -> str:
 
 def page(rows: list[Row]) -> str:
     """Return the table in Markdown."""
-    cells = (f"| {row.number} | {row.what} | {row.exit_code} | `{row.message.replace('|', '/')}` |\n" for row in sorted(rows))
+    cells = (f"| {row.number} | {row.what} | {row.exit_code or ''} | `{row.message.replace('|', '/')}` |\n" for row in rows)
     return HEAD + "".join(cells)

@@ -1136,7 +1136,7 @@ WHOLE_RUNS = (
         "src/unlearnable/pipelines/progress.py",
         "{value:.4g}",
         "{value:.4d}",
-        ("tests/pipelines/test_project.py::test_a_poison_of_every_kind_runs_to_the_table",),
+        ("tests/pipelines/test_project.py::test_every_round_of_a_surrogate_is_recorded",),
     ),
     Mutant(
         "rounds of a surrogate are not tracked",

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from kedro.framework.startup import bootstrap_project
 
 from tests.config.test_recipe import loader
 from tests.conftest import copy_golden, recorded
@@ -107,7 +106,6 @@ def test_the_default_pipeline_is_all_chains():
 
 def kedro_run(project: Path, monkeypatch, *arguments: str):
     monkeypatch.chdir(project)
-    bootstrap_project(project)
     return CliRunner().invoke(run_command, ["--env=test", "--only-missing-outputs", *arguments])
 
 

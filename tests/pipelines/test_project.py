@@ -13,7 +13,6 @@ import torch
 import yaml
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
 from kedro.runner import ThreadRunner
 
@@ -21,8 +20,6 @@ from tests.config.test_recipe import loader
 from tests.conftest import ROOT, copy_golden, make_images, recorded
 from tests.datasets.cifar import write_cifar10
 from unlearnable.cli import run as run_command
-from unlearnable.datasets.atomic import open_checked
-from unlearnable.datasets.tensors import images_of
 from unlearnable.hooks import CheckHooks
 from unlearnable.images import LabelledImages
 from unlearnable.pipeline_registry import register_pipelines
@@ -48,7 +45,6 @@ def project(golden, tmp_path_factory) -> Path:
 
 def run(project: Path, *, pipeline: str | list[str] = "orthoproj", env="test", **parameters) -> set[str]:
     """Run pipelines where outputs are missing; return the names of the datasets that were saved."""
-    bootstrap_project(project)
     saved: set[str] = set()
 
     class Listener(logging.Handler):
@@ -154,16 +150,14 @@ def test_controls_are_rows(project):
     assert scores["orthogonal_projection"] == {"removed_directions": 0}
 
 
-def test_a_poison_of_every_kind_runs_to_the_table(project):
-    for poison in ("em_samplewise", "cuda"):  # lsp is the rest of this file
-        run(project, poison=poison, train={"epochs": 1})
-        assert newest_scores(project)["poison"] == poison
+def test_another_poison_runs_to_the_table(project):
+    run(project, poison="cuda", train={"epochs": 1})  # lsp is the rest of this file
+    assert newest_scores(project)["poison"] == "cuda"
 
 
 @pytest.fixture(scope="module")
-def clean(project) -> LabelledImages:
-    [path] = (project / "data" / "03_primary" / "digits").rglob("clean_train.safetensors/*/clean_train.safetensors")
-    return images_of(open_checked(path))
+def clean() -> LabelledImages:
+    return make_images(60, classes=10, side=32)
 
 
 @pytest.mark.parametrize("poison", POISONS)
@@ -246,7 +240,6 @@ def test_cifar10_is_the_same_job_on_another_entry(project, tmp_path):
     entry = yaml.safe_load((conf / "cifar10" / "catalog.yml").read_text())
     entry["raw_images"]["md5"] = md5
     (conf / "cifar10" / "catalog.yml").write_text(yaml.safe_dump(entry))
-    bootstrap_project(project)
     parameters = {
         "data_root": str(root),
         "threads": 1,
@@ -313,7 +306,6 @@ def test_a_wrong_parameter_is_one_line_and_leaves_nothing(case, project, monkeyp
 def command(project: Path, monkeypatch, *arguments: str):
     """Run the main job by its command, where outputs are missing."""
     monkeypatch.chdir(project)
-    bootstrap_project(project)
     env = () if any(argument.startswith("--env") for argument in arguments) else ("--env=test",)
     return CliRunner().invoke(run_command, ["--pipeline=orthoproj", "--only-missing-outputs", *env, *arguments])
 
@@ -331,7 +323,6 @@ def command(project: Path, monkeypatch, *arguments: str):
 )
 def test_an_unknown_environment_or_pipeline_is_one_line(arguments, message, project, monkeypatch):
     monkeypatch.chdir(project)
-    bootstrap_project(project)
     before = files(project)
     result = CliRunner().invoke(run_command, arguments)
     assert result.exit_code == 1
@@ -388,7 +379,6 @@ def test_the_lines_for_notebooks_load_what_a_run_made(project, monkeypatch):
 
 
 def test_trainings_may_run_as_threads_with_the_same_result(project):
-    bootstrap_project(project)
     with KedroSession.create(project, env="test") as session:
         session.run(pipeline_names=["orthoproj"], runner=ThreadRunner(max_workers=3))
     assert newest_scores(project)["accuracy"] == scores_of(project, "accuracy")["accuracy"]

@@ -8,7 +8,6 @@ import safetensors.numpy
 import yaml
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import copy_project, recorded
 from tests.datasets import releases
@@ -47,7 +46,6 @@ def write_entry(project, **changes):
 
 
 def run(project, pipeline="orthoproj", **parameters):
-    bootstrap_project(project)
     with KedroSession.create(project, env="test", runtime_params={"poison": "released", **parameters}) as session:
         session.run(pipeline_names=[pipeline], only_missing_outputs=True)
     return sorted((project / "data").rglob("poisoned_train.safetensors/*/*.safetensors"))
@@ -91,7 +89,6 @@ def test_a_release_of_fewer_images_is_read_once_and_runs_to_the_table(project):
 def test_a_wrong_release_is_one_line_and_no_version(entry, message, project, monkeypatch):
     write_entry(project, **entry)
     monkeypatch.chdir(project)
-    bootstrap_project(project)
     before = files(project)
     arguments = ["--pipeline=craft_poison", "--env=test", "--params=poison=released"]
     result = CliRunner().invoke(run_command, arguments)

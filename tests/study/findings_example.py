@@ -3,6 +3,7 @@
 import io
 import json
 import zlib
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ COMMIT = "7d0e473a0c5e"
 
 def example(**changes: Any) -> Findings:
     """Return findings of 6 poisons x 7 recoveries x 3 seeds, five cells of which did not finish, or with these ``changes``."""
-    cells = _cells()
+    cells = _cells().copy()
     lost = cells["poison"].eq("tap") & (
         cells["recovery"].eq("adversarial_training") | (cells["recovery"].eq("cutmix") & cells["seed"].gt(0))
     )
@@ -69,6 +70,7 @@ def few(*rows: dict[str, Any], **changes: Any) -> Findings:
     return example(**{"cells": pd.DataFrame(list(rows)), "pictures": {}, **empty, **changes})
 
 
+@cache
 def picture(name: str) -> bytes:
     """Return a PNG with ten coloured squares in three rows."""
     colours = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 256, (3, 10, 3), dtype=np.uint8)
@@ -77,6 +79,7 @@ def picture(name: str) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def _cells() -> pd.DataFrame:
     parameters = _parameters()
     rng = np.random.default_rng(0)
@@ -116,6 +119,7 @@ def _used(parameters: dict[str, Any], poison: str, recovery: str) -> dict[str, A
     return parameters | {stage: {name: parameters[stage].get(name, {})} for stage, name in chosen.items()}
 
 
+@cache
 def _parameters() -> dict[str, Any]:
     """Return the parameters of the built-in environment, on 10,000 images."""
     files = sorted((ROOT / "conf" / "base").glob("parameters_*.yml"))

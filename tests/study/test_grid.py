@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import ROOT
 from unlearnable import __version__
@@ -28,7 +27,6 @@ SMALL = {"poisons": ["none", "ops"], "recoveries": ["none", "grayscale"], "model
 def write(tmp_path, monkeypatch):
     """A function that writes a study into a copy of the configuration and returns its plan."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    bootstrap_project(ROOT)
 
     def planned(**changed):
         file = tmp_path / "conf" / "test" / "study" / "asked.yml"

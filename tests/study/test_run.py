@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -17,12 +16,11 @@ import psutil
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import copy_project
-from tests.forks import SERVER, fork
+from tests.forks import fork
+from tests.study.orphan import begin
 from unlearnable.cli import study as study_command
-from unlearnable.study import forks
 from unlearnable.study.gather import score_hash
 from unlearnable.study.journal import Journal
 from unlearnable.tracking.record import read, records
@@ -52,7 +50,6 @@ def command(*arguments: str) -> list[str]:
 def study(project: Path, *arguments: str, **environment: str) -> Result:
     """Run the command in this process, which has imported everything; its runs are processes all the same."""
     with chdir(project):
-        bootstrap_project(project)
         told = CliRunner(env={**QUIET, **environment}).invoke(study_command, [*arguments, "--env=test"])
     assert told.exception is None or isinstance(told.exception, SystemExit), told.exception
     return told
@@ -110,18 +107,6 @@ def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(proje
     assert all(after[recovery] == versions for recovery, versions in before.items())
     finished = made(project, "small")
     assert len(finished) == len(set(finished)), "a part was made twice"
-
-
-def begin(file: Path) -> None:
-    """Be a study that has begun a run."""
-    SERVER.Process(target=be_begun, args=(file,)).start()
-    time.sleep(60)
-
-
-def be_begun(file: Path) -> None:
-    threading.Thread(target=forks._die_with_the_study, daemon=True).start()
-    file.write_text(str(os.getpid()))
-    time.sleep(60)
 
 
 def test_a_run_dies_with_the_study_that_started_it(tmp_path):

@@ -8,7 +8,6 @@ from multiprocessing.context import ForkServerProcess
 import pytest
 import yaml
 from click.testing import CliRunner
-from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import copy_project
 from tests.forks import fork, run_kedro
@@ -25,7 +24,6 @@ def place(tmp_path, monkeypatch) -> Place:
     folder = copy_project(tmp_path / "project", tracked=True)
     (folder / "conf" / "local" / "mlflow.yml").unlink()  # tests change that of the environment
     monkeypatch.chdir(folder)
-    bootstrap_project(folder)
     return Place(folder)
 
 

@@ -170,8 +170,8 @@ def test_a_run_that_just_starts_is_never_taken_for_a_dead_one(tmp_path):
         return sum(reap(path) for path in records(tmp_path))
 
     with ThreadPoolExecutor(2) as threads:
-        closed = threads.map(close_all, range(400))
-        for _ in range(200):
+        closed = threads.map(close_all, range(120))
+        for _ in range(60):
             Record.create(tmp_path, **START).end("FINISHED")
         assert sum(closed) == 0
 
