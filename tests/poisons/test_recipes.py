@@ -7,6 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from tests.conftest import make_images
 from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
 from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.poisons.autoregressive import Search, _sweep, find_processes, response
 from unlearnable.poisons.cuda import _kernels as cuda_kernels
@@ -40,42 +41,53 @@ def test_lsp_refuses_images_that_it_cannot_cut(images):
         POISONS["lsp"](images, Crafting(seed=0), l2=1.0, patches=5)
 
 
-def test_ops_changes_one_pixel_a_class_and_no_class_shares_one(images):
-    poisoned = craft("ops", images, Crafting(seed=0), settings={})
-    changed = (poisoned.images != images.images).any(1)
-    places = {}
-    for label in range(10):
-        of_class = changed[images.labels == label].any(0)
-        assert of_class.sum() == 1
-        places[label] = tuple(np.argwhere(of_class)[0])
-        y, x = places[label]
-        colours = np.unique(poisoned.images[images.labels == label][:, :, y, x], axis=0)
-        assert len(colours) == 1
-        assert set(colours.ravel()) <= {0, 255}
-    assert len(set(places.values())) == 10
+def shortcuts(clean, poisoned):
+    """Return the place and the colour of each class; fail where its images do not share one pixel of a corner colour."""
+    changed, found = (poisoned.images != clean.images).any(1), []
+    for label in range(clean.num_classes):
+        members = clean.labels == label
+        [(y, x)] = np.argwhere(changed[members].any(0))
+        [colour] = np.unique(poisoned.images[members][:, :, y, x], axis=0)
+        assert set(colour.tolist()) <= {0, 255}
+        found.append((int(y), int(x), *(colour // 255).tolist()))
+    return found
 
 
-def test_ops_gives_classes_that_look_alike_different_places():
+def test_ops_changes_one_pixel_a_class_and_no_class_shares_its_colour_there(images):
+    found = shortcuts(images, craft("ops", images, Crafting(seed=0), settings={}))
+    assert len(set(found)) == 10
+
+
+def test_ops_gives_classes_that_look_alike_different_shortcuts():
     one = make_images(20, classes=1, side=8)
     alike = type(one)(images=np.concatenate([one.images] * 3), labels=np.repeat(np.arange(3), 20), num_classes=3)
-    changed = (craft("ops", alike, Crafting(seed=0), settings={}).images != alike.images).any(1)
-    places = {tuple(np.argwhere(changed[alike.labels == label].any(0))[0]) for label in range(3)}
-    assert len(places) == 3
+    assert len(set(shortcuts(alike, craft("ops", alike, Crafting(seed=0), settings={})))) == 3
 
 
-def test_ops_takes_the_place_and_colour_of_the_highest_score(images):
-    members = images.images[images.labels == 0] / 255
-    scores = {}
-    for red in (0, 1):
-        for green in (0, 1):
-            for blue in (0, 1):
-                colour = np.array([red, green, blue])[:, None, None]
-                distance = np.abs(members - colour).sum(1)
-                scores[red, green, blue] = distance.mean(0) / distance.std(0)
-    best = max(scores, key=lambda colour: scores[colour].max())
-    y, x = np.unravel_index(scores[best].argmax(), (32, 32))
-    poisoned = craft("ops", images, Crafting(seed=0), settings={})
-    assert (poisoned.images[images.labels == 0][:, :, y, x] == np.array(best) * 255).all()
+def test_ops_scores_images_and_channels_together_and_takes_each_pair_once():
+    """By hand, on two images of one row of two grey pixels, (51, 51) and (153, 204), in units of [0, 1] (0.2, 0.2) and (0.6, 0.8).
+
+    Left, black is 0.4 +- 0.2 away (ratio 2) and white 0.6 +- 0.2 (3); right, black 0.5 +- 0.3 (1.67) and white the same.
+    """
+    pair = np.array([[[[51, 51]]], [[[153, 204]]]], dtype=np.uint8)
+    alike = LabelledImages(images=np.concatenate([pair] * 4), labels=np.repeat(np.arange(4), 2), num_classes=4)
+    found = shortcuts(alike, craft("ops", alike, Crafting(seed=0), settings={}))
+    assert found[:2] == [(0, 0, 1), (0, 0, 0)]
+    assert set(found[2:]) == {(0, 1, 0), (0, 1, 1)}
+
+
+def test_ops_counts_channels_as_images():
+    """One image whose one pixel is (0, 0, 255): white is (1, 1, 0) away, 2/3 +- 0.471 and ratio 1.41; its opposite is 1 +- 0 away."""
+    image = np.array([0, 0, 255], dtype=np.uint8).reshape(1, 3, 1, 1)
+    one = LabelledImages(images=image, labels=np.zeros(1, dtype=np.int64), num_classes=1)
+    assert shortcuts(one, craft("ops", one, Crafting(seed=0), settings={})) == [(0, 0, 1, 1, 0)]
+
+
+def test_ops_refuses_more_classes_than_pairs():
+    images = make_images(9, classes=9, side=2)
+    grey = LabelledImages(images=images.images[:, :1], labels=images.labels, num_classes=9)
+    with pytest.raises(InputError, match="poison 'ops': expected at most 8 classes, one pixel and colour each, got 9"):
+        craft("ops", grey, Crafting(seed=0), settings={})
 
 
 def test_classwise_noise_is_one_pattern_a_class(images):

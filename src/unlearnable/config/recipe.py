@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-FORMAT = 4  # raise where the same parameters would give other bytes: a new recipe, or a new file format
+FORMAT = 5  # raise where the same parameters would give other bytes: a new recipe, or a new file format
 
 Parameters = Mapping[str, Any]
 PLACES = ("metadata", "path", "filepath", "credentials")  # of the entry raw_images: where its bytes lie, not what they are

@@ -1,4 +1,7 @@
-"""One-pixel shortcuts: Wu et al., "One-Pixel Shortcut: On the Learning Preference of Deep Neural Networks" (ICLR 2023)."""
+"""One-pixel shortcuts: Wu et al., "One-Pixel Shortcut: On the Learning Preference of Deep Neural Networks" (ICLR 2023).
+
+The search is that of the authors' published code (perturb.py).
+"""
 
 from itertools import product
 
@@ -9,50 +12,65 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_by
 
+CHUNK = 1024  # images added up at once
+Sums = npt.NDArray[np.int64]
+
 
 @required_by("ops", "ops_plus_em")
 def require_pixels(clean: LabelledImages, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError where there are more classes than pixels."""
-    _, height, width = clean.shape
-    if clean.num_classes > height * width:
-        raise InputError(f"poison 'ops': expected at most {height * width} classes, one pixel each, got {clean.num_classes}")
+    """Raise InputError where there are more classes than pairs of a pixel and a colour."""
+    channels, height, width = clean.shape
+    most = height * width * 2**channels
+    if clean.num_classes > most:
+        raise InputError(f"poison 'ops': expected at most {most} classes, one pixel and colour each, got {clean.num_classes}")
 
 
 @POISONS.add("ops")
 def ops(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG001
     """Return what turns one pixel of every image into the colour that its class owns there.
 
-    For each class the place and the corner colour (each channel 0 or 1) are taken at which the mean distance between
-    the images and that colour is largest in units of its deviation over the class; a place taken by a class before is
-    left out. It is a search without chance: the seed changes nothing.
+    For each class, the pair of a pixel and a corner colour (each channel 0 or 1) is taken that has the highest ratio of
+    mean to standard deviation of |colour - pixel|, both over the images and the channels together. A pair that an
+    earlier class took is left out; its pixel may be taken again with another colour. The seed changes nothing.
 
     Raises:
-        InputError: where there are more classes than pixels.
+        InputError: there are more classes than pairs.
     """
     require_pixels(clean)
-    _, height, width = clean.shape
     perturbation = blank(clean.images.shape, np.float32)
-    free = np.ones((height, width), dtype=bool)
+    taken: list[tuple[int, ...]] = []
     for label in range(clean.num_classes):
         members = np.flatnonzero(clean.labels == label)
         if len(members):
-            colour, (y, x) = _best(clean.images[members], free)
-            free[y, x] = False
+            scores = _scores(clean.images[members])
+            for pair in taken:
+                scores[pair] = -np.inf
+            *colour, y, x = (int(place) for place in np.unravel_index(int(scores.argmax()), scores.shape))
+            taken.append((*colour, y, x))
             perturbation[members, :, y, x] = colour - clean.images[members, :, y, x].astype(np.float32) / 255
     return perturbation
 
 
-def _best(images: npt.NDArray[np.uint8], free: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
-    """Return the colour (C,) and the free place whose distance over ``images`` is largest and steadiest."""
-    pixels = images.astype(np.float32) / np.float32(255)
-    colours = [np.array(corner, dtype=np.float32) for corner in product((0, 1), repeat=pixels.shape[1])]
-    scores = np.stack([np.where(free, _score(pixels, colour), -np.inf) for colour in colours])
-    best, y, x = np.unravel_index(int(scores.argmax()), scores.shape)
-    return colours[int(best)], (int(y), int(x))
+def _scores(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return mean / deviation of |colour - pixel| for uint8 images (N, C, H, W) as an array of shape (2,) * C + (H, W).
+
+    The sums over images are whole numbers, so they are exact, and each of the 2**C colours only picks one of them a channel.
+    """
+    sums = _sums(images)
+    found = np.empty((2,) * images.shape[1] + images.shape[2:])
+    for colour in product((0, 1), repeat=images.shape[1]):
+        distance, square = (sum(sums[power, corner, channel] for channel, corner in enumerate(colour)) for power in (0, 1))
+        count = images.shape[0] * images.shape[1]
+        deviation = np.sqrt(count * square - distance**2)  # times the count, as the distance is
+        found[colour] = np.divide(distance, deviation, out=np.where(distance > 0, np.inf, 0.0), where=deviation > 0)
+    return found
 
 
-def _score(pixels: npt.NDArray[np.float32], colour: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return mean over deviation (H, W) of the distance, summed over channels, between ``pixels`` (N, C, H, W) and ``colour``."""
-    distance = np.abs(pixels - colour[:, None, None], dtype=np.float32).sum(1)
-    score: npt.NDArray[np.float32] = distance.mean(0) / (distance.std(0) + np.float32(1e-6))
-    return score
+def _sums(images: npt.NDArray[np.uint8]) -> Sums:
+    """Return the sums over images (2, 2, C, H, W): of distances and of their squares, from the corners 0 and 255."""
+    sums = np.zeros((2, 2, *images.shape[1:]), dtype=np.int64)
+    for part in np.split(images, range(CHUNK, len(images), CHUNK)):
+        for corner, distances in enumerate((part.astype(np.int32), 255 - part.astype(np.int32))):
+            sums[0, corner] += distances.sum(0)
+            sums[1, corner] += np.square(distances).sum(0)
+    return sums
