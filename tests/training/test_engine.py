@@ -3,6 +3,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.conftest import make_images
 from unlearnable.errors import InputError
@@ -10,7 +11,7 @@ from unlearnable.images import channel_statistics
 from unlearnable.models import build
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import recover
-from unlearnable.training import Augmentation, Method, TrainingRecipe, fit, fit_named, recipe_from
+from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit, fit_named, recipe_from
 from unlearnable.training.device import choose_device, computes_in_bfloat16
 
 CPU = torch.device("cpu")
@@ -140,12 +141,24 @@ def test_the_learning_rate_is_that_of_every_step(clean):
     assert rates == pytest.approx([0.05 * recipe.learning_rate_factor(done) for done in (0.5, 1.5)])  # of the last of two steps
 
 
+def test_the_gradient_is_clipped_to_its_norm(clean):
+    """A step of rate 1 without momentum moves the weights by the gradient itself."""
+    plain = {"momentum": 0.0, "weight_decay": 0.0, "precision": "float32"}
+    recipe = TrainingRecipe(epochs=1, batch_size=60, learning_rate=1.0, gradient_clip=0.05, **plain)
+    model = build("tiny_cnn", shape=clean.shape, num_classes=3, seed=0)
+    before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    trainer = Trainer(model, recipe, channel_statistics(clean), torch.device("cpu"))
+    trainer.step(torch.from_numpy(clean.images) / 255, torch.from_numpy(clean.labels), torch.Generator())
+    moved = nn.utils.parameters_to_vector(model.parameters()).detach() - before
+    assert moved.norm() == pytest.approx(0.05, rel=1e-3)
+
+
 def test_every_setting_of_a_recipe_changes_the_training(clean):
     base = {"epochs": 2, "batch_size": 20, "learning_rate": 0.05, "precision": "float32"}
     steps = {"schedule": "multistep", "milestones": [1]}
     changes = [{}, {"epochs": 3}, {"batch_size": 16}, {"learning_rate": 0.04}, {"final_learning_rate": 0.01}, {"optimiser": "adam"}]
     changes += [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": True}, steps, {**steps, "gamma": 0.5}, {"warmup": 0.5}]
-    changes += [{"label_smoothing": 0.1}, {"precision": "bfloat16"}, {"augmentation": Augmentation(flip=True)}]
+    changes += [{"gradient_clip": 0.1}, {"label_smoothing": 0.1}, {"precision": "bfloat16"}, {"augmentation": Augmentation(flip=True)}]
     assert {name for change in changes for name in change} == {setting.name for setting in fields(TrainingRecipe)}
     heads = [train(clean, recipe=TrainingRecipe(**base | change))[-1].state["head.weight"] for change in changes]
     assert len({head.numpy().tobytes() for head in heads}) == len(changes)

@@ -7,7 +7,7 @@ untargeted. ``hypo``: Tao et al., "Better Safe Than Sorry: Preventing Delusive A
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,8 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
 
+FALLS = (2.667, 1.6, 1.142)  # of the learning rate: whole parts of the epochs divided by these, as published
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
@@ -28,16 +30,16 @@ class Attack:
         linf: bound of the perturbation, in units of [0, 1].
         step: length of a step, in units of [0, 1]; it does not shrink.
         steps: on every image.
-        restarts: of which each image keeps the one with the lowest objective.
+        restarts: of which the one with the lowest mean objective is kept, for all images.
         shift: pixels by which the differentiable augmentation of each step moves an image at most; 0 leaves the
-            augmentation out.
+            augmentation out. The published code calls 4 pixels 8, an index into 32 places from 0 to 1.
     """
 
     linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255
     step: Annotated[float, POSITIVE_FRACTION] = 0.4 / 255
     steps: Annotated[int, AT_LEAST_ONE] = 250
     restarts: Annotated[int, AT_LEAST_ONE] = 8
-    shift: Annotated[float, NON_NEGATIVE] = 8.0
+    shift: Annotated[float, NON_NEGATIVE] = 4.0
 
 
 @POISONS.add("tap")
@@ -45,7 +47,7 @@ def tap(
     clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
 ) -> Perturbation:
     """Return perturbations that a network trained for ``epochs`` takes for the next class, label y + 1 modulo the classes."""
-    workshop = Workshop(clean, crafting, surrogate, "tap", epochs=epochs, augmentation=CROP_AND_FLIP)
+    workshop = Workshop(clean, crafting, surrogate, "tap", schedule=_in_steps(epochs), augmentation=CROP_AND_FLIP)
     return _crafted(workshop, attack, lambda labels: workshop.losses((labels + 1) % workshop.num_classes))
 
 
@@ -54,7 +56,7 @@ def error_max(
     clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
 ) -> Perturbation:
     """Return perturbations that raise the loss of a network trained for ``epochs``."""
-    workshop = Workshop(clean, crafting, surrogate, "error_max", epochs=epochs, augmentation=CROP_AND_FLIP)
+    workshop = Workshop(clean, crafting, surrogate, "error_max", schedule=_in_steps(epochs), augmentation=CROP_AND_FLIP)
 
     def objective(labels: Tensor) -> Objective:
         losses = workshop.losses(labels)
@@ -67,34 +69,40 @@ def error_max(
 def hypo(
     clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
 ) -> Perturbation:
-    """Return perturbations that lower the loss of a network trained for ``epochs``."""
-    workshop = Workshop(clean, crafting, surrogate, "hypo", epochs=epochs, augmentation=CROP_AND_FLIP)
-    return _crafted(workshop, attack, workshop.losses)
+    """Return perturbations that lower the loss of a network trained for ``epochs``; their steps start at the image itself."""
+    workshop = Workshop(clean, crafting, surrogate, "hypo", schedule={"epochs": epochs}, augmentation=CROP_AND_FLIP)
+    return _crafted(workshop, attack, workshop.losses, deviation=0.0)
 
 
-def _crafted(workshop: Workshop, attack: Attack, objective: Callable[[Tensor], Objective]) -> Perturbation:
-    """Train the surrogate, then return the best of the restarts for each image."""
+def _in_steps(epochs: int) -> dict[str, Any]:
+    """Return the schedule of the published surrogate, whose learning rate falls to a tenth after 35, 60 and 88 % of the epochs."""
+    return {"epochs": epochs, "nesterov": True, "schedule": "multistep", "milestones": [int(epochs // part) for part in FALLS]}
+
+
+def _crafted(workshop: Workshop, attack: Attack, objective: Callable[[Tensor], Objective], *, deviation: float = 1.0) -> Perturbation:
+    """Train the surrogate, then return the best of the restarts: each starts at Gaussian noise of ``deviation`` times the bound."""
     workshop.train()
-    best = torch.zeros(workshop.pixels.shape, device=workshop.pixels.device)
-    lowest = torch.full((len(best),), torch.inf, device=best.device)
+    best, lowest = torch.empty(0), torch.inf
     chunks = workshop.chunks()
     for restart in range(attack.restarts):
+        delta, total = torch.empty(workshop.pixels.shape, device=workshop.pixels.device), 0.0
         for number, chunk in enumerate(chunks, start=1):
             losses, images = objective(workshop.labels[chunk]), workshop.images(chunk)
-            delta = _attacked(workshop, attack, losses, images)
+            delta[chunk] = _attacked(workshop, attack, losses, images, deviation)
             with torch.no_grad():
-                reached = losses(images + delta)
-            better = reached < lowest[chunk]
-            best[chunk[better]], lowest[chunk[better]] = delta[better], reached[better]
+                total += float(losses(images + delta[chunk]).sum())
             workshop.crafting.progress(restart * len(chunks) + number, attack.restarts * len(chunks))
+        if total < lowest:
+            best, lowest = delta, total
     return best.cpu().numpy()
 
 
-def _attacked(workshop: Workshop, attack: Attack, losses: Objective, images: Tensor) -> Tensor:
-    start = torch.randn(images.shape, generator=workshop.generator).to(images.device) * attack.linf
+def _attacked(workshop: Workshop, attack: Attack, losses: Objective, images: Tensor, deviation: float) -> Tensor:
+    start = torch.randn(images.shape, generator=workshop.generator).to(images.device) * deviation * attack.linf
+    mean = workshop.mean
 
     def augmented(perturbed: Tensor) -> Tensor:
-        return losses(shift_and_flip(perturbed, attack.shift, workshop.generator) if attack.shift else perturbed)
+        return losses(shift_and_flip(perturbed - mean, attack.shift, workshop.generator) + mean if attack.shift else perturbed)
 
     return descend(augmented, images, within(start, images, attack.linf), linf=attack.linf, step=attack.step, steps=attack.steps)
 

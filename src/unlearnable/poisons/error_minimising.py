@@ -4,8 +4,9 @@ A surrogate and the noise take turns at lowering the same loss: a few training b
 noise, until the surrogate makes next to no error on the perturbed images.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Annotated
 
 import torch
@@ -29,7 +30,7 @@ class ErrorMinimisation:
         steps: on every image in a round (class-wise: one a batch, whatever this says).
         train_batches: batches that the surrogate is trained on before.
         stop_error: training error at which the rounds end.
-        rounds: after which they end in any case.
+        rounds: after which they end in any case; None leaves the end to ``stop_error``, as published.
     """
 
     linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255
@@ -37,7 +38,7 @@ class ErrorMinimisation:
     steps: Annotated[int, AT_LEAST_ONE] = 20
     train_batches: Annotated[int, AT_LEAST_ONE] = 10
     stop_error: Annotated[float, FRACTION] = 0.01
-    rounds: Annotated[int, AT_LEAST_ONE] = 100
+    rounds: Annotated[int | None, AT_LEAST_ONE] = 100
 
 
 @POISONS.add("em_samplewise")
@@ -46,13 +47,13 @@ def em_samplewise(clean: LabelledImages, crafting: Crafting, *, surrogate: Surro
     workshop = Workshop(clean, crafting, surrogate, "em_samplewise")
     delta = torch.zeros(clean.images.shape, device=crafting.device)
     batches, chunks = workshop.batches(), workshop.chunks()
-    for number in range(1, noise.rounds + 1):
+    for number in _rounds(noise):
         for batch in islice(batches, noise.train_batches):
             workshop.trainer.step(workshop.images(batch) + delta[batch], workshop.labels[batch], workshop.generator)
         for done, chunk in enumerate(chunks, start=1):
             losses, images = workshop.losses(workshop.labels[chunk]), workshop.images(chunk)
             delta[chunk] = descend(losses, images, delta[chunk], linf=noise.linf, step=noise.step, steps=noise.steps)
-            crafting.progress((number - 1) * len(chunks) + done, noise.rounds * len(chunks))
+            crafting.progress((number - 1) * len(chunks) + done, (noise.rounds or number) * len(chunks))
         if _round_ends(workshop, noise, number, delta):
             break
     return delta.cpu().numpy()
@@ -73,13 +74,13 @@ def em_classwise(
     order = torch.randperm(len(clean), generator=workshop.generator).to(crafting.device)
     subset = order[: max(1, round(portion * len(clean)))]
     batches = workshop.batches()
-    for number in range(1, noise.rounds + 1):
+    for number in _rounds(noise):
         for batch in islice(batches, noise.train_batches):
             labels = workshop.labels[batch]
             workshop.trainer.step(workshop.images(batch) + patterns[labels], labels, workshop.generator)
         for chunk in subset.split(surrogate.batch_size):
             _class_step(workshop, patterns, chunk, noise)
-        crafting.progress(number, noise.rounds)
+        crafting.progress(number, noise.rounds or number)
         if _round_ends(workshop, noise, number, patterns[workshop.labels]):
             break
     return patterns[workshop.labels].cpu().numpy()
@@ -92,6 +93,10 @@ def ops_plus_em(clean: LabelledImages, crafting: Crafting, *, surrogate: Surroga
     shortcut = ops(perturbed, crafting)
     difference: Perturbation = (perturbed.images - clean.images.astype("float32")) / 255
     return difference + shortcut
+
+
+def _rounds(noise: ErrorMinimisation) -> Iterable[int]:
+    return count(1) if noise.rounds is None else range(1, noise.rounds + 1)
 
 
 def _class_step(workshop: Workshop, patterns: Tensor, chunk: Tensor, noise: ErrorMinimisation) -> None:

@@ -1,8 +1,8 @@
 """The network that a poison is crafted against."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from unlearnable.seeds import derive, torch_generator
 from unlearnable.training import Augmentation, Trainer, TrainingRecipe
 from unlearnable.training.device import CHUNK, as_float, resident
 
+ONE_EPOCH = {"epochs": 1}
 CROP_AND_FLIP = Augmentation(crop=4, flip=True)  # the published augmentation of surrogates on CIFAR-10
 
 
@@ -31,6 +32,7 @@ class Surrogate:
         learning_rate: of the first step.
         momentum: of SGD.
         weight_decay: of SGD.
+        gradient_clip: as in the training recipe.
         precision: as in the training recipe.
     """
 
@@ -39,6 +41,7 @@ class Surrogate:
     learning_rate: Annotated[float, POSITIVE] = 0.1
     momentum: Annotated[float, FRACTION] = 0.9
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
+    gradient_clip: Annotated[float | None, POSITIVE] = None
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
 
 
@@ -50,8 +53,10 @@ class Workshop:
         crafting: what the poison was given.
         surrogate: which network.
         purpose: names the surrogate's weights and draws, so that two poisons never share them.
-        epochs: of the surrogate's training, for the schedule of ``train``.
+        schedule: more of the recipe of ``train``: epochs, and how the learning rate falls in them.
         augmentation: of the images that the surrogate is trained on.
+
+    Its ``mean`` (1, C, 1, 1) is that of the clean images, in units of [0, 1].
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class Workshop:
         surrogate: Surrogate,
         purpose: str,
         *,
-        epochs: int = 1,
+        schedule: Mapping[str, Any] = ONE_EPOCH,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.crafting, self.purpose = crafting, f"poison/{purpose}"
@@ -69,19 +74,14 @@ class Workshop:
         self.labels = torch.from_numpy(clean.labels).to(crafting.device)
         self.num_classes = clean.num_classes
         self.generator = torch_generator(crafting.seed, f"{self.purpose}/draws")
-        self.recipe = TrainingRecipe(
-            epochs=epochs,
-            batch_size=surrogate.batch_size,
-            learning_rate=surrogate.learning_rate,
-            momentum=surrogate.momentum,
-            weight_decay=surrogate.weight_decay,
-            precision=surrogate.precision,
-            augmentation=augmentation or Augmentation(),
-        )
+        settings = {name: value for name, value in asdict(surrogate).items() if name != "model"}
+        self.recipe = TrainingRecipe(**settings, **schedule, augmentation=augmentation or Augmentation())
         # A seed of its own: the networks trained on the poison later start from the weights of ``crafting.seed`` itself.
         own_seed = derive(crafting.seed, self.purpose)
         model = build(surrogate.model, shape=clean.shape, num_classes=clean.num_classes, seed=own_seed)
-        self.trainer = Trainer(model, self.recipe, channel_statistics(clean), crafting.device)
+        statistics = channel_statistics(clean)
+        self.mean = torch.as_tensor(statistics[0], dtype=torch.float32, device=crafting.device).view(1, -1, 1, 1)
+        self.trainer = Trainer(model, self.recipe, statistics, crafting.device)
 
     def train(self) -> None:
         """Train the surrogate on the clean images for all its epochs, and report each."""

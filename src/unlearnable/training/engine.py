@@ -286,6 +286,8 @@ class Trainer(Network):
         loss = self.loss(self, images, labels, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        if self.recipe.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         self.optimiser.step()
         self.steps_done += 1
         self._unchecked.append(loss.detach())

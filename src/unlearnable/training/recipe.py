@@ -49,6 +49,7 @@ class TrainingRecipe:
         momentum: of SGD; the first of Adam's two decays, of which the second is 0.999.
         weight_decay: added to the gradient, for Adam too.
         nesterov: of SGD.
+        gradient_clip: the largest norm of the gradient of all weights together; None leaves it as it is.
         warmup: the fraction of all epochs in which the learning rate rises linearly from zero.
         schedule: ``cosine`` to ``final_learning_rate``, per step, after the warm-up; ``multistep`` multiplies by ``gamma`` at
             ``milestones`` (epochs).
@@ -63,6 +64,7 @@ class TrainingRecipe:
     momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     nesterov: bool = False
+    gradient_clip: Annotated[float | None, POSITIVE] = None
     schedule: Literal["cosine", "multistep"] = "cosine"
     warmup: Annotated[float, Range(ge=0, lt=1)] = 0.0
     milestones: list[int] = field(default_factory=list)
