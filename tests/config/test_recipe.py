@@ -143,7 +143,12 @@ def test_the_training_that_is_probed_is_like_the_others_but_for_what_is_said_of_
     assert shared["probe"]["train"] == {name: value for name, value in shared["train"].items() if name != "keep_checkpoints"}
     published = loader("cifar10", model="resnet18")["parameters"]["probe"]["train"]
     assert (published["epochs"], published["batch_size"], published["weight_decay"], published["schedule"]) == (60, 128, 5e-4, "cosine")
-    assert {name: value for name, value in published["augmentation"].items() if value} == {"crop": 4, "flip": True, "clip_jitter": True}
+    assert {name: value for name, value in published["augmentation"].items() if value} == {
+        "crop": 4,
+        "flip": True,
+        "clip_jitter": True,
+        "shuffle_jitter": True,
+    }
     assert loader("cifar10", train={"epochs": 3})["parameters"]["probe"]["train"]["epochs"] == 3
     both = loader("cifar10", train={"epochs": 3}, probe={"train": {"epochs": 4}})["parameters"]
     assert (both["train"]["epochs"], both["probe"]["train"]["epochs"]) == (3, 4)

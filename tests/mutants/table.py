@@ -90,6 +90,27 @@ POISONS = (
         ("tests/poisons/test_surrogates.py::test_the_published_surrogate_of_tap_falls_at_epochs_14_24_and_35_of_40",),
     ),
     Mutant(
+        "a rotation and a shear are one sampling",
+        "src/unlearnable/training/augmentation.py",
+        "images = _sampled(images, [[angle.cos(), -angle.sin(), zero], [angle.sin(), angle.cos(), zero]])",
+        "images = images",
+        ("tests/training/test_augmentation.py::test_rotation_and_shear_leave_as_much_black_as_torchvisions_two_transforms",),
+    ),
+    Mutant(
+        "a jitter of random order has one for the whole batch",
+        "src/unlearnable/training/augmentation.py",
+        "torch.rand(3, len(images), generator=generator).argsort(0), bound)",
+        "torch.rand(3, 1, generator=generator).argsort(0).expand(3, len(images)), bound)",
+        ("tests/training/test_augmentation.py::test_a_jitter_draws_every_order_where_asked_for",),
+    ),
+    Mutant(
+        "a learning rate that changes with the epochs changes with the steps",
+        "src/unlearnable/training/recipe.py",
+        "epochs_done = math.floor(epochs_done + ROUNDING)",
+        "pass",
+        ("tests/training/test_engine.py::test_cosine_with_warm_up_and_multistep_are_torchs_schedules",),
+    ),
+    Mutant(
         "gradients are not clipped",
         "src/unlearnable/training/engine.py",
         "if self.recipe.gradient_clip is not None:",

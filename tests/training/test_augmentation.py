@@ -1,9 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
 
-from unlearnable.training.augmentation import augment, cutmix, jitter, random_affine, random_crop, random_flip, turn_hue
+from unlearnable.training import augmentation
+from unlearnable.training.augmentation import _changed, augment, cutmix, jitter, random_affine, random_crop, random_flip, turn_hue
 from unlearnable.training.recipe import Augmentation
 
 
@@ -63,6 +66,38 @@ def test_jitter_is_torchvisions_arithmetic(images):
     for function, draw in zip((F.adjust_brightness, F.adjust_contrast, F.adjust_saturation), draws[:, 0], strict=True):
         expected = function(expected, float(1 + draw))
     assert torch.allclose(jitter(images[:1], recipe, generator(5)), expected, atol=2e-4)
+
+
+def test_the_order_of_a_jitter_is_each_images_own(images):
+    """With a factor for the whole batch, against torchvision's functions in each of their six orders."""
+    from torchvision.transforms.v2 import functional as F
+
+    functions, factors = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation), (1.36, 0.7, 1.3)
+    orders = list(itertools.permutations(range(3)))
+    strengths = torch.tensor(factors).view(3, 1, 1, 1, 1)
+    jittered = _changed(images[:1].expand(6, -1, -1, -1), strengths, torch.tensor(orders).T, (0.0, 1.0))
+    for order, found in zip(orders, jittered, strict=True):
+        expected = images[:1]
+        for place in order:
+            expected = functions[place](expected, factors[place])
+        assert torch.allclose(found, expected[0], atol=2e-4)
+
+
+def test_a_jitter_draws_every_order_where_asked_for(images, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(augmentation, "_changed", lambda images, factors, orders, bound: drawn.append(orders) or images)
+    jitter(images, Augmentation(brightness=0.1, shuffle_jitter=True), generator())
+    assert len({tuple(order) for order in drawn[0].T.tolist()}) == 6
+
+
+def test_rotation_and_shear_leave_as_much_black_as_torchvisions_two_transforms():
+    white = torch.ones(600, 1, 32, 32)
+    ours = random_affine(white, Augmentation(rotation=10, shear=10, scale=0.2), generator())
+    theirs = v2.Compose([v2.RandomRotation(10), v2.RandomAffine(0, shear=10, scale=(0.8, 1.2))])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        black = torch.stack([theirs(image) for image in white]).eq(0).float().mean()
+    assert float(ours.eq(0).float().mean()) == pytest.approx(float(black), abs=0.008)
 
 
 def test_jitter_clips_only_where_asked_for(images):

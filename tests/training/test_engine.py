@@ -11,7 +11,7 @@ from unlearnable.images import channel_statistics
 from unlearnable.models import build
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import recover
-from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit, fit_named, recipe_from
+from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit, fit_named, normalisation_of, recipe_from
 from unlearnable.training.device import choose_device, computes_in_bfloat16
 
 CPU = torch.device("cpu")
@@ -131,6 +131,12 @@ def test_cosine_with_warm_up_and_multistep_are_torchs_schedules():
         assert 0.1 * steps.learning_rate_factor(epoch) == pytest.approx(multistep.get_last_lr()[0])
         for stepped in (optimiser, multistep_optimiser, cosine, multistep):
             stepped.step()
+    cut = TrainingRecipe(epochs=30, batch_size=1, learning_rate=0.1, cosine_epochs=60, rate_changes="epoch")
+    whole = torch.optim.lr_scheduler.CosineAnnealingLR(torch.optim.SGD(weight, lr=0.1), 60)
+    for epoch in range(30):
+        assert 0.1 * cut.learning_rate_factor(epoch + 0.99) == pytest.approx(whole.get_last_lr()[0])
+        whole.optimizer.step()
+        whole.step()
     warm = TrainingRecipe(epochs=10, batch_size=1, learning_rate=0.1, warmup=0.2)
     assert [warm.learning_rate_factor(e) for e in (0, 1, 2, 10)] == pytest.approx([0, 0.5, 1, 0])
 
@@ -153,11 +159,21 @@ def test_the_gradient_is_clipped_to_its_norm(clean):
     assert moved.norm() == pytest.approx(0.05, rel=1e-3)
 
 
+def test_deviations_of_the_recipe_are_what_images_are_divided_by(clean):
+    recipe = TrainingRecipe(epochs=1, batch_size=60, learning_rate=0.1, deviations=[0.2, 0.25, 0.5])
+    mean, deviations = normalisation_of(clean, recipe)
+    assert np.allclose(mean, clean.images.mean((0, 2, 3)) / 255)
+    assert deviations == [0.2, 0.25, 0.5]
+    with pytest.raises(InputError, match=r"train\.deviations: expected 3 numbers above 0, one for each channel, got \[0\.2\]"):
+        normalisation_of(clean, TrainingRecipe(epochs=1, batch_size=60, learning_rate=0.1, deviations=[0.2]))
+
+
 def test_every_setting_of_a_recipe_changes_the_training(clean):
     base = {"epochs": 2, "batch_size": 20, "learning_rate": 0.05, "precision": "float32"}
     steps = {"schedule": "multistep", "milestones": [1]}
     changes = [{}, {"epochs": 3}, {"batch_size": 16}, {"learning_rate": 0.04}, {"final_learning_rate": 0.01}, {"optimiser": "adam"}]
-    changes += [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": True}, steps, {**steps, "gamma": 0.5}, {"warmup": 0.5}]
+    changes += [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": True}, steps, {**steps, "gamma": 0.4}, {"warmup": 0.5}]
+    changes += [{"cosine_epochs": 5}, {"rate_changes": "epoch"}, {"initialisation": "torch"}, {"deviations": [0.2, 0.3, 0.4]}]
     changes += [{"gradient_clip": 0.1}, {"label_smoothing": 0.1}, {"precision": "bfloat16"}, {"augmentation": Augmentation(flip=True)}]
     assert {name for change in changes for name in change} == {setting.name for setting in fields(TrainingRecipe)}
     heads = [train(clean, recipe=TrainingRecipe(**base | change))[-1].state["head.weight"] for change in changes]

@@ -15,6 +15,8 @@ Extractor = Callable[[Shape], nn.Module]  # images (N, C, H, W) -> features (N, 
 SMALL = 64  # pixels: images up to this side are seen at full resolution, by the stem of the published CIFAR variants
 SMALL_STEM: dict[str, object] = {"kernel_size": 3, "stride": 1, "padding": 1}
 
+OWN = "own"
+
 MODELS: Register[Extractor] = Register("model")
 
 
@@ -43,7 +45,7 @@ class ImageClassifier(nn.Module):
         return logits
 
 
-def build(name: str, *, shape: Shape, num_classes: int, seed: int) -> ImageClassifier:
+def build(name: str, *, shape: Shape, num_classes: int, seed: int, initialisation: str = OWN) -> ImageClassifier:
     """Return the model of that name; its first weights depend on ``seed`` alone.
 
     Args:
@@ -51,6 +53,7 @@ def build(name: str, *, shape: Shape, num_classes: int, seed: int) -> ImageClass
         shape: channels, height and width of the images.
         num_classes: the number of classes.
         seed: of the first weights.
+        initialisation: of convolutions: ``own``, or ``torch`` for the default of torch's.
 
     Raises:
         InputError: where the name is unknown, or the network cannot take images of that shape.
@@ -58,6 +61,9 @@ def build(name: str, *, shape: Shape, num_classes: int, seed: int) -> ImageClass
     require_model("model", name)
     with borrowed_global_torch(seed, f"model/{name}"):
         extractor = _extractor(name, shape)
+        for part in extractor.modules() if initialisation != OWN else ():
+            if isinstance(part, nn.Conv2d):
+                part.reset_parameters()
         return ImageClassifier(extractor, _width(name, extractor, shape), num_classes)
 
 

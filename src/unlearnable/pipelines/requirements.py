@@ -11,7 +11,7 @@ from unlearnable.poisons import POISONS
 from unlearnable.poisons import require as require_poison
 from unlearnable.probes import ReweightingRecipe, clean_samples
 from unlearnable.recoveries import recovery_named
-from unlearnable.training import recipe_from, require_batch
+from unlearnable.training import recipe_from, require_batch, require_deviations
 
 Parameters = dict[str, Any]
 
@@ -21,8 +21,9 @@ def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters
     inputs = {name for node in nodes for name in node.inputs}
     recipes = {"params:train": parameters["train"], "params:probe.train": parameters["probe"]["train"]}
     asked = [recipe for name, recipe in recipes.items() if name in inputs]
-    for recipe in asked:
-        require_batch(recipe_from(recipe), clean)
+    for training in map(recipe_from, asked):
+        require_batch(training, clean)
+        require_deviations(training, clean)
     if asked:
         require_takes(parameters["model"], clean.shape)
     recoveries = {"params:recovery": parameters["recovery"], "params:audit.recovery": parameters["audit"]["recovery"]}

@@ -23,14 +23,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages, channel_statistics, require_every_class
+from unlearnable.images import LabelledImages, require_every_class
 from unlearnable.metrics import accuracy
 from unlearnable.models import build
 from unlearnable.probes.softmax import Values, fit_softmax
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, NOT_EMPTY, POSITIVE
 from unlearnable.register import Register
 from unlearnable.seeds import derive, numpy_generator, torch_generator
-from unlearnable.training import Augmentation, Checkpoint, Network, Progress, Report, TrainingRecipe, ignore, untold
+from unlearnable.training import Augmentation, Checkpoint, Network, Progress, Report, TrainingRecipe, ignore, normalisation_of, untold
 from unlearnable.training.augmentation import augment
 from unlearnable.training.device import as_float, resident
 from unlearnable.training.network import BATCH
@@ -226,9 +226,9 @@ def reweight(
     """
     estimators = {name: ESTIMATORS[name] for name in recipe.estimators}
     fitted, held_out = clean_samples(clean, recipe)
-    network = build(model, shape=clean.shape, num_classes=clean.num_classes, seed=seed)
+    network = build(model, shape=clean.shape, num_classes=clean.num_classes, seed=seed, initialisation=training.initialisation)
     bench = Bench(
-        network=Network(network, channel_statistics(clean), device, training.precision),
+        network=Network(network, normalisation_of(clean, training), device, training.precision),
         pixels=resident(fitted, device),
         labels=torch.from_numpy(fitted.labels).to(device),
         held_out=resident(held_out, device),

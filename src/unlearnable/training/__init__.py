@@ -12,8 +12,10 @@ from unlearnable.training.engine import (
     fit_named,
     ignore,
     mixed_loss,
+    normalisation_of,
     plain_loss,
     require_batch,
+    require_deviations,
     untold,
 )
 from unlearnable.training.network import Network, Normalisation
@@ -35,8 +37,10 @@ __all__ = [
     "fit_named",
     "ignore",
     "mixed_loss",
+    "normalisation_of",
     "plain_loss",
     "recipe_from",
     "require_batch",
+    "require_deviations",
     "untold",
 ]

@@ -68,25 +68,45 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def random_affine(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:
-    """Return each image rotated, sheared along x and scaled in one nearest-neighbour sampling; outside is zero."""
+    """Return each image rotated, then sheared along x and scaled, by the nearest pixel each time; outside is zero.
+
+    Two samplings, as the published recipe has two transforms: what the first moves out of the image does not come back.
+    """
     uniform = torch.rand(3, len(images), generator=generator).mul_(2).sub_(1)
-    angle, shear = (uniform[0] * math.radians(recipe.rotation), uniform[1] * math.radians(recipe.shear))
-    scale = 1 / (1 + uniform[2] * recipe.scale)
-    cos, sin, tan, zero = angle.cos() * scale, angle.sin() * scale, shear.tan(), torch.zeros_like(angle)
-    rows = [torch.stack([cos, cos * tan - sin, zero], 1), torch.stack([sin, sin * tan + cos, zero], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1).to(images.device), list(images.shape), align_corners=False)
+    angle, tan = uniform[0] * math.radians(recipe.rotation), (uniform[1] * math.radians(recipe.shear)).tan()
+    scale, zero = 1 / (1 + uniform[2] * recipe.scale), torch.zeros_like(angle)
+    if recipe.rotation:
+        images = _sampled(images, [[angle.cos(), -angle.sin(), zero], [angle.sin(), angle.cos(), zero]])
+    if recipe.shear or recipe.scale:
+        images = _sampled(images, [[scale, scale * tan, zero], [zero, scale, zero]])
+    return images
+
+
+def _sampled(images: Tensor, rows: list[list[Tensor]]) -> Tensor:
+    """Return images (N, C, H, W) by the nearest pixel at the places to which a matrix (2, 3) for each image sends its own."""
+    grid = F.affine_grid(torch.stack([torch.stack(row, 1) for row in rows], 1).to(images.device), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="nearest", align_corners=False)
 
 
 def jitter(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:
-    """Return images with brightness, contrast and saturation each moved by an own factor, in that order."""
+    """Return images with brightness, contrast and saturation each moved by an own factor, in that order or in one of their own."""
     strengths = torch.tensor([recipe.brightness, recipe.contrast, recipe.saturation])[:, None]
     draws = torch.rand(3, len(images), generator=generator).mul_(2).sub_(1)
     factors = (1 + draws * strengths).to(images.device).view(3, -1, 1, 1, 1)
     bound = (0.0, 1.0) if recipe.clip_jitter else (-math.inf, math.inf)
-    images = (images * factors[0]).clamp_(*bound)
-    images = torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, factors[1]).clamp_(*bound)
-    return torch.lerp(_grey(images), images, factors[2]).clamp_(*bound)
+    if not recipe.shuffle_jitter:
+        for change, factor in zip(CHANGES, factors, strict=True):
+            images = change(images, factor).clamp_(*bound)
+        return images
+    return _changed(images, factors, torch.rand(3, len(images), generator=generator).argsort(0), bound)
+
+
+def _changed(images: Tensor, factors: Tensor, orders: Tensor, bound: tuple[float, float]) -> Tensor:
+    """Return images (N, C, H, W) after the three changes, each image in the order that its column of ``orders`` (3, N) gives."""
+    for order in orders.to(images.device).view(3, -1, 1, 1, 1):
+        changed = [change(images, factor).clamp_(*bound) for change, factor in zip(CHANGES, factors, strict=True)]
+        images = torch.where(order == 0, changed[0], torch.where(order == 1, changed[1], changed[2]))
+    return images
 
 
 def turn_hue(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
@@ -110,8 +130,25 @@ def _grey(images: Tensor) -> Tensor:
     return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA)).unsqueeze(1)
 
 
+def _contrast(images: Tensor, factor: Tensor) -> Tensor:
+    return torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, factor)
+
+
+def _saturation(images: Tensor, factor: Tensor) -> Tensor:
+    return torch.lerp(_grey(images), images, factor)
+
+
+def _brightness(images: Tensor, factor: Tensor) -> Tensor:
+    return images * factor
+
+
+CHANGES = (_brightness, _contrast, _saturation)
+
+
 def cutmix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
     """Paste one random box from a random other image into each image (Yun et al., "CutMix", 2019, with beta 1).
+
+    The box is cut as the authors' published code cuts it: centres are whole pixels, and sides are rounded down to even numbers.
 
     Returns:
         the images, the order (N,) of the images pasted, and the fraction in [0, 1] that is left of the first ones.
@@ -119,13 +156,13 @@ def cutmix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, 
     height, width = images.shape[2:]
     order = torch.randperm(len(images), generator=generator).to(images.device)
     side = math.sqrt(float(torch.rand(1, generator=generator)))
-    y, x = (float(v) for v in torch.rand(2, generator=generator))
-    top, bottom = _span(y * height, side * height, height)
-    left, right = _span(x * width, side * width, width)
+    y, x = torch.rand(2, generator=generator).tolist()
+    top, bottom = _span(int(y * height), int(side * height), height)
+    left, right = _span(int(x * width), int(side * width), width)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
     return mixed, order, 1 - (bottom - top) * (right - left) / (height * width)
 
 
-def _span(centre: float, length: float, limit: int) -> tuple[int, int]:
-    return max(0, round(centre - length / 2)), min(limit, round(centre + length / 2))
+def _span(centre: int, length: int, limit: int) -> tuple[int, int]:
+    return max(0, centre - length // 2), min(limit, centre + length // 2)

@@ -160,19 +160,37 @@ def fit_named(
         InputError: where the model is unknown, the device is missing, a batch is larger than the set, or the training diverges.
     """
     require_batch(recipe, train)
-    model = build(name, shape=train.shape, num_classes=train.num_classes, seed=seed)
+    model = build(name, shape=train.shape, num_classes=train.num_classes, seed=seed, initialisation=recipe.initialisation)
     yield from fit(
         model,
         train,
         test,
         recipe=recipe,
-        normalisation=channel_statistics(like),
+        normalisation=normalisation_of(like, recipe),
         seed=seed,
         device=choose_device(device),
         progress=progress,
         done=done,
         method=method,
     )
+
+
+def normalisation_of(images: LabelledImages, recipe: TrainingRecipe) -> Normalisation:
+    """Return the mean of each channel of ``images``, and the recipe's deviation or theirs, in units of [0, 1].
+
+    Raises:
+        InputError: the recipe has deviations, but not one for each channel.
+    """
+    require_deviations(recipe, images)
+    mean, deviation = channel_statistics(images)
+    return mean, deviation if recipe.deviations is None else recipe.deviations
+
+
+def require_deviations(recipe: TrainingRecipe, images: LabelledImages) -> None:
+    """Raise InputError where the recipe has deviations, but not one for each channel."""
+    channels, given = images.shape[0], recipe.deviations
+    if given is not None and (len(given) != channels or min(given) <= 0):
+        raise InputError(f"train.deviations: expected {channels} numbers above 0, one for each channel, got {given}")
 
 
 def require_batch(recipe: TrainingRecipe, train: LabelledImages) -> None:

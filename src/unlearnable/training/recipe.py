@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, Range, nested
 
+ROUNDING = 1e-9  # of steps divided by the steps of an epoch
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -23,6 +25,7 @@ class Augmentation:
         hue: colours are turned by at most this part of a whole turn to either side, about the axis of greys.
         clip_jitter: clip to [0, 1] after each of the three, as torchvision's ColorJitter does. On projected images this
             puts part of the perturbation back (the published recipe does it all the same).
+        shuffle_jitter: apply the three in a random order, one for each image, as ColorJitter does; without it, in the order above.
         cutmix: the probability that a batch is mixed by CutMix with beta 1.
     """
 
@@ -37,6 +40,7 @@ class Augmentation:
     saturation: Annotated[float, FRACTION] = 0.0
     hue: Annotated[float, Range(ge=0, le=0.5)] = 0.0
     clip_jitter: bool = False
+    shuffle_jitter: bool = False
     cutmix: Annotated[float, FRACTION] = 0.0
 
 
@@ -51,8 +55,11 @@ class TrainingRecipe:
         nesterov: of SGD.
         gradient_clip: the largest norm of the gradient of all weights together; None leaves it as it is.
         warmup: the fraction of all epochs in which the learning rate rises linearly from zero.
-        schedule: ``cosine`` to ``final_learning_rate``, per step, after the warm-up; ``multistep`` multiplies by ``gamma`` at
-            ``milestones`` (epochs).
+        schedule: ``cosine`` to ``final_learning_rate`` after the warm-up; ``multistep`` multiplies by ``gamma`` at ``milestones`` (epochs).
+        cosine_epochs: the length of the whole cosine, which may end after the training does; None is what the warm-up leaves.
+        rate_changes: the learning rate follows its schedule at every ``step``, or at the start of every ``epoch``.
+        initialisation: of convolutions: each network's ``own``, or ``torch``'s default, uniform within one over the root of the fan-in.
+        deviations: of the channels, in units of [0, 1], by which images are divided; None is those of the clean images.
         precision: ``bfloat16`` (autocast and channels_last), ``float32``, or ``auto``: bfloat16 where the device computes in it.
     """
 
@@ -67,20 +74,26 @@ class TrainingRecipe:
     gradient_clip: Annotated[float | None, POSITIVE] = None
     schedule: Literal["cosine", "multistep"] = "cosine"
     warmup: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    cosine_epochs: Annotated[int | None, AT_LEAST_ONE] = None
+    rate_changes: Literal["step", "epoch"] = "step"
     milestones: list[int] = field(default_factory=list)
     gamma: Annotated[float, POSITIVE] = 0.1
     label_smoothing: Annotated[float, FRACTION] = 0.0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    initialisation: Literal["own", "torch"] = "own"
+    deviations: list[float] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def learning_rate_factor(self, epochs_done: float) -> float:
         """Return what the learning rate is multiplied with after ``epochs_done`` (fractional) epochs."""
+        if self.rate_changes == "epoch":
+            epochs_done = math.floor(epochs_done + ROUNDING)
         warm = self.warmup * self.epochs
         if epochs_done < warm:
             return epochs_done / warm
         if self.schedule == "multistep":
             return self.gamma ** sum(epochs_done >= milestone for milestone in self.milestones)
-        cosine = (1 + math.cos(math.pi * (epochs_done - warm) / (self.epochs - warm))) / 2
+        cosine = (1 + math.cos(math.pi * (epochs_done - warm) / (self.cosine_epochs or self.epochs - warm))) / 2
         final = self.final_learning_rate / self.learning_rate
         return final + (1 - final) * cosine
 
