@@ -13,6 +13,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from unlearnable.config.recipe import RELEASED
+from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class CheckHooks:
 
         parameters = catalog.load("parameters")
         check_machine(parameters)
+        if "params:audit.recovery" in pipeline.inputs() and parameters["audit"]["recovery"] == parameters["recovery"]:
+            raise InputError(f"audit.recovery: expected another recovery than 'recovery', got '{parameters['recovery']}' for both")
         if parameters["poison"] == RELEASED:
             catalog.load("released_poison").check()
         torch.set_num_threads(parameters["threads"] or torch.get_num_threads())

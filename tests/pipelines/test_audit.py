@@ -12,6 +12,7 @@ from PIL import Image
 from tests.conftest import copy_project, make_images
 from tests.datasets.formats import write_folder
 from tests.pipelines.test_project import all_scores, run
+from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.audit.perceptibility import perceptibility
@@ -120,6 +121,21 @@ def test_the_verdict_is_the_same_every_time():
 def test_a_verdict_needs_the_originals():
     ways = {"plain training": {"accuracy": 0.5, "interval": [0.4, 0.6]}}
     assert "nothing to compare with" in verdict(ways, None, 0.1)
+
+
+def test_a_training_with_held_out_images_counts_by_the_epoch_that_they_choose():
+    history = [{"held_out_accuracy": held, "test_accuracy": test, "seconds": 1.0} for held, test in ((0.2, 0.3), (0.7, 0.6), (0.7, 0.9))]
+    plain = [{"test_accuracy": value, "seconds": 1.0} for value in (0.5, 0.1)]
+    histories = {"clean": plain[:1], "poisoned": plain, "recovered": history, "compressed": plain}
+    seen = {"images": 1, "changed": 1.0, "median": {}, "worst": {}}
+    parameters = dict.fromkeys(("dataset", "poison", "model", "seed"), "x") | {"recovery": "early_stopping", "audit": {"recovery": "jpeg"}}
+    ways = audit_scores(histories, {}, seen, {"clean": {"models": {}}}, make_images(100, classes=10), parameters)["audit"]["ways"]
+    assert {name: way["accuracy"] for name, way in ways.items()} == {"plain training": 0.1, "early_stopping": 0.6, "jpeg": 0.1}
+
+
+def test_an_audit_asks_for_two_different_recoveries(project):
+    with pytest.raises(InputError, match=r"audit\.recovery: expected another recovery than 'recovery', got 'jpeg' for both"):
+        run(project, pipeline="audit", env="folder", recovery="jpeg", **SMALL)
 
 
 # ---- the whole audit

@@ -199,8 +199,18 @@ class RecipeConfigLoader(OmegaConfigLoader):
         if parameters.get("poison") == RELEASED:
             hashed = parameters | {"craft": {RELEASED: self._released(parameters)}}
         dataset = self._dataset_recipe(parameters)
+        hashed = hashed | self._hashed_indices(parameters)
         hashes = {stage: recipe_hash(stage, hashed, dataset) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
+
+    def _hashed_indices(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of the probe with the hash of the file that names its samples in the place of its path."""
+        probe = parameters.get("probe")
+        if not isinstance(probe, dict) or not isinstance(path := probe.get("sample_indices"), str):
+            return {}
+        project = self.project_path or Path(self.conf_source).parent
+        found = self._once("indices", path, lambda: fingerprint(project / path, "probe.sample_indices"))
+        return {"probe": {**probe, "sample_indices": found}}
 
     def _of_model(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the blocks of parameters that depend on the model; cells of one model share them."""

@@ -50,6 +50,7 @@ class ReweightingRecipe:
         held_out: how many further clean training images choose an epoch; none of them is fitted to.
         sampling: as many of each class as of any other within one, or whatever a uniform draw gives.
         sample_seed: of that draw; not the cell's seed, so that cells share their clean images.
+        sample_indices: a file (.npy) of indices into the whole training set, whose images are taken in that order instead; None draws.
         estimators: names of estimators.
         l2: of the head on standardised features: l2 / 2 times its squared weights is added to its mean cross-entropy.
         views: augmented views of each clean image, for ``recalibrated``.
@@ -60,6 +61,7 @@ class ReweightingRecipe:
     held_out: Count = 1000
     sampling: Literal["balanced", "uniform"] = "balanced"
     sample_seed: Annotated[int, NON_NEGATIVE] = 0
+    sample_indices: str | None = None
     estimators: Annotated[list[str], NOT_EMPTY] = field(default_factory=lambda: ["frozen"])
     l2: Annotated[float, POSITIVE] = 0.01
     views: Count = 2
@@ -256,7 +258,7 @@ def clean_samples(clean: LabelledImages, recipe: ReweightingRecipe) -> tuple[Lab
     """Return the images that heads are fitted to, of which each count takes the first, and the held-out ones after them.
 
     Raises:
-        InputError: where there are too few, or a class has none among those of a count.
+        InputError: there are too few, a class has none among those of a count, or ``sample_indices`` is no such file.
     """
     largest = max(recipe.counts)
     if largest + recipe.held_out > len(clean):
@@ -273,8 +275,15 @@ def clean_samples(clean: LabelledImages, recipe: ReweightingRecipe) -> tuple[Lab
 
 
 def _order(clean: LabelledImages, recipe: ReweightingRecipe) -> npt.NDArray[np.int64]:
-    """Return all places in random order; where it is balanced, the classes take turns as long as they last."""
+    """Return all places in random order, those that a file names first; where it is balanced, the classes take turns while they last."""
     order = numpy_generator(recipe.sample_seed, "probe/clean_samples").permutation(len(clean))
+    if recipe.sample_indices is not None:
+        named = _named(clean, recipe.sample_indices)
+        if len(named) < max(recipe.counts):
+            expected = f"expected at least {max(recipe.counts):,} indices, as probe.clean_samples asks for, got {len(named):,}"
+            raise InputError(f"probe.sample_indices ({recipe.sample_indices}): {expected}")
+        named = named[: max(recipe.counts)]
+        return np.concatenate([named, order[~np.isin(order, named)]])
     if recipe.sampling == "uniform":
         return order
     turns = np.empty(len(clean), dtype=np.int64)
@@ -282,6 +291,23 @@ def _order(clean: LabelledImages, recipe: ReweightingRecipe) -> npt.NDArray[np.i
         members = clean.labels[order] == label
         turns[members] = np.arange(members.sum())
     return order[np.argsort(turns, kind="stable")]
+
+
+def _named(clean: LabelledImages, path: str) -> npt.NDArray[np.int64]:
+    """Return the places in ``clean`` of the images whose indices a file has, in its order."""
+    try:
+        indices = np.load(path, allow_pickle=False)  # numbers alone, no pickles  # noqa: TID251
+    except (OSError, ValueError) as error:
+        raise InputError(f"probe.sample_indices ({path}): expected a .npy file of whole numbers, got {error}") from None
+    if indices.ndim != 1 or indices.dtype.kind not in "iu" or len(np.unique(indices)) != len(indices):
+        raise InputError(f"probe.sample_indices ({path}): expected different whole numbers in a row, got {indices.dtype} {indices.shape}")
+    missing = indices[~np.isin(indices, clean.ids)]
+    if len(missing):
+        got = f"{missing[0]} and {len(missing) - 1} more that are none"
+        raise InputError(f"probe.sample_indices ({path}): expected indices of training images, got {got}")
+    by_id = np.argsort(clean.ids)
+    places: npt.NDArray[np.int64] = by_id[np.searchsorted(clean.ids[by_id], indices)]
+    return places
 
 
 def _asked(checkpoints: Sequence[Checkpoint], recipe: ReweightingRecipe) -> list[int]:

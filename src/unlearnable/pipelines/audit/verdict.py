@@ -33,6 +33,8 @@ def audit_scores(
 
     Args:
         histories: of the trainings ``clean`` (on the originals), ``poisoned``, ``recovered`` and ``compressed``, an entry an epoch.
+            A training that was asked about held-out images counts by its best epoch on these, as ``early_stopping`` says; others by
+            their last.
         dfr: accuracy of a new head by the number of clean samples.
         seen: what ``perceptibility`` found.
         separability: of ``perturbations`` and ``clean`` images.
@@ -44,10 +46,10 @@ def audit_scores(
         teach, with its own (None where the originals are not known, or teach nothing).
     """
     names = {"recovery": parameters["recovery"], "beside": parameters["audit"]["recovery"]}
-    accuracy = {WAYS[name].format(**names): _last(histories[name]) for name in WAYS}
+    accuracy = {WAYS[name].format(**names): _chosen(histories[name]) for name in WAYS}
     accuracy |= {f"a new head on {int(count):,} clean images": value for count, value in dfr.items()}
     originals = bool(seen["changed"])
-    reference = _last(histories["clean"]) if originals else None
+    reference = _chosen(histories["clean"]) if originals else None
     chance = float(np.bincount(test.labels).max() / len(test))
     ways = _ways(accuracy, reference, chance, len(test))
     cell = {name: parameters[name] for name in ("dataset", *CELL)}
@@ -125,8 +127,10 @@ def _interval(draws: Draws, value: float) -> list[float]:
     return [min(float(low), value), max(float(high), value)]
 
 
-def _last(history: list[dict[str, float]]) -> float:
-    return float(history[-1]["test_accuracy"])
+def _chosen(history: list[dict[str, float]]) -> float:
+    """Return the test accuracy of the first epoch that is best on held-out images, or of the last epoch where none were held out."""
+    epoch = max(history, key=lambda measured: measured["held_out_accuracy"]) if "held_out_accuracy" in history[0] else history[-1]
+    return float(epoch["test_accuracy"])
 
 
 def _fits(found: dict[str, Any]) -> dict[str, Any]:
