@@ -252,6 +252,29 @@ def test_a_fingerprint_reads_names_and_bytes_and_follows_nothing(tmp_path):
     assert fingerprint(tmp_path / "nothing", "a.path") is None
 
 
+OF_CLEAN_IMAGES = {"ingest", "train_clean", "separability_clean"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "moved"),
+    [
+        (lambda path: {"probe": {"sample_indices": path}}, {"probe_checkpoints", "evaluate_dfr", "evaluate_audit"}),
+        (
+            lambda path: {"poison": "ar", "craft": {"ar": {"processes": path}}},
+            set(STAGES) - {"ingest", "train_clean", "separability_clean"},
+        ),
+    ],
+)
+def test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes(parameters, moved, tmp_path):
+    def recipe(name: str, content: bytes) -> dict:
+        (tmp_path / name).write_bytes(content)
+        return loader(**parameters(str(tmp_path / name)))["parameters"]["recipe"]
+
+    one, same, other = recipe("one", b"1"), recipe("same", b"1"), recipe("other", b"2")
+    assert one == same
+    assert {stage for stage in one if one[stage] != other[stage]} == moved
+
+
 def test_hashes_are_stable():
     """The names of artifacts on users' disks: raise FORMAT where this must change, and say so in the change log."""
     assert recipe_hash("ingest", {"ingest": {"train_size": 10}}, {"name": "x"}) == "a8513c122e29"

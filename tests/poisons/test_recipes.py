@@ -1,15 +1,19 @@
 import itertools
+import os
+import pickle
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import correlate
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from tests.conftest import make_images
+from tests.datasets.releases import Calls
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.poisons import POISONS, Crafting, craft
-from unlearnable.poisons.autoregressive import Search, _sweep, find_processes, response
+from unlearnable.poisons.autoregressive import Search, _sweep, find_processes, read_processes, response
 from unlearnable.poisons.cuda import _kernels as cuda_kernels
 from unlearnable.seeds import numpy_generator
 
@@ -100,6 +104,49 @@ def test_classwise_noise_is_one_pattern_a_class(images):
 
 
 # ---- autoregressive
+
+
+def coefficients(classes, *, channels=3):
+    """Return coefficients of a list of classes, as the authors' files have them: the last of nine is the pixel itself."""
+    drawn = torch.rand(classes, channels, 3, 3, generator=torch.Generator().manual_seed(0))
+    drawn[:, :, 2, 2] = 0
+    return list(drawn / drawn.sum((2, 3), keepdim=True))
+
+
+def test_processes_may_come_from_a_file(images, tmp_path):
+    torch.save(coefficients(10), tmp_path / "params.pt")
+    found = read_processes(tmp_path / "params.pt", images, "craft.ar.processes")
+    assert found.shape == (10, 3, 8)
+    assert np.allclose(found.sum(2), 1)
+    assert found[4, 2, 5] == pytest.approx(float(coefficients(10)[4][2, 1, 2]))
+    perturbation = POISONS["ar"](images, Crafting(seed=0), l2=1.0, search=Search(), processes=str(tmp_path / "params.pt"))
+    answers = [response(found[label], perturbation[index].astype(float)) for index, label in enumerate(images.labels[:10])]
+    assert max(answers) < 1e-3  # a process's own filter answers nothing
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (coefficients(9), r"got 9 of \(3, 3, 3\)"),
+        (coefficients(10, channels=1), r"got 10 of \(1, 3, 3\)"),
+        ({"a": 1}, "got dict"),
+        ([*coefficients(9), torch.full((3, 3, 3), torch.nan)], "got numbers that are not finite for class 9"),
+        (torch.zeros(300_000), "got a file of 1,20"),
+    ],
+)
+def test_a_file_without_a_process_for_each_class_is_one_line(content, got, images, tmp_path):
+    torch.save(content, tmp_path / "params.pt")
+    with pytest.raises(InputError, match=rf"^craft\.ar\.processes \(.*params\.pt\): expected a list of 10 tensors \(3, 3, 3\), .*{got}"):
+        read_processes(tmp_path / "params.pt", images, "craft.ar.processes")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps(Calls(os.system, "touch HARM"))], ids=["empty", "text", "harm"])
+def test_a_file_that_is_none_of_torchs_is_one_line_and_runs_nothing(content, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"^craft\.ar\.processes \(.*params\.pt\): expected a list of 10 tensors"):
+        read_processes(tmp_path / "params.pt", images, "craft.ar.processes")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.pt"]
 
 
 def ar(images, seed=0, **settings):

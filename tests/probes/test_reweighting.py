@@ -184,6 +184,33 @@ def test_a_head_is_fitted_to_the_first_samples_alone(name, views, checkpoints, s
     assert torch.equal(of_both[8][2], alone[2])
 
 
+def test_samples_may_be_named_by_a_file(sets, tmp_path):
+    clean = sets[0].subset(np.arange(len(sets[0]))[::-1])  # indices are of the images, wherever these stand
+    named = clean.ids[[7, 6, 5, 4, 11, 2, 1, 0]]
+    np.save(tmp_path / "named.npy", named)
+    recipe = ReweightingRecipe(clean_samples=[4, 6], held_out=20, sample_indices=str(tmp_path / "named.npy"))
+    fitted, held_out = clean_samples(clean, recipe)
+    assert fitted.ids.tolist() == named[:6].tolist()
+    assert len(held_out) == 20
+    assert not np.isin(held_out.ids, fitted.ids).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.arange(3), "expected at least 6 indices, as probe.clean_samples asks for, got 3"),
+        (np.array([1, 1, 2, 3, 4, 5, 6]), r"expected different whole numbers in a row, got int64 \(7,\)"),
+        (np.arange(8) / 2, r"expected different whole numbers in a row, got float64 \(8,\)"),
+        (np.arange(8) + 10**6, "expected indices of training images, got 1000000 and 7 more that are none"),
+    ],
+)
+def test_a_file_that_names_no_samples_is_one_line(values, message, sets, tmp_path):
+    np.save(tmp_path / "named.npy", values)
+    recipe = ReweightingRecipe(clean_samples=6, held_out=20, sample_indices=str(tmp_path / "named.npy"))
+    with pytest.raises(InputError, match=rf"^probe\.sample_indices \(.*named\.npy\): {message}$"):
+        clean_samples(sets[0], recipe)
+
+
 @pytest.mark.parametrize("sampling", ["balanced", "uniform"])
 def test_samples_are_seeded_and_never_held_out(sampling, sets):
     clean, _ = sets

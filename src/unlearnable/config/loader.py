@@ -9,7 +9,7 @@ import copy
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from unlearnable.config.recipe import DERIVED, FOLLOWED, OWN_BYTES, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
+from unlearnable.config.recipe import DERIVED, FOLLOWED, OWN_BYTES, READ, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
@@ -199,18 +199,24 @@ class RecipeConfigLoader(OmegaConfigLoader):
         if parameters.get("poison") == RELEASED:
             hashed = parameters | {"craft": {RELEASED: self._released(parameters)}}
         dataset = self._dataset_recipe(parameters)
-        hashed = hashed | self._hashed_indices(parameters)
+        hashed = hashed | self._with_bytes(hashed)
         hashes = {stage: recipe_hash(stage, hashed, dataset) for stage in STAGES}
         return parameters | {"dataset": self._dataset(), "recipe": hashes}
 
-    def _hashed_indices(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings of the probe with the hash of the file that names its samples in the place of its path."""
-        probe = parameters.get("probe")
-        if not isinstance(probe, dict) or not isinstance(path := probe.get("sample_indices"), str):
-            return {}
-        project = self.project_path or Path(self.conf_source).parent
-        found = self._once("indices", path, lambda: fingerprint(project / path, "probe.sample_indices"))
-        return {"probe": {**probe, "sample_indices": found}}
+    def _with_bytes(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the blocks of parameters that name a file, with the hash of its bytes in the place of its path."""
+        found: dict[str, Any] = {}
+        for name in READ:
+            block, *inner, last = name.split(".")
+            holder = _dotted(parameters, ".".join([block, *inner]))
+            if isinstance(holder, dict) and isinstance(path := holder.get(last), str):
+                content = self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))
+                found[block] = _replaced(found.get(block, parameters[block]), [*inner, last], content)
+        return found
+
+    @property
+    def _project(self) -> Path:
+        return self.project_path or Path(self.conf_source).parent
 
     def _of_model(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the blocks of parameters that depend on the model; cells of one model share them."""
@@ -277,9 +283,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _bytes(self, name: str, entry: dict[str, Any], parameters: dict[str, Any]) -> str | None:
         """Return the hash of what lies at the path of an entry, None where nothing does; a large folder takes a while, so once a loader."""
         path = re.sub(r"\$\{param:([\w.]+)\}", lambda found: str(_dotted(parameters, found[1])), str(entry.get("path") or ""))
-        project = self.project_path or Path(self.conf_source).parent
         follow = _kind(entry) in FOLLOWED
-        return self._once("bytes", path, lambda: fingerprint(project / path, f"{name}.path", follow=follow) if path else None)  # type: ignore[no-any-return]
+        return self._once("bytes", path, lambda: fingerprint(self._project / path, f"{name}.path", follow=follow) if path else None)  # type: ignore[no-any-return]
 
     def _param(self, name: str) -> Any:
         """Return a parameter by its dotted name; None where there is none, which the parameter check names later."""
@@ -315,6 +320,12 @@ def _dotted(settings: Any, name: str) -> Any:
     for part in name.split("."):
         settings = settings.get(part) if isinstance(settings, dict) else None
     return settings
+
+
+def _replaced(settings: dict[str, Any], names: list[str], value: Any) -> dict[str, Any]:
+    """Return nested settings with another value at the end of ``names``."""
+    first, *rest = names
+    return settings | {first: _replaced(settings[first], rest, value) if rest else value}
 
 
 def _block(name: str, value: Any) -> dict[str, Any]:

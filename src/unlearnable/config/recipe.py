@@ -20,6 +20,8 @@ FOLLOWED = (*OWN_BYTES, "ProtectedFolder")  # datasets that read what links lead
 RELEASED = "released"  # the poison that is read from the entry released_poison, where the others are crafted
 RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")
 
+READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes")  # parameters that name a file: its bytes decide
+
 DERIVED = ("dataset", "recipe")  # what the loader adds to the parameters
 
 CELL = ("poison", "recovery", "model", "seed")  # with the dataset

@@ -12,10 +12,12 @@ published coefficients of 100 classes; here a trial signal must be finite.
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, blank
@@ -29,6 +31,7 @@ TRIALS = 3
 SCREEN = 8  # rows of a first, short trial: nearly all processes diverge in it
 CHUNK = 1024  # images swept at once
 CANDIDATES = 512  # processes tried at once
+LARGEST_FILE = 1 << 20  # bytes: coefficients of a thousand classes are a third of it
 
 Signals = npt.NDArray[np.float64]
 
@@ -56,19 +59,59 @@ class Search:
 
 
 @POISONS.add("ar")
-def ar(clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE], search: Search) -> Perturbation:
+def ar(
+    clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE], search: Search, processes: str | None = None
+) -> Perturbation:
     """Return for each image a signal of its class's process with the norm ``l2`` in units of [0, 1] (published: 1).
 
+    Args:
+        clean: images (N, C, H, W).
+        crafting: what every poison is given.
+        l2: the norm.
+        search: which processes are accepted where none are given.
+        processes: a file of torch with a list of coefficients (C, 3, 3), one a class, as the authors publish theirs; None searches.
+
     Raises:
-        InputError: where too few processes are found.
+        InputError: too few processes are found, or ``processes`` is no such file.
     """
-    return _signals(clean, crafting, find_processes(clean, crafting.seed, search), 2, l2)
+    return _signals(clean, crafting, _processes("ar", clean, crafting, search, processes), 2, l2)
 
 
 @POISONS.add("ar_linf")
-def ar_linf(clean: LabelledImages, crafting: Crafting, *, linf: Annotated[float, POSITIVE_FRACTION], search: Search) -> Perturbation:
+def ar_linf(
+    clean: LabelledImages, crafting: Crafting, *, linf: Annotated[float, POSITIVE_FRACTION], search: Search, processes: str | None = None
+) -> Perturbation:
     """Return what ``ar`` does, each signal scaled to the largest value ``linf`` in units of [0, 1]."""
-    return _signals(clean, crafting, find_processes(clean, crafting.seed, search), np.inf, linf)
+    return _signals(clean, crafting, _processes("ar_linf", clean, crafting, search, processes), np.inf, linf)
+
+
+def _processes(name: str, clean: LabelledImages, crafting: Crafting, search: Search, path: str | None) -> Signals:
+    return find_processes(clean, crafting.seed, search) if path is None else read_processes(Path(path), clean, f"craft.{name}.processes")
+
+
+def read_processes(path: Path, clean: LabelledImages, parameter: str) -> Signals:
+    """Return the coefficients (K, C, 8) that a file of torch has for the classes of ``clean``: a list of tensors (C, 3, 3).
+
+    Raises:
+        InputError: the file is something else, or a coefficient is not finite; the line begins with ``parameter``.
+    """
+    expected = f"{parameter} ({path}): expected a list of {clean.num_classes} tensors ({clean.shape[0]}, 3, 3), one a class"
+    try:
+        size = path.stat().st_size
+        found = torch.load(path, weights_only=True) if size <= LARGEST_FILE else None  # runs nothing of the file  # noqa: TID251
+    except Exception as error:  # damaged bytes lead torch's reader to errors of any kind
+        raise InputError(f"{expected}, got {' '.join(str(error).split())[:200]}") from None
+    if found is None:
+        raise InputError(f"{expected}, got a file of {size:,} bytes")
+    if not isinstance(found, list) or not all(isinstance(each, torch.Tensor) for each in found):
+        raise InputError(f"{expected}, got {type(found).__name__}")
+    shapes = {tuple(each.shape) for each in found}
+    if len(found) != clean.num_classes or shapes != {(clean.shape[0], 3, 3)}:
+        raise InputError(f"{expected}, got {len(found)} of {', '.join(map(str, sorted(shapes)))}")
+    coefficients = torch.stack(found).double().flatten(2).numpy()[..., :TAPS]
+    if wrong := (~np.isfinite(coefficients).all((1, 2))).nonzero()[0].tolist():
+        raise InputError(f"{expected}, got numbers that are not finite for class {wrong[0]}")
+    return coefficients
 
 
 def find_processes(clean: LabelledImages, seed: int, search: Search) -> Signals:
