@@ -167,7 +167,7 @@ def test_what_is_no_link_to_the_web_is_text():
 
 
 def test_settings_of_peers_that_differ_are_told_in_a_line_and_their_figures_are_not_there(found):
-    assert "With another number of images, another network, the figures do not stand side by side." in found.text
+    assert "With another number of images, another network, another training recipe, the figures do not stand side by side." in found.text
     assert "47.72%" not in found.text
     assert not [name for name in found.identities if name.startswith("table-published")]
 

@@ -123,12 +123,19 @@ def test_an_absent_value_is_told_from_a_text_of_that_name():
 # ---- peers
 
 
+def trained(*, epochs=60, **augmentation):
+    """Return the recipe of a training on all images, with the peers' crop and flip but for what is given."""
+    recipe = {"epochs": epochs, "augmentation": {"crop": 4, "flip": True, "cutmix": 0.0} | augmentation}
+    return json.dumps({"ingest": {"train_size": None}, "train": recipe})
+
+
 def compared(**changes):
     findings = few(*[cell(poison="lsp", recovery=recovery, **changes) for recovery in ("none", "jpeg", "bdr", "gaussian_blur")])
     return comparisons(findings, summary(findings))
 
 
 def test_peers_stand_beside_ours_where_dataset_images_and_network_agree():
+    assert compared(recipe=trained())[0].differences == []
     (found,) = compared()
     assert found.differences == []
     table = page.published(found, peers(), 0)
@@ -143,6 +150,9 @@ def test_peers_stand_beside_ours_where_dataset_images_and_network_agree():
         ({"model": "small_cnn"}, "network"),
         ({"recipe": json.dumps({"ingest": {"train_size": 10_000}})}, "number of images"),
         ({"recipe": "{}"}, "number of images"),  # it does not say how many
+        ({"recipe": trained(cutmix=0.5)}, "training recipe"),
+        ({"recipe": trained(crop=0)}, "training recipe"),
+        ({"recipe": trained(epochs=50)}, "training recipe"),
     ],
 )
 def test_each_setting_of_the_peers_is_asked_for(changes, difference):

@@ -13,7 +13,7 @@ from unlearnable.study.findings import Findings
 from unlearnable.study.recipes import flat
 from unlearnable.study.tables import PANEL, records
 
-TRAIN_SIZE = "ingest.train_size"
+TRAIN_SIZE, EPOCHS, AUGMENTATION = "ingest.train_size", "train.epochs", "train.augmentation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,10 @@ def _comparison(key: Any, cells: pd.DataFrame, rows: pd.DataFrame) -> Comparison
     known -= {(cell.poison, cell.recovery) for cell in records(cells) if not _as_published(cell.recovery, cell.flat)}
     dataset, model, override = key
     ours = {"dataset": dataset, "images": " or ".join(dict.fromkeys(_size(recipe, dataset) for recipe in cells["flat"])), "model": model}
+    differences = _differences(ours) + ([] if all(map(_trained_alike, cells["flat"])) else ["training recipe"])
     return Comparison(
         ours=_words(ours) + (f" ({override})" if override else ""),
-        differences=_differences(ours),
+        differences=differences,
         rows=rows.loc[[(row.poison, row.recovery) in known for row in records(rows)]],
     )
 
@@ -94,9 +95,20 @@ def _as_published(recovery: str, recipe: Any) -> bool:
     return all(recipe.get(name, json.dumps(value)) == json.dumps(value) for name, value in settings.items())
 
 
+def _trained_alike(recipe: Any) -> bool:
+    """Return whether a training has the peers' augmentation and enough epochs; what its recipe does not name it has."""
+    published = _published()["recipe"]
+    epochs = json.loads(recipe.get(EPOCHS, str(published["least_epochs"])))
+    wanted = {f"{AUGMENTATION}.{name}": value for name, value in published["augmentation"].items()}
+    alike = all(json.loads(recipe.get(name, json.dumps(value))) == value for name, value in wanted.items())
+    return alike and int(epochs) >= published["least_epochs"]
+
+
 def theirs() -> str:
-    """Return what the peers measured on, in words."""
-    return _words(measured_on() | {"images": f"{measured_on()['images']:,}"})
+    """Return what the peers measured on, and how they trained, in words."""
+    images = f"{measured_on()['images']:,}"
+    least = _published()["recipe"]["least_epochs"]
+    return f"{_words(measured_on() | {'images': images})}, crop and flip alone, at least {least} epochs"
 
 
 def _words(setting: dict[str, Any]) -> str:
