@@ -49,3 +49,14 @@ def moved(images: torch.Tensor, number: int) -> torch.Tensor:
 def inward(images: npt.NDArray[np.uint8]) -> torch.Tensor:
     """Return numbers in place of normal draws whose signs lead away from the nearer end of the range of pixels."""
     return 2 * weights(*images.shape).abs() * torch.from_numpy(np.where(images < 128, 1, -1))
+
+
+def planted() -> npt.NDArray[np.uint8]:
+    """Return six images (6, 3, 8, 8) without black and white; each of three classes has a pixel that is nearly the same in all its images.
+
+    It is where a one-pixel shortcut is put, with or without noise on the images.
+    """
+    images = pixels(6, side=8) // 2 + 64
+    for label, level in enumerate((70, 100, 180)):
+        images[label::3, :, 2 * label + 1, label + 2] = level + np.arange(6).reshape(2, 3) % 4
+    return images

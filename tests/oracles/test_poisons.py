@@ -3,13 +3,14 @@
 import itertools
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.oracles.inputs import fractions, inward, labelled, moved, network, pixels, weights
+from tests.oracles.inputs import fractions, inward, labelled, moved, network, pixels, planted, weights
 from tests.oracles.table import numbers
 from unlearnable.datasets.digits import DigitsOnPhotographs
 from unlearnable.datasets.raw import TorchvisionImages
@@ -98,6 +99,13 @@ def test_cuda_filters_as_the_reference(monkeypatch):
     assert_levels(clean.images / 255 + POISONS["cuda"](clean, Crafting(), blur=0.3), expected["images"], atol=1e-3)
 
 
+def test_classwise_noise_is_the_uniform_draw_of_the_reference(monkeypatch):
+    generator = SimpleNamespace(uniform=lambda low, high, size: low + (high - low) * fractions(*size))
+    monkeypatch.setattr("unlearnable.poisons.synthetic.numpy_generator", lambda *seed: generator)
+    perturbation = POISONS["classwise_random"](labelled(6, classes=3, side=8), Crafting(), linf=8 / 255)
+    assert_levels(perturbation, numbers("classwise_random")["patterns"] * 2)
+
+
 # ---- noise that a network decides: one with weights set by hand, after a normalisation by round numbers
 
 SURROGATE = Surrogate(model="set by hand", batch_size=6, learning_rate=0.01, precision="float32")
@@ -137,6 +145,18 @@ def test_em_classwise_is_the_noise_of_the_reference(by_hand):
     perturbation = POISONS["em_classwise"](muted(), crafting, surrogate=SURROGATE, noise=noise, portion=1.0)
     assert_levels(perturbation, expected["noise"] * 2)
     assert [measured["train_error"] for measured in rounds] == pytest.approx(expected["errors"], abs=1e-6)
+
+
+def test_ops_plus_em_is_the_sum_of_the_reference_where_noise_moves_no_shortcut(by_hand):
+    """The reference looks for the place in the clean images, ours in those with noise, which it rounds to whole levels before."""
+    clean, expected = replace(muted(), images=planted()), numbers("ops_plus_em")
+    noise = ErrorMinimisation(steps=5, train_batches=1, stop_error=-1.0, rounds=3)
+    perturbation = POISONS["ops_plus_em"](clean, Crafting(), surrogate=SURROGATE, noise=noise)
+    assert_levels(perturbation, expected["perturbation"], atol=0.501)
+    for shortcut in expected["shortcuts"]:
+        members = clean.labels == shortcut["class"]
+        written = (clean.images / 255 + perturbation)[members][:, :, shortcut["row"], shortcut["column"]]
+        assert np.allclose(written, shortcut["colour"], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["tap", "error_max"])
