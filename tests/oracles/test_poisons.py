@@ -175,7 +175,7 @@ def test_the_augmentation_of_tap_samples_as_that_of_the_reference(monkeypatch):
     x, y, mirrored = torch.tensor(expected["draws"]).T
     monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.stack([torch.where(mirrored > 0.5, 1 - x, x), y, 1 - mirrored]))
     moved_images = shift_and_flip(torch.from_numpy(pixels(4)) / 255, 4.0, torch.Generator())
-    assert_levels(moved_images[:, :, ::7, ::7].numpy(), expected["moved"], atol=5e-3)
+    assert_levels(moved_images[:, :, ::7, ::7].numpy(), expected["moved"], atol=2e-3)
 
 
 def test_hypo_is_the_noise_of_the_reference_where_it_starts_at_the_image(by_hand, monkeypatch):
