@@ -5,7 +5,7 @@ run; ``made``, how; ``numbers``. No code of a reference is kept here.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,18 @@ class StandIn:
     tests: tuple[str, ...]
 
 
-STAND_INS: dict[str, StandIn] = {}
+REGIONS = StandIn(
+    why="of its patterns only images were published, no code that draws them",
+    tests=("tests/poisons/test_recipes.py::test_regions_are_flat_and_of_one_colour_a_class",),
+)
+PATCHES = StandIn(why=REGIONS.why, tests=("tests/poisons/test_recipes.py::test_patches_repeat_one_tile_a_class",))
+STAND_INS: dict[str, StandIn] = {
+    "poison regions_4": REGIONS,
+    "poison regions_16": REGIONS,
+    "poison l2_regions_4": replace(REGIONS, tests=("tests/poisons/test_recipes.py::test_l2_regions_have_their_norm_before_rounding",)),
+    "poison patches_4": PATCHES,
+    "poison patches_8": PATCHES,
+}
 
 
 @cache
