@@ -147,12 +147,11 @@ def test_em_classwise_is_the_noise_of_the_reference(by_hand):
     assert [measured["train_error"] for measured in rounds] == pytest.approx(expected["errors"], abs=1e-6)
 
 
-def test_ops_plus_em_is_the_sum_of_the_reference_where_noise_moves_no_shortcut(by_hand):
-    """The reference looks for the place in the clean images, ours in those with noise, which it rounds to whole levels before."""
+def test_ops_plus_em_is_the_sum_of_the_reference(by_hand):
     clean, expected = replace(muted(), images=planted()), numbers("ops_plus_em")
     noise = ErrorMinimisation(steps=5, train_batches=1, stop_error=-1.0, rounds=3)
     perturbation = POISONS["ops_plus_em"](clean, Crafting(), surrogate=SURROGATE, noise=noise)
-    assert_levels(perturbation, expected["perturbation"], atol=0.501)
+    assert_levels(perturbation, expected["perturbation"])
     for shortcut in expected["shortcuts"]:
         members = clean.labels == shortcut["class"]
         written = (clean.images / 255 + perturbation)[members][:, :, shortcut["row"], shortcut["column"]]
@@ -178,9 +177,7 @@ def test_the_augmentation_of_tap_samples_as_that_of_the_reference(monkeypatch):
     assert_levels(moved_images[:, :, ::7, ::7].numpy(), expected["moved"], atol=2e-3)
 
 
-def test_hypo_is_the_noise_of_the_reference_where_it_starts_at_the_image(by_hand, monkeypatch):
-    """The published steps start there; ours start at a random place, as those of the other attacks do."""
-    monkeypatch.setattr(torch, "randn", lambda shape, generator: 0 * weights(*shape))
+def test_hypo_is_the_noise_of_the_reference(by_hand, monkeypatch):
     monkeypatch.setattr(Workshop, "train", lambda workshop: None)
     attack = Attack(step=8 / 255 / 5, steps=7, restarts=1, shift=0.0)
     perturbation = POISONS["hypo"](labelled(4, classes=3, side=8), Crafting(), surrogate=SURROGATE, attack=attack)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from unlearnable.adversarial import descend, within
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation, apply
-from unlearnable.poisons.ops import ops
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.ops import with_shortcuts
 from unlearnable.poisons.surrogate import Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE_FRACTION
 
@@ -88,11 +88,8 @@ def em_classwise(
 
 @POISONS.add("ops_plus_em")
 def ops_plus_em(clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, noise: ErrorMinimisation) -> Perturbation:
-    """Return sample-wise error-minimising noise with a one-pixel shortcut on top of it (published as CIFAR-10-S)."""
-    perturbed = apply(clean, em_samplewise(clean, crafting, surrogate=surrogate, noise=noise))
-    shortcut = ops(perturbed, crafting)
-    difference: Perturbation = (perturbed.images - clean.images.astype("float32")) / 255
-    return difference + shortcut
+    """Return sample-wise error-minimising noise with the clean images' one-pixel shortcuts in it (published as CIFAR-10-S)."""
+    return with_shortcuts(clean, em_samplewise(clean, crafting, surrogate=surrogate, noise=noise))
 
 
 def _rounds(noise: ErrorMinimisation) -> Iterable[int]:

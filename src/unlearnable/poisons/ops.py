@@ -36,8 +36,12 @@ def ops(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG
     Raises:
         InputError: there are more classes than pairs.
     """
+    return with_shortcuts(clean, blank(clean.images.shape, np.float32))
+
+
+def with_shortcuts(clean: LabelledImages, perturbation: Perturbation) -> Perturbation:
+    """Return ``perturbation`` (N, C, H, W) with the shortcut of each class in it, which is sought in the clean images."""
     require_pixels(clean)
-    perturbation = blank(clean.images.shape, np.float32)
     taken: list[tuple[int, ...]] = []
     for label in range(clean.num_classes):
         members = np.flatnonzero(clean.labels == label)
