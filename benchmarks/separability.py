@@ -35,7 +35,7 @@ def ask(arguments: argparse.Namespace, name: str) -> None:
     before = peak_gib()
     start = time.perf_counter()
     values = torch.from_numpy(clean.images) if name == "none" else perturbations(clean, poisoned)
-    recipe = SeparabilityRecipe(held_out=arguments.held_out)
+    recipe = SeparabilityRecipe(held_out=arguments.held_out, linear_iterations=arguments.linear_iterations)
     found: dict[str, Any] = separability(values, torch.from_numpy(clean.labels), num_classes=10, recipe=recipe, device=CPU)
     found |= {"seconds": time.perf_counter() - start, "peak_gib": peak_gib(), "peak_before_gib": before, "machine": machine()}
     if arguments.scikit_learn:
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--data-root", default="data/01_raw")
     parser.add_argument("--poisons", default=",".join(POISONS))
     parser.add_argument("--images", type=int, help="all where it is not given")
+    parser.add_argument("--linear-iterations", type=int, help="of `linear` at most; 10,000 are published, 100 where it is not given")
     parser.add_argument("--held-out", type=float, default=0.0, help="the fraction that nothing is fitted to; the paper has none")
     parser.add_argument("--scikit-learn", action="store_true", help="fit its softmax regression too, with as many iterations")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -1498,9 +1498,9 @@ REFERENCED_POISONS = (
     ),
     Mutant(
         "a shortcut on noise is the colour less the clean pixel",
-        "src/unlearnable/poisons/error_minimising.py",
-        "ops(perturbed, crafting)",
-        "ops(clean, crafting)",
+        "src/unlearnable/poisons/ops.py",
+        "perturbation[members, :, y, x] = colour",
+        "perturbation[members, :, y, x] += colour",
         ("tests/oracles/test_poisons.py::test_ops_plus_em_is_the_sum_of_the_reference",),
     ),
     Mutant(

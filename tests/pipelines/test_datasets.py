@@ -16,7 +16,7 @@ from unlearnable.datasets.tensors import images_of
 SMALL = {  # of the environments' own sizes
     "train": {"epochs": 1, "batch_size": 50},
     "probe": {"clean_samples": 100, "held_out": 100, "train": {"epochs": 1}},
-    "separability": {"iterations": 2},
+    "separability": {"iterations": 2, "linear_iterations": 2},
     "threads": 1,
     "poison": "classwise_random",
 }

@@ -98,6 +98,12 @@ def test_nothing_held_out_is_the_papers_protocol():
     assert everything["filters"]["held_out_accuracy"] is None
 
 
+def test_the_linear_model_may_have_iterations_of_its_own():
+    few, many = (found("ar", recipe=SeparabilityRecipe(iterations=3, linear_iterations=own))["models"] for own in (None, 9))
+    assert {name: fit["iterations"] for name, fit in few.items()} == dict.fromkeys(few, 3)
+    assert {name: fit["iterations"] for name, fit in many.items()} == dict.fromkeys(many, 3) | {"linear": 9}
+
+
 def test_nothing_is_separable_where_labels_are_shuffled():
     """The twin of the test of patterns."""
     clean = natural()

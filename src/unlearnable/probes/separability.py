@@ -7,7 +7,7 @@ training accuracy. That fit (``linear``) is far from its minimum when it stops, 
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -37,12 +37,14 @@ class SeparabilityRecipe:
     Args:
         held_out: the fraction of images that nothing is fitted to; 0 fits all, as the paper does.
         iterations: of L-BFGS at most, for each model.
+        linear_iterations: of ``linear`` alone; None is as for the others. 10,000 are published, 500 steps of 20.
         tolerance: the largest gradient at which it has converged.
         split_seed: of the split and of the networks' first weights; not the cell's seed, so that poisons are compared alike.
     """
 
     held_out: Annotated[float, Range(ge=0, lt=1)] = 0.2
     iterations: Annotated[int, AT_LEAST_ONE] = 100
+    linear_iterations: Annotated[int | None, AT_LEAST_ONE] = None
     tolerance: Annotated[float, POSITIVE] = 1e-4
     split_seed: Annotated[int, NON_NEGATIVE] = 0
 
@@ -129,7 +131,8 @@ def separability(
             continue
         shift = shifts[model.centred]
         parts = [Values(rows=rows, labels=known, num_classes=num_classes, shift=shift, scale=scale) for rows, known in (fitted, held_out)]
-        found[name] = _fitted(model, parts[0], parts[1], recipe, _counted(progress, place))
+        own = replace(recipe, iterations=recipe.linear_iterations or recipe.iterations) if name == "linear" else recipe
+        found[name] = _fitted(model, parts[0], parts[1], own, _counted(progress, place, recipe.iterations))
     return {
         "images": len(images),
         "models": found,
@@ -179,8 +182,9 @@ def _scaling(images: Tensor) -> tuple[tuple[float, float], float]:
     return (low, mean), 1 / max(high - low, 1.0)
 
 
-def _counted(progress: Progress, place: int) -> Progress:
-    return lambda done, total: progress(place * total + done, len(MODELS) * total)
+def _counted(progress: Progress, place: int, steps: int) -> Progress:
+    """Return the progress of one model, each of which is as long as any other whatever its iterations."""
+    return lambda done, total: progress(place * steps + done * steps // total, len(MODELS) * steps)
 
 
 def _fitted(model: Model, fitted: Values, held_out: Values, recipe: SeparabilityRecipe, progress: Progress) -> dict[str, Any]:
