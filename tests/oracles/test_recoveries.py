@@ -11,8 +11,8 @@ from tests.oracles.inputs import labelled, pixels
 from tests.oracles.table import numbers
 from tests.oracles.weights import fill, formula
 from unlearnable.models import ImageClassifier
-from unlearnable.recoveries import recover, recovery_named
 from unlearnable.recoveries import orthogonal_projection as projection
+from unlearnable.recoveries import recover, recovery_named
 from unlearnable.recoveries.augmentations import GaussianNoise
 from unlearnable.recoveries.randaugment import NAMES, RandAugment, operated
 from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
