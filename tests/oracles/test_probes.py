@@ -16,7 +16,7 @@ from unlearnable.training.device import resident
 
 CPU = torch.device("cpu")
 IMAGES = labelled(400, classes=10, channels=1, side=4)
-PIXELS, LABELS = torch.from_numpy(IMAGES.images), torch.from_numpy(IMAGES.labels)
+PIXELS, LABELS = torch.from_numpy(IMAGES.images // 2 + 40), torch.from_numpy(IMAGES.labels)
 LAYERS = numbers("separability")
 
 
@@ -43,7 +43,7 @@ def test_a_networks_loss_and_gradients_are_those_of_the_reference(name):
 def test_the_minimum_is_that_of_the_reference(whitened):
     fit = fit_softmax(values(), iterations=1000, tolerance=1e-6, whitened=whitened)
     assert fit.losses[-1] == pytest.approx(LAYERS["hidden_0"]["losses"]["500"], rel=1e-5)
-    assert fit.accuracies[-1] == LAYERS["hidden_0"]["accuracies"]["500"]
+    assert fit.accuracies[-1] == pytest.approx(LAYERS["hidden_0"]["accuracies"]["500"], abs=0.006)  # two images
 
 
 def test_accuracies_are_those_of_the_reference():
