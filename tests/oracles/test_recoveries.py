@@ -12,7 +12,7 @@ from tests.oracles.table import numbers
 from tests.oracles.weights import fill, formula
 from unlearnable.models import ImageClassifier
 from unlearnable.recoveries import orthogonal_projection as projection
-from unlearnable.recoveries import recover, recovery_named
+from unlearnable.recoveries import recover, recovery_named, ueraser
 from unlearnable.recoveries.augmentations import GaussianNoise
 from unlearnable.recoveries.randaugment import NAMES, RandAugment, operated
 from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
@@ -201,6 +201,15 @@ def test_brightness_and_contrast_are_those_of_the_reference(draw, monkeypatch):
     assert some(brightened(images, torch.Generator()), 40) == pytest.approx(expected["brightness"], abs=1e-6)
     assert some(contrasted(images, torch.Generator()), 40) == pytest.approx(expected["contrast"], abs=1e-6)
     assert {UEraserLite().probability} == set(expected["probabilities"])
+
+
+def test_a_map_is_refined_as_by_the_reference_but_for_its_border(draw):
+    """Theirs counts the inner neighbour of a point on the border twice, and divides its first points by three."""
+    points, noise = ((formula(place, torch.Size((2, 3, side, side))).float() + 1) / 2 for place, side in ((0, 5), (1, 9)))
+    draw("rand", noise)
+    found = ueraser._refined(points, torch.tensor([0.25, 0.6]).view(2, 1, 1, 1), torch.Generator())
+    for image, expected in zip(found[:, 0, 1:-1, 1:-1], numbers("ueraser")["refined"], strict=True):
+        assert image.flatten()[::3].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("recovery", "name"), [(UEraserMax(), "loss_of_five"), (UEraserLite(), "loss_of_one")])
