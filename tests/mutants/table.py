@@ -1595,6 +1595,13 @@ COMPARED = (
         ("tests/oracles/test_recoveries.py::test_brightness_and_contrast_are_those_of_the_reference",),
     ),
     Mutant(
+        "the noise of a map has no share",
+        "src/unlearnable/recoveries/ueraser.py",
+        "noise[..., 1::2, 1::2], share)",
+        "noise[..., 1::2, 1::2], 1 - share)",
+        ("tests/oracles/test_recoveries.py::test_a_map_is_refined_as_by_the_reference_but_for_its_border",),
+    ),
+    Mutant(
         "of augmentations the one with the least loss is trained on",
         "src/unlearnable/recoveries/ueraser.py",
         "(losses > largest)",
