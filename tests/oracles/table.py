@@ -28,11 +28,11 @@ class StandIn:
 
 STAND_INS: dict[str, StandIn] = {
     "recovery gaussian_noise": StandIn(
-        why="no repository adds noise of a deviation of its own to the training images",
+        why="APBench has an option of such a name (train.py, --rnoise) and no code for it",
         tests=("tests/oracles/test_recoveries.py::test_noise_is_normal_and_of_its_deviation",),
     ),
     "recovery early_stopping": StandIn(
-        why="papers report the peak without code that chooses an epoch by clean training images",
+        why="the repositories give the last epoch, or the best one on test images",
         tests=("tests/recoveries/test_battery.py::test_early_stopping_measures_clean_images_and_trains_as_the_control",),
     ),
     "recovery class_mean_projection": StandIn(
