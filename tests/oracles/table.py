@@ -37,6 +37,42 @@ STAND_INS: dict[str, StandIn] = {
     "poison l2_regions_4": replace(REGIONS, tests=("tests/poisons/test_recipes.py::test_l2_regions_have_their_norm_before_rounding",)),
     "poison patches_4": PATCHES,
     "poison patches_8": PATCHES,
+    "recovery gaussian_noise": StandIn(
+        why="APBench has an option of such a name (train.py, --rnoise) and no code for it",
+        tests=("tests/oracles/test_recoveries.py::test_noise_is_normal_and_of_its_deviation",),
+    ),
+    "recovery early_stopping": StandIn(
+        why="the repositories give the last epoch, or the best one on test images",
+        tests=("tests/recoveries/test_battery.py::test_early_stopping_measures_clean_images_and_trains_as_the_control",),
+    ),
+    "recovery class_mean_projection": StandIn(
+        why="an ablation of ours",
+        tests=("tests/recoveries/test_battery.py::test_class_means_are_gone_where_they_are_removed",),
+    ),
+    "recovery pca_removal": StandIn(
+        why="an ablation of ours; held to scikit-learn's components",
+        tests=("tests/recoveries/test_battery.py::test_principal_components_are_those_of_scikit_learn",),
+    ),
+    "recovery dfr": StandIn(
+        why="a head that is fitted once to clean images, as the estimator frozen",
+        tests=("tests/recoveries/test_battery.py::test_a_new_head_takes_the_place_of_the_last_one_and_of_nothing_else",),
+    ),
+    "estimator frozen": StandIn(
+        why="the reference fits in training mode alone; held to scikit-learn's fit to the features",
+        tests=("tests/probes/test_reweighting.py::test_frozen_is_scikit_learns_fit_to_the_features",),
+    ),
+    "estimator recalibrated": StandIn(
+        why="ours, between the textbook's estimator and the reference's",
+        tests=("tests/probes/test_reweighting.py::test_recalibrated_normalises_by_the_clean_views",),
+    ),
+    "model small_cnn": StandIn(
+        why="a network of ours",
+        tests=("tests/models/test_published.py::test_parameters_and_multiplications_of_small_images[small_cnn]",),
+    ),
+    "model tiny_cnn": StandIn(
+        why="a network of ours",
+        tests=("tests/models/test_published.py::test_parameters_and_multiplications_of_small_images[tiny_cnn]",),
+    ),
 }
 
 

@@ -86,9 +86,11 @@ class TrainingRecipe:
 
     def learning_rate_factor(self, epochs_done: float) -> float:
         """Return what the learning rate is multiplied with after ``epochs_done`` (fractional) epochs."""
+        warm = self.warmup * self.epochs
         if self.rate_changes == "epoch":
             epochs_done = math.floor(epochs_done + ROUNDING)
-        warm = self.warmup * self.epochs
+            if warm and epochs_done > warm:  # the published warm-up hands over to the cosine an epoch late
+                epochs_done -= 1
         if epochs_done < warm:
             return epochs_done / warm
         if self.schedule == "multistep":

@@ -1,0 +1,225 @@
+"""Recoveries beside the numbers of their references."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.oracles.inputs import labelled, pixels
+from tests.oracles.table import numbers
+from tests.oracles.weights import fill, formula
+from unlearnable.models import ImageClassifier
+from unlearnable.recoveries import orthogonal_projection as projection
+from unlearnable.recoveries import recover, recovery_named, ueraser
+from unlearnable.recoveries.augmentations import GaussianNoise
+from unlearnable.recoveries.randaugment import NAMES, RandAugment, operated
+from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
+from unlearnable.training import Trainer, TrainingRecipe
+from unlearnable.training.device import resident
+
+CPU = torch.device("cpu")
+RECIPE = TrainingRecipe(epochs=1, batch_size=12, learning_rate=0.1, precision="float32")
+OTHER = torch.arange(12).mul(5).add(3).remainder(12)  # the image that each of twelve is mixed with
+EXTRACTORS = {"tanh": nn.Sequential(nn.Flatten(), nn.Linear(3072, 30), nn.Tanh()), "linear": nn.Flatten()}
+
+
+def batch(count: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(pixels(count)).float() / 255, torch.arange(count) % 10
+
+
+def trained_by(extractor: str) -> Trainer:
+    network = ImageClassifier(EXTRACTORS[extractor], {"tanh": 30, "linear": 3072}[extractor], 10)
+    fill(network)
+    return Trainer(network, RECIPE, ([0.0] * 3, [1.0] * 3), CPU)
+
+
+def some(values: torch.Tensor, count: int) -> list[float]:
+    flat = values.detach().flatten()
+    return flat[:: max(1, len(flat) // count)][:count].tolist()
+
+
+def watch(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Return a list to which the images are added that the network is given."""
+    seen: list[torch.Tensor] = []
+    forward = trainer.forward
+
+    def watched(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return forward(images)
+
+    monkeypatch.setattr(trainer, "forward", watched)
+    return seen
+
+
+@pytest.fixture
+def draw(monkeypatch):
+    """Return a function that gives torch's generators what they return next."""
+
+    def given(function: str, *values: torch.Tensor) -> None:
+        coming = iter(values)
+        monkeypatch.setattr(torch, function, lambda *_, **__: next(coming))
+
+    return given
+
+
+@pytest.mark.parametrize(
+    ("expected", "name", "settings", "most"),
+    [
+        ("jpeg_10", "jpeg", {}, 0),
+        ("jpeg_50", "jpeg", {"quality": 50}, 0),
+        ("jpeg_90", "jpeg", {"quality": 90}, 0),
+        ("grayscale", "grayscale", {}, 1),  # theirs is a sum of whole numbers, ours one of fractions
+        ("gaussian_0.1", "gaussian_blur", {"sigma": 0.1}, 0),
+    ],
+)
+def test_images_are_changed_as_by_the_reference(expected, name, settings, most):
+    _, changed = recover(name, labelled(6, classes=6), seed=0, device=CPU, settings=settings)
+    wanted = numbers("squeezing")[expected]
+    found = changed.images.astype(int)
+    assert np.abs(found.reshape(-1)[::193] - wanted["some"]).max() <= most
+    assert np.abs(found.reshape(6, 3, -1).sum(2) - wanted["sums"]).max() <= 1024 * most // 20
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5])
+def test_bits_are_reduced_to_the_number_of_the_reference(bits):
+    """Theirs drops the low bits and so never gives white; ours rounds, which gives the level of theirs or the one beside it."""
+    _, changed = recover("bdr", labelled(6, classes=6), seed=0, device=CPU, settings={"bits": bits})
+    theirs = np.array(numbers("squeezing")[f"bdr_{bits}"]["some"])
+    assert len(np.unique(changed.images)) == len(np.unique(theirs))
+    levels = np.rint(changed.images.reshape(-1)[::193] / 255 * (2**bits - 1)) - (theirs >> (8 - bits))
+    assert set(np.unique(levels)) <= {0, 1, -1}
+    assert (levels == 0).mean() > 0.7
+
+
+def test_the_linear_fit_and_the_projection_are_those_of_the_reference(monkeypatch):
+    expected, losses, step = numbers("orthogonal_projection"), [], projection._step
+
+    def watched(weights, images, labels, rate):
+        losses.append(float(nn.functional.cross_entropy(images @ weights.T, labels)))
+        step(weights, images, labels, rate)
+
+    monkeypatch.setattr(projection, "_step", watched)
+    monkeypatch.setattr(projection, "_first_weights", lambda *_: formula(0, torch.Size((10, 3072))).div(math.sqrt(3072)).float())
+    images = labelled(1500, classes=10)
+    images.images[:] //= 4  # with the levels as they are the fit swings so far that rounding decides
+    linear, recovered = recover("orthogonal_projection", images, seed=0, device=CPU, settings={})
+    for epoch, both in expected["losses"].items():
+        assert losses[2 * int(epoch) : 2 * int(epoch) + 2] == pytest.approx(both, rel=1e-5)
+    assert np.linalg.norm(linear.weights, axis=1) == pytest.approx(expected["norms"], rel=1e-5)
+    assert some(torch.from_numpy(linear.weights), 40) == pytest.approx(expected["weights"], abs=1e-6)
+    assert some(resident(recovered.subset(np.arange(8)), CPU), 40) == pytest.approx(expected["projected"], abs=1e-5)
+
+
+@pytest.mark.parametrize("hole", numbers("cutout")["holes"], ids=lambda hole: str(hole["centre"]))
+def test_a_hole_is_where_the_reference_cuts_it(hole, draw):
+    draw("rand", torch.tensor([hole["centre"]]) / 32)
+    [changed] = recovery_named("cutout", {}).transform(torch.ones(1, 3, 32, 32), torch.Generator())
+    (top, bottom), (left, right) = hole["rows"], hole["columns"]
+    expected = torch.ones(3, 32, 32)
+    expected[:, top : bottom + 1, left : right + 1] = 0
+    assert torch.equal(changed, expected)
+
+
+@pytest.mark.parametrize("case", numbers("cutmix")["cases"], ids=lambda case: str(case["share"]))
+def test_images_are_cut_and_mixed_as_by_the_reference(case, draw, monkeypatch):
+    ours, (images, labels) = trained_by("linear"), batch()
+    seen = watch(ours, monkeypatch)
+    draw("rand", torch.zeros(1), torch.tensor([case["share"]]), torch.tensor(case["centre"]) / 32)
+    draw("randperm", OTHER)
+    loss = recovery_named("cutmix", {}).loss(ours, images, labels, torch.Generator(), torch.Generator())
+    top, left, bottom, right = case["box"]
+    expected = images.clone()
+    expected[:, :, top:bottom, left:right] = images[OTHER, :, top:bottom, left:right]
+    assert torch.equal(seen[0], expected)
+    assert seen[0].sum((1, 2, 3)).tolist() == pytest.approx(case["sums"], rel=1e-6)
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("case", numbers("mixup")["cases"], ids=lambda case: str(case["kept"]))
+def test_images_are_mixed_as_by_the_reference(case, draw, monkeypatch):
+    ours, (images, labels) = trained_by("linear"), batch()
+    seen = watch(ours, monkeypatch)
+    draw("_standard_gamma", torch.tensor([case["kept"], 1 - case["kept"]]))
+    draw("randperm", OTHER)
+    loss = recovery_named("mixup", {}).loss(ours, images, labels, torch.Generator(), torch.Generator())
+    assert some(seen[0], 30) == pytest.approx(case["some"], abs=1e-6)
+    assert seen[0].sum((1, 2, 3)).tolist() == pytest.approx(case["sums"], rel=1e-6)
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-6)
+
+
+def test_noise_is_normal_and_of_its_deviation():
+    images, same = batch()[0], torch.Generator().manual_seed(0)
+    found = GaussianNoise(deviation=0.25).transform(images, torch.Generator().manual_seed(0))
+    assert torch.equal(found, images + 0.25 * torch.randn(images.shape, generator=same))
+    assert float((found - images).std()) == pytest.approx(0.25, rel=0.01)
+
+
+def test_an_attack_is_that_of_the_reference(draw):
+    expected, recovery, ours = numbers("adversarial_training"), recovery_named("adversarial_training", {}), trained_by("tanh")
+    assert (recovery.linf, recovery.step, recovery.steps) == pytest.approx((expected["linf"], expected["step"], expected["steps"]))
+    images, labels = batch()
+    start = (formula(0, images.shape).float() + 1) / 2  # theirs is drawn from another distribution
+    draw("rand", start.clone())
+    attacked = recovery.attacked(ours, images, labels, torch.Generator())
+    assert some(attacked, 40) == pytest.approx(expected["some"], abs=1e-6)
+    assert attacked.sum((1, 2, 3)).tolist() == pytest.approx(expected["sums"], rel=1e-5)
+    draw("rand", start.clone())
+    assert recovery.loss(ours, images, labels, torch.Generator(), torch.Generator()).item() == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_operations_are_those_of_torchvision():
+    expected, (images, _) = numbers("randaugment"), batch(2)
+    ours = RandAugment()
+    assert (ours.num_ops, ours.magnitude) == (expected["num_ops"], expected["magnitude"])
+    names = {name.replace("_", ""): place for place, name in enumerate(NAMES)}
+    assert len(names) == 14
+    for signed, wanted in expected.items():
+        name = signed.rstrip("-").lower()
+        if name in names:
+            found = _operated(images, names[name], ours.magnitude, -1 if signed.endswith("-") else 1)
+            levels = (found + 1e-3).floor()  # as theirs, which work on whole levels
+            assert np.abs(levels.flatten()[::307].numpy() - wanted[2:]).max() <= 1, signed
+            assert levels.flatten(1).sum(1).tolist() == pytest.approx(wanted[:2], abs=3072), signed
+
+
+def _operated(images: torch.Tensor, place: int, magnitude: int, sign: int) -> torch.Tensor:
+    """Return levels of the images after an operation whose sign is drawn to be ``sign``."""
+    for seed in range(20):
+        drawn = torch.randint(2, (len(images),), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        if bool((drawn == sign).all()):
+            own = torch.Generator().manual_seed(seed)
+            return operated(images, torch.full((2,), place), torch.full((2,), magnitude), own) * 255
+    raise AssertionError
+
+
+def test_brightness_and_contrast_are_those_of_the_reference(draw, monkeypatch):
+    expected, (images, _) = numbers("ueraser"), batch()
+    monkeypatch.setattr("unlearnable.recoveries.ueraser.plasma", lambda seen, _: (formula(0, seen.shape).float() + 1) / 2)
+    draw("rand", torch.linspace(0, 1, 12))
+    assert some(brightened(images, torch.Generator()), 40) == pytest.approx(expected["brightness"], abs=1e-6)
+    assert some(contrasted(images, torch.Generator()), 40) == pytest.approx(expected["contrast"], abs=1e-6)
+    assert {UEraserLite().probability} == set(expected["probabilities"])
+
+
+def test_a_map_is_refined_as_by_the_reference_but_for_its_border(draw):
+    """Theirs counts the inner neighbour of a point on the border twice, and divides its first points by three."""
+    points, noise = ((formula(place, torch.Size((2, 3, side, side))).float() + 1) / 2 for place, side in ((0, 5), (1, 9)))
+    draw("rand", noise)
+    found = ueraser._refined(points, torch.tensor([0.25, 0.6]).view(2, 1, 1, 1), torch.Generator())
+    for image, expected in zip(found[:, 0, 1:-1, 1:-1], numbers("ueraser")["refined"], strict=True):
+        assert image.flatten()[::3].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("recovery", "name"), [(UEraserMax(), "loss_of_five"), (UEraserLite(), "loss_of_one")])
+def test_the_loss_is_that_of_the_reference(recovery, name, monkeypatch):
+    coming = iter(range(5))
+
+    def view(_self, images, _own):
+        return (images + 0.3 * formula(next(coming), images.shape).float()).clamp(0, 1)
+
+    monkeypatch.setattr(UEraserLite, "transform", view)
+    images, labels = batch()
+    loss = recovery.loss(trained_by("tanh"), images, labels, torch.Generator(), torch.Generator())
+    assert loss.item() == pytest.approx(numbers("ueraser")[name], rel=1e-5)
