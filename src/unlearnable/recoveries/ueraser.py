@@ -10,8 +10,8 @@ What differs from that code, which is built on Kornia:
   images alone.
 - Its five views are passed through the network in training mode with gradients, so that BatchNorm follows all of them. Here the worst are
   found in evaluation mode, as an attack is in adversarial training, and one pass in training mode follows.
-- The operations are those of RandAugment, with strengths of the same ranges but identity and colour among them; one is drawn for a batch
-  and a strength for every image, as by Kornia.
+- The operations are those of RandAugment, identity and colour among them, with its ranges: Kornia's keep fewer bits, turn and shift to one
+  side, and hardly shear (docs/differences.md). One is drawn for a batch and a strength for every image, as by Kornia.
 """
 
 import math
