@@ -1457,8 +1457,8 @@ REFERENCED_POISONS = (
     Mutant(
         "autoregressive noise for a bound on its largest value is scaled by its norm",
         "src/unlearnable/poisons/autoregressive.py",
-        '_processes("ar_linf", clean, crafting, search, processes), np.inf, linf',
-        '_processes("ar_linf", clean, crafting, search, processes), 2, linf',
+        "_processes(clean, crafting, search, processes), np.inf, linf",
+        "_processes(clean, crafting, search, processes), 2, linf",
         ("tests/oracles/test_poisons.py::test_ar_sweeps_as_the_reference[ar_linf-bound1]",),
     ),
     Mutant(

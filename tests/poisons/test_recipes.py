@@ -115,7 +115,7 @@ def coefficients(classes, *, channels=3):
 
 def test_processes_may_come_from_a_file(images, tmp_path):
     torch.save(coefficients(10), tmp_path / "params.pt")
-    found = read_processes(tmp_path / "params.pt", images, "craft.ar.processes")
+    found = read_processes(tmp_path / "params.pt", images)
     assert found.shape == (10, 3, 8)
     assert np.allclose(found.sum(2), 1)
     assert found[4, 2, 5] == pytest.approx(float(coefficients(10)[4][2, 1, 2]))
@@ -136,16 +136,16 @@ def test_processes_may_come_from_a_file(images, tmp_path):
 )
 def test_a_file_without_a_process_for_each_class_is_one_line(content, got, images, tmp_path):
     torch.save(content, tmp_path / "params.pt")
-    with pytest.raises(InputError, match=rf"^craft\.ar\.processes \(.*params\.pt\): expected a list of 10 tensors \(3, 3, 3\), .*{got}"):
-        read_processes(tmp_path / "params.pt", images, "craft.ar.processes")
+    with pytest.raises(InputError, match=rf"^processes \(.*params\.pt\): expected a list of 10 tensors \(3, 3, 3\), .*{got}"):
+        read_processes(tmp_path / "params.pt", images)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps(Calls(os.system, "touch HARM"))], ids=["empty", "text", "harm"])
 def test_a_file_that_is_none_of_torchs_is_one_line_and_runs_nothing(content, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"^craft\.ar\.processes \(.*params\.pt\): expected a list of 10 tensors"):
-        read_processes(tmp_path / "params.pt", images, "craft.ar.processes")
+    with pytest.raises(InputError, match=r"^processes \(.*params\.pt\): expected a list of 10 tensors"):
+        read_processes(tmp_path / "params.pt", images)
     assert [path.name for path in tmp_path.iterdir()] == ["params.pt"]
 
 

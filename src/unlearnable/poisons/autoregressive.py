@@ -21,7 +21,7 @@ import torch
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, blank
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_by
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import numpy_generator
 
@@ -74,7 +74,7 @@ def ar(
     Raises:
         InputError: too few processes are found, or ``processes`` is no such file.
     """
-    return _signals(clean, crafting, _processes("ar", clean, crafting, search, processes), 2, l2)
+    return _signals(clean, crafting, _processes(clean, crafting, search, processes), 2, l2)
 
 
 @POISONS.add("ar_linf")
@@ -82,20 +82,27 @@ def ar_linf(
     clean: LabelledImages, crafting: Crafting, *, linf: Annotated[float, POSITIVE_FRACTION], search: Search, processes: str | None = None
 ) -> Perturbation:
     """Return what ``ar`` does, each signal scaled to the largest value ``linf`` in units of [0, 1]."""
-    return _signals(clean, crafting, _processes("ar_linf", clean, crafting, search, processes), np.inf, linf)
+    return _signals(clean, crafting, _processes(clean, crafting, search, processes), np.inf, linf)
 
 
-def _processes(name: str, clean: LabelledImages, crafting: Crafting, search: Search, path: str | None) -> Signals:
-    return find_processes(clean, crafting.seed, search) if path is None else read_processes(Path(path), clean, f"craft.{name}.processes")
+@required_by("ar", "ar_linf")
+def require_processes(clean: LabelledImages, processes: str | None = None, **others: object) -> None:  # noqa: ARG001
+    """Raise InputError where a file of processes is named that has none for the classes of ``clean``."""
+    if processes is not None:
+        read_processes(Path(processes), clean)
 
 
-def read_processes(path: Path, clean: LabelledImages, parameter: str) -> Signals:
+def _processes(clean: LabelledImages, crafting: Crafting, search: Search, path: str | None) -> Signals:
+    return find_processes(clean, crafting.seed, search) if path is None else read_processes(Path(path), clean)
+
+
+def read_processes(path: Path, clean: LabelledImages) -> Signals:
     """Return the coefficients (K, C, 8) that a file of torch has for the classes of ``clean``: a list of tensors (C, 3, 3).
 
     Raises:
-        InputError: the file is something else, or a coefficient is not finite; the line begins with ``parameter``.
+        InputError: the file is something else, or a coefficient is not finite.
     """
-    expected = f"{parameter} ({path}): expected a list of {clean.num_classes} tensors ({clean.shape[0]}, 3, 3), one a class"
+    expected = f"processes ({path}): expected a list of {clean.num_classes} tensors ({clean.shape[0]}, 3, 3), one a class"
     try:
         size = path.stat().st_size
         found = torch.load(path, weights_only=True) if size <= LARGEST_FILE else None  # runs nothing of the file  # noqa: TID251
