@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.forks import fork
 from tests.tracking.conftest import CELL, METRICS, Place, all_metrics, measured, train, until
+from unlearnable.config.recipe import FORMAT
 from unlearnable.errors import InputError
 from unlearnable.tracking import Tracker
 from unlearnable.tracking.feeder import unsent
@@ -46,6 +47,20 @@ def test_a_run_is_in_mlflow_when_it_ends(place, caplog):
     assert {"mlflow.user", "mlflow.source.name"} <= set(cell.data.tags)
     assert place.runs()["clean"].data.params["training"] == "clean"
     assert not [line for line in caplog.records if line.levelname != "INFO"]
+
+
+@pytest.mark.parametrize(("tags", "said"), [({"env": "test"}, 1), ({"format": "4"}, 1), ({"format": str(FORMAT)}, 0)])
+def test_results_of_an_earlier_format_are_told_of_once(tags, said, place, caplog):
+    place.record(tags=tags).end("FINISHED")
+    for _ in range(2):
+        place.tracker().end()
+    lines = [line.getMessage() for line in caplog.records if "of an earlier version, lie in data" in line.getMessage()]
+    assert lines == ["results of format 4, of an earlier version, lie in data: they are not used, and are made anew (now: 5)"] * said
+
+
+def test_a_first_run_tells_of_no_earlier_results(place, caplog):
+    place.tracker().end()
+    assert "earlier version" not in caplog.text
 
 
 @pytest.mark.parametrize(

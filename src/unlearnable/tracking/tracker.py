@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from unlearnable.config.recipe import FORMAT
 from unlearnable.tracking.delivery import Delivery, tidy
-from unlearnable.tracking.record import Record
+from unlearnable.tracking.record import Record, read, records
 from unlearnable.tracking.server import Server, load_mlflow
 from unlearnable.tracking.settings import TrackingSettings
 from unlearnable.tracking.system import SystemMetrics
 
 logger = logging.getLogger(__name__)
 LONGEST_TAG = 500
+LAST_UNSAID = 4  # the last format of recipes that records do not name
 MEASURED = ("accuracy", "dfr", "separability", "seconds")  # the parts of scores that hold measurements
 
 
@@ -55,7 +57,12 @@ class Tracker:
         self._params = {name: str(value) for name, value in flatten(parameters).items() if not name.startswith("recipe.")}
         cell = "-".join(str(parameters.get(name)) for name in ("dataset", "poison", "recovery", "model"))
         tags = {f"recipe.{stage}": value for stage, value in parameters["recipe"].items()}
-        tags |= {"pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]), "env": str(run_params["env"])}
+        tags |= {
+            "pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]),
+            "env": str(run_params["env"]),
+            "format": str(FORMAT),
+        }
+        _say_that_results_are_old(Path(self._settings.records))
         start = {"experiment": self._settings.experiment, "name": f"{cell}-seed{parameters.get('seed')}", "tags": tags}
         self._record = Record.create(Path(self._settings.records), **start, params=self._params)
         atexit.register(self.end, KeyboardInterrupt())  # Kedro tells no hook of an interrupt
@@ -130,6 +137,17 @@ class Tracker:
         from mlflow.tracking.context.registry import resolve_tags
 
         self._record.append("tags", values=resolve_tags())
+
+
+def _say_that_results_are_old(folder: Path) -> None:
+    """Log a line where the newest run before this one was of an earlier format: what it made is not found by its recipe any more."""
+    newest = next((read(path) for path in reversed(records(folder))), iter(()))
+    tags = next((event.get("tags", {}) for event, _ in newest), {"format": FORMAT})
+    before = int(tags.get("format", LAST_UNSAID))
+    if before < FORMAT:
+        logger.warning(
+            "results of format %d, of an earlier version, lie in data: they are not used, and are made anew (now: %d)", before, FORMAT
+        )
 
 
 def _outcome(error: BaseException | None) -> tuple[str, str | None]:
