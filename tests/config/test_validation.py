@@ -132,7 +132,7 @@ def test_a_gpu_asked_for_and_missing_is_said_before_anything_runs(monkeypatch):
         check_machine(changed(PARAMETERS, ["device"], "gpu"))
 
 
-@pytest.mark.parametrize("env", ["base", "cifar10", "cifar10_small", "test"])
+@pytest.mark.parametrize("env", ["base", "cifar10", "cifar10_plain", "cifar10_small", "test"])
 @pytest.mark.parametrize("model", ["small_cnn", "resnet18"])
 def test_every_environment_passes(env, model):
     check(loader(env, model=model)["parameters"])
