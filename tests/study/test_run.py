@@ -21,6 +21,7 @@ from tests.conftest import copy_project
 from tests.forks import fork
 from tests.study.orphan import begin
 from unlearnable.cli import study as study_command
+from unlearnable.study import executors
 from unlearnable.study.gather import score_hash
 from unlearnable.study.journal import Journal
 from unlearnable.tracking.record import read, records
@@ -266,7 +267,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", ["scheduler without dask", "scheduler that does not answer", "unknown study"])
-def test_a_wrong_command_ends_with_one_line(tmp_path, name):
+def test_a_wrong_command_ends_with_one_line(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(executors, "PATIENCE_S", 1)
     folder = copy_project(tmp_path / "project")
     write_study(folder, "small")
     arguments, expected = WRONG[name]
