@@ -74,6 +74,15 @@ def test_each_original_gets_its_copy(root, caplog):
     assert "24 of 24 training images have a protected copy" in caplog.text
 
 
+def test_copies_are_in_the_order_of_their_originals(root):
+    clean = entry(FolderImages, root / "folder").load().train
+    mixed = clean.subset(np.random.default_rng(0).permutation(len(clean)))
+    found = entry(ProtectedFolder, root / "protected").load().poisoned(mixed)
+    assert np.array_equal(found.ids, mixed.ids)
+    assert np.array_equal(found.labels, mixed.labels)
+    assert stand_for(clean, found)
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_classes_and_files_in_another_unicode_form_are_the_same(root, form):
     other = {"NFC": "NFD", "NFD": "NFC"}[form]
@@ -163,10 +172,13 @@ def swap(one: Path, other: Path) -> None:
     there.rename(other)
 
 
-def test_swapped_classes_are_refused_by_a_file(root):
+def test_swapped_classes_are_told_by_how_far_they_are(root):
     swap(root / "protected" / "cat", root / "protected" / "owl")
-    line = refusal(root)
-    assert re.match(rf"released_poison: {root}/protected/(cat|owl)/\d+\.png: expected a copy of its original", line)
+    where = rf"released_poison: {root}/protected/(cat|owl)/\d+\.png"
+    expected = (
+        r"expected a copy of its original, with a mean absolute difference of at most 0\.15, got 0\.\d+: is it a copy of another image\?"
+    )
+    assert re.fullmatch(f"{where}: {expected}", refusal(root))
 
 
 def alike(root: Path, each: int = 10) -> None:

@@ -95,10 +95,10 @@ class FolderImages(ReadOnly):
         names = tuple(sets["train"])
         if len(names) < LEAST_CLASSES:
             raise InputError(f"raw_images: expected at least two classes, got {', '.join(map(repr, names))} in {shown(self.path)}")
-        told = {part: {name: [text(file.name) for file in files] for name, files in found.items()} for part, found in sets.items()}
-        copy = named(self.filepath, frame=self.frame, files=told, bytes=fingerprint(self.path, "raw_images.path", follow=True))
-        train, test = (self._decoded(found, names, copy / f"{part}.safetensors") for part, found in sets.items())
-        return RawImages(train=train, test=test, files={part: listed(found) for part, found in sets.items()})
+        images = {part: [(label, file) for label, name in enumerate(names) for file in found[name]] for part, found in sets.items()}
+        copy = self._place({part: self._told(some) for part, some in images.items()})
+        train, test = (self._decoded(images[part], names, copy / f"{part}.safetensors") for part in ("train", "test"))
+        return RawImages(train=train, test=test, files={part: [shown(file) for _, file in some] for part, some in images.items()})
 
     def copies(self) -> dict[str, list[Path]]:
         """Return the files of each class, of which no part is put aside: of the sub-folder ``train`` where there is one.
@@ -108,14 +108,16 @@ class FolderImages(ReadOnly):
         """
         return self._classes(self.path / (self.train or ""), least=0)
 
-    def decoded_copies(self, files: list[tuple[int, Path]], names: tuple[str, ...]) -> LabelledImages:
-        """Return images of the classes ``names``, given as labels and files."""
-        found: dict[str, list[Path]] = {name: [] for name in names}
-        for label, file in files:
-            found[names[label]].append(file)
-        told = {name: [text(file.name) for file in of_class] for name, of_class in found.items()}
-        copy = named(self.filepath, frame=self.frame, files=told, bytes=fingerprint(self.path, "raw_images.path", follow=True))
-        return self._decoded(found, names, copy / "copies.safetensors")
+    def decoded_copies(self, images: list[tuple[int, Path]], names: tuple[str, ...]) -> LabelledImages:
+        """Return images, given as labels and files, of the classes ``names``, in their order."""
+        return self._decoded(images, names, self._place({"copies": self._told(images)}) / "copies.safetensors")
+
+    def _place(self, files: dict[str, list[tuple[int, str]]]) -> Path:
+        """Return where the decoded images lie: the place is named by all that decides them."""
+        return named(self.filepath, frame=self.frame, files=files, bytes=fingerprint(self.path, "raw_images.path", follow=True))
+
+    def _told(self, images: list[tuple[int, Path]]) -> list[tuple[int, str]]:
+        return [(label, text(file.name)) for label, file in images]
 
     def _sets(self) -> dict[str, dict[str, list[Path]]]:
         """Return the images of each class in each set."""
@@ -184,12 +186,12 @@ class FolderImages(ReadOnly):
         chosen = set(sorted(files, key=rank)[: max(1, round(self.test_fraction * len(files)))])
         return [file for file in files if file in chosen]
 
-    def _decoded(self, found: dict[str, list[Path]], names: tuple[str, ...], copy: Path) -> LabelledImages:
-        labels = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
-        sources = [(shown(file), partial(opened, file)) for name in names for file in found[name]]
-        ids = np.array([id_of(name, file) for name in names for file in found[name]])
-        images = decoded(sources, labels, len(names), frame=self.frame, copy=copy, ids=ids)
-        return replace(images, class_names=names)
+    def _decoded(self, images: list[tuple[int, Path]], names: tuple[str, ...], copy: Path) -> LabelledImages:
+        labels = np.array([label for label, _ in images], dtype=np.int64)
+        sources = [(shown(file), partial(opened, file)) for _, file in images]
+        ids = np.array([id_of(names[label], file) for label, file in images])
+        found = decoded(sources, labels, len(names), frame=self.frame, copy=copy, ids=ids)
+        return replace(found, class_names=names)
 
     def _describe(self) -> dict[str, Any]:
         return {"name": self.name, "path": str(self.path), "frame": self.frame}
@@ -264,11 +266,6 @@ def _reason(file: Path, folder: Path) -> str:
     if depth > 2:
         return "in deeper folders"
     return f"of the type {shown(file.suffix)}" if file.suffix else "without an ending"
-
-
-def listed(found: dict[str, list[Path]]) -> list[str]:
-    """Return what the images of a set are called, in their order."""
-    return [shown(file) for files in found.values() for file in files]
 
 
 def id_of(name: str, file: Path) -> int:

@@ -57,9 +57,8 @@ class Protected:
         places = np.flatnonzero(np.isin(clean.ids, list(files)))
         self._require_classes(clean, clean.labels[places], classes)
         logger.info("%d of %d training images have a protected copy", len(places), len(clean))
-        originals = clean.subset(places)
-        chosen = [(int(label), files[int(number)]) for label, number in zip(originals.labels, originals.ids, strict=True)]
-        copies = self._folder.decoded_copies(chosen, clean.class_names).matching(originals)
+        chosen = [(int(label), files[int(number)]) for label, number in zip(clean.labels[places], clean.ids[places], strict=True)]
+        copies = self._folder.decoded_copies(chosen, clean.class_names)
         self._require_size(clean, copies)
         _require_own(copies, clean, places, [file for _, file in chosen])
         return replace(copies, published=clean.published)
