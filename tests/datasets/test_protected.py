@@ -228,6 +228,39 @@ def test_two_swapped_files_are_refused_by_their_names(tmp_path):
     assert refusal(tmp_path).endswith(f"{one}: expected a copy of its original, got one of that of {other}, and 1 more like this")
 
 
+def test_images_that_are_not_there_at_all_are_refused_by_their_class(tmp_path):
+    """No original is nearer to them than their own, and none as far as an image of another class."""
+    alike(tmp_path, each=20)
+    rng = np.random.default_rng(9)
+    for file in (tmp_path / "protected" / "cat").iterdir():
+        Image.fromarray((101 + rng.integers(-30, 30, size=(32, 32, 3))).astype(np.uint8)).save(file)
+    line = refusal(tmp_path)
+    assert "class 'cat': expected copies of its originals, got images that are as near to others; the first is " in line
+
+
+@pytest.mark.parametrize("levels", [12, 24, 36])
+def test_strong_noise_on_images_that_look_alike_is_no_other_image(tmp_path, levels):
+    alike(tmp_path, each=20)
+    for seed, file in enumerate(sorted((tmp_path / "protected").rglob("*.png"))):
+        changed(file, 100 + seed, levels=levels)
+    clean, found = copies(tmp_path)
+    assert np.array_equal(found.ids, clean.ids)
+
+
+def test_images_that_are_all_the_same_are_no_other_images(tmp_path):
+    for number, name in enumerate(CLASSES):
+        for place in range(20):
+            for folder, more in (("folder", 0), ("protected", 20)):
+                file = tmp_path / folder / name / f"{place:03}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((8, 8, 3), 60 + 40 * number + more + (place % 7), np.uint8)).save(file)
+    clean = entry(FolderImages, tmp_path / "folder").decoded_copies(
+        [(number, tmp_path / "folder" / name / f"{place:03}.png") for number, name in enumerate(CLASSES) for place in range(20)], CLASSES
+    )
+    found = entry(ProtectedFolder, tmp_path / "protected").load().poisoned(clean)
+    assert np.array_equal(found.ids, clean.ids)
+
+
 def test_a_strong_protection_is_no_other_image(root):
     """A colour for each class, far beyond what a released poison changes."""
     for number, name in enumerate(CLASSES):

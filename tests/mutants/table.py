@@ -1455,6 +1455,13 @@ CASES = (
         ("tests/datasets/test_protected.py::test_shifted_files_are_refused_though_all_look_alike",),
     ),
     Mutant(
+        "protected copies may be of images that are not there",
+        "src/unlearnable/datasets/protected.py",
+        "ENOUGH, LEAST_KEPT = 10, 0.25",
+        "ENOUGH, LEAST_KEPT = 10, -9.0",
+        ("tests/datasets/test_protected.py::test_images_that_are_not_there_at_all_are_refused_by_their_class",),
+    ),
+    Mutant(
         "a class folder in another Unicode form is another class",
         "src/unlearnable/datasets/names.py",
         'return normalize("NFC", shown(name))',
@@ -1469,10 +1476,10 @@ CASES = (
         ("tests/datasets/test_folder.py::test_hidden_files_are_passed_over_by_reader_and_hash_alike",),
     ),
     Mutant(
-        "a link to a folder above is gone into again and again",
+        "a link to the folder above all is gone into",
         "src/unlearnable/datasets/fingerprint.py",
-        "if real in known or (each.is_symlink() and not follow):",
-        "if each.is_symlink() and not follow:",
+        "known = {os.path.realpath(path)}",
+        "known = set()",
         ("tests/datasets/test_folder.py::test_a_link_to_a_folder_above_is_no_loop",),
     ),
     Mutant(
