@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -10,23 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from kedro import runner as runners
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.project import pipelines as registered
 from kedro.io import DatasetError
+from kedro.pipeline import Pipeline
+from kedro.runner import AbstractRunner
+from kedro.utils import load_obj
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from unlearnable.errors import InputError
-from unlearnable.register import nearest
+from unlearnable.register import nearest, unknown
 
 if TYPE_CHECKING:
     from unlearnable.tracking.server import Server
 
 WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError, OSError)
-NEXT_PARAMETER = re.compile(r",(?![^\[]*\])")  # a comma, but not of a list
+PARAMETER = re.compile(r"""(?:=\s*"[^"]*"|=\s*'[^']*'|\[[^\]]*\]|[^,])+""")  # up to a comma, but not one in quotes or of a list
+WHOLE = re.compile(r"""=\s*["'\[]""")  # what Kedro would split at its commas
 SAME_COMMAND = "the same command goes on from there"
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says on a GPU, and on a CPU
 
@@ -61,6 +67,8 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with _told("with --only-missing-outputs a run goes on from there"):
                 _require_pipelines(pipelines)
+                _require_selection(pipelines, options)
+                _require_runner(options["runner"], options["runner_params"])
                 return command(pipeline=pipeline, pipelines=pipelines, **options)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
@@ -72,10 +80,48 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _require_pipelines(names: list[str]) -> None:
-    known = list(registered)
     for name in names:
-        if name not in known:
-            raise InputError(f"unknown pipeline '{name}'; known: {', '.join(known)}{nearest(name, known)}")
+        _require_known("pipeline", name, list(registered))
+
+
+def _require_known(kind: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        raise unknown(kind, name, known)
+
+
+def _require_selection(pipelines: list[str], options: dict[str, Any]) -> None:
+    """Raise InputError where an option names a node, a dataset, a tag or a namespace that the pipelines lack, or they leave no node."""
+    chosen = sum((registered[name] for name in pipelines or ["__default__"]), Pipeline([]))
+    nodes = sorted(node.name for node in chosen.nodes)
+    datasets = sorted(chosen.datasets())
+    spaces = sorted({space for node in chosen.nodes for space in node.namespace_prefixes if space})
+    tags = sorted({tag for node in chosen.nodes for tag in node.tags})
+    known = {"tags": ("tag", tags), "from_nodes": ("node", nodes), "to_nodes": ("node", nodes), "node_names": ("node", nodes)}
+    known |= {"from_inputs": ("dataset", datasets), "to_outputs": ("dataset", datasets)}
+    known |= {"load_versions": ("dataset", datasets), "namespaces": ("namespace", spaces)}
+    for option, (kind, names) in known.items():
+        for name in options[option] or ():
+            _require_known(kind, name, names)
+    given = {option: options[option] for option in known if option not in ("namespaces", "load_versions")}
+    try:
+        chosen.filter(**given, node_namespaces=options["namespaces"])
+    except ValueError as error:
+        asked = ", ".join(f"{option} {','.join(options[option])}" for option in known if options[option])
+        raise InputError(f"expected nodes that are in all that is asked for ({asked}), got none") from error
+
+
+def _require_runner(name: str | None, parameters: dict[str, Any]) -> None:
+    """Raise InputError where there is no such runner, or it does not know a parameter."""
+    known = [each for each, thing in vars(runners).items() if inspect.isclass(thing) and issubclass(thing, AbstractRunner)]
+    known.remove(AbstractRunner.__name__)
+    try:
+        kind = load_obj(name or "SequentialRunner", runners.__name__)
+    except (ImportError, AttributeError, ValueError):
+        kind = None
+    if not inspect.isclass(kind) or not issubclass(kind, AbstractRunner) or inspect.isabstract(kind):
+        raise InputError(f"unknown runner '{name}'; known: {', '.join(known)}{nearest(str(name).rpartition('.')[2], known)}")
+    for parameter in parameters:
+        _require_known(f"parameter of {kind.__name__}", parameter, list(inspect.signature(kind).parameters))
 
 
 def _first(error: BaseException) -> BaseException:
@@ -92,17 +138,17 @@ def cli() -> None:
 
 
 def _params(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the reading of ``--params``, which comes before the command, end with one line too, and take lists: ``a=[1,2]``."""
+    """Let the reading of ``--params``, before the command, end with one line too, and take lists and quotes: ``a=[1,2],b="x,y"``."""
 
     @functools.wraps(parse)
     def read(context: click.Context, option: click.Parameter, text: Any) -> Any:
         if not isinstance(text, str):
             return parse(context, option, text)
-        items = NEXT_PARAMETER.split(text)
-        lists = [item.strip() for item in items if "=[" in item]
+        items = PARAMETER.findall(text)
+        whole = [item.strip() for item in items if WHOLE.search(item)]
         try:
-            others = parse(context, option, ",".join(item for item in items if "=[" not in item))
-            return OmegaConf.to_container(OmegaConf.merge(others, OmegaConf.from_dotlist(lists)))
+            others = parse(context, option, ",".join(item for item in items if not WHOLE.search(item)))
+            return OmegaConf.to_container(OmegaConf.merge(others, OmegaConf.from_dotlist(whole)))
         except click.ClickException:
             raise
         except Exception as error:  # OmegaConf parses it, and raises what YAML, its grammar and its own code do
@@ -236,6 +282,6 @@ def _send(folder: Path, server: "Server") -> list[str]:
         try:
             was_free = send(path, server)
         except Exception as error:
-            raise click.ClickException(f"MLflow at {server}: {reason(error)}; 'kedro tracking replay' sends the rest") from error
+            raise click.ClickException(f"MLflow at {server}: {reason(error)}; {server.replay} the rest") from error
         lines.append(f"{name_of(path)}: {f'{missing} events sent' if was_free else 'is being sent by another process'}")
     return lines

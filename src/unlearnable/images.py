@@ -52,6 +52,8 @@ class LabelledImages:
         projection: what the images are to be seen through, or None.
         ids: int64 (N,), distinct: the place of each image in the training (or test) set as its makers publish it, which
             is what a released poison is indexed by. Empty numbers them from 0.
+        class_names: what each class is called, where it has a name; for messages.
+        published: how many images that published set has; 0 is one more than the largest id.
 
     Raises:
         InputError: where shape, dtype or range differ.
@@ -62,6 +64,8 @@ class LabelledImages:
     num_classes: int
     projection: Projection | None = None
     ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    class_names: tuple[str, ...] = ()
+    published: int = 0
 
     def __post_init__(self) -> None:
         if len(self.ids) == 0:
@@ -77,11 +81,17 @@ class LabelledImages:
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= self.num_classes:
             raise InputError(f"labels: expected 0 to {self.num_classes - 1}, got {low} to {high}")
+        if self.published == 0:
+            object.__setattr__(self, "published", int(self.ids.max()) + 1)
         if self.projection is not None and len(self.projection.centre) != self.images[0].size:
             raise InputError(f"projection of {len(self.projection.centre)} pixels does not match images {self.images.shape}")
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def called(self, label: int) -> str:
+        """Return what a class is called in messages: its name, or its number where it has none."""
+        return f"'{self.class_names[label]}'" if self.class_names else str(label)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -163,12 +173,13 @@ def require_every_class(images: LabelledImages) -> None:
     """Raise InputError where a class has no image."""
     empty = np.flatnonzero(np.bincount(images.labels, minlength=images.num_classes) == 0)
     if len(empty):
-        raise InputError(f"expected images of each of the {images.num_classes} classes, got none of class {empty[0]}")
+        raise InputError(f"expected images of each of the {images.num_classes} classes, got none of class {images.called(int(empty[0]))}")
 
 
-def leaked(train: LabelledImages, test: LabelledImages) -> npt.NDArray[np.int64]:
-    """Return the places of the test images that are, byte by byte, among the training images."""
-    known = {hashlib.sha256(image).digest() for image in np.ascontiguousarray(train.images)}
-    return np.array(
-        [i for i, image in enumerate(np.ascontiguousarray(test.images)) if hashlib.sha256(image).digest() in known], dtype=np.int64
-    )
+def leaked(train: LabelledImages, test: LabelledImages) -> dict[int, int]:
+    """Return the places of the test images that are, byte by byte, among the training images: of each that of its first twin there."""
+    known: dict[bytes, int] = {}
+    for place, image in enumerate(np.ascontiguousarray(train.images)):
+        known.setdefault(hashlib.sha256(image).digest(), place)
+    twins = ((place, known.get(hashlib.sha256(image).digest())) for place, image in enumerate(np.ascontiguousarray(test.images)))
+    return {place: twin for place, twin in twins if twin is not None}

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -202,6 +203,7 @@ def test_an_interpolation_where_the_recipe_belongs_is_named():
 @pytest.mark.parametrize("block", ["train", "craft", "recover"])
 def test_a_number_where_a_block_belongs_reaches_the_check(block):
     configuration = loader(**{block: 3})
-    configuration["catalog"]
+    with suppress(InputError):  # of a path that asks for a parameter in that block
+        configuration["catalog"]
     with pytest.raises(InputError, match=f"parameter '{block}': expected a valid dictionary"):
         check(configuration["parameters"])

@@ -1,5 +1,6 @@
 """Round trips of every dataset class, and what a damaged or half-written file leads to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def examples():
     images = make_images(12, classes=3)
     linear, recovered = recover("orthogonal_projection", images, seed=0, device=CPU, settings={"epochs": 1})
     return {
-        "images": (ImagesDataset, images.subset(np.array([5, 0, 7]))),
+        "images": (ImagesDataset, replace(images.subset(np.array([5, 0, 7])), class_names=("cat", "chien", "бык"))),
         "recovered": (ImagesDataset, recovered),
         "weights": (LinearWeightsDataset, linear),
         "json": (JsonDataset, {"accuracy": {"clean": 0.5}, "seed": 1}),

@@ -1,18 +1,25 @@
 """A user's own images in folders."""
 
 import io
+import os
 import re
 import shutil
+import struct
+import zlib
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 from kedro.io import DatasetError
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IFDRational
 
-from tests.datasets.formats import spoil_folder, write_folder, write_imagenet
-from unlearnable.datasets.decoded import Frame
+from tests.datasets.formats import pictures, spoil_folder, write_folder, write_imagenet
+from unlearnable.datasets.decoded import Frame, _turned, opened
+from unlearnable.datasets.fingerprint import fingerprint, walk
 from unlearnable.datasets.folder import FolderImages
+from unlearnable.datasets.names import shown, text
 from unlearnable.errors import InputError
 
 
@@ -191,3 +198,175 @@ def test_a_class_of_the_test_set_alone_is_named(tmp_path):
     write_folder(tmp_path / "images" / "test", classes=3, each=2)
     line = refusal(tmp_path, train="train", test="test")
     assert re.fullmatch(r"raw_images: expected in .*test only classes that .*train has, got 'class_002'", line)
+
+
+# ---- what a folder may hold beside images
+
+
+def write_image(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pictures(1, classes=1, seed=seed)[0][0]).save(path)
+
+
+def hashed(path: Path) -> str | None:
+    return fingerprint(path, "raw_images.path", follow=True)
+
+
+def test_hidden_files_are_passed_over_by_reader_and_hash_alike(tmp_path, images, caplog):
+    before, first = hashed(images), folder(tmp_path).load()
+    (images / "class_000" / "._00000.png").write_bytes(b"of macOS")
+    (images / ".DS_Store").write_bytes(b"of macOS")
+    write_image(images / "class_000" / ".thumb.png")
+    write_image(images / "class_000" / ".thumbs" / "00000.png")
+    write_image(images / ".class" / "00000.png")
+    again = folder(tmp_path).load()
+    assert np.array_equal(first.train.ids, again.train.ids)
+    assert hashed(images) == before
+    assert caplog.text == ""
+
+
+def test_what_is_passed_over_is_counted_and_named_in_one_line(tmp_path, images, caplog):
+    for name in ("1.tif", "2.tif", "deeper/3.png", "deeper/deepest/4.png", "5"):
+        path = images / "class_001" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (images / "labels.csv").write_bytes(b"")
+    assert len(folder(tmp_path).load().train) == 24
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == (
+        f"{images}: passed over 6 files: 1 in no class (labels.csv), 2 of the type .tif (class_001/1.tif), "
+        "1 without an ending (class_001/5), 2 in deeper folders (class_001/deeper/3.png)"
+    )
+
+
+def test_classes_that_are_not_taken_are_not_counted(tmp_path, images, caplog):
+    (images / "class_002" / "1.tif").write_bytes(b"")
+    folder(tmp_path, classes=2).load()
+    assert caplog.text == ""
+
+
+def test_a_class_of_other_files_says_so(tmp_path, images):
+    (images / "class_003").mkdir()
+    (images / "class_003" / "1.tif").write_bytes(b"")
+    assert refusal(tmp_path).endswith("class_003, got 0 beside 1 other files, such as 1.tif")
+
+
+@pytest.mark.parametrize("links", [["class_000/up"], ["class_000/up", "class_001/up", "class_002/up"]])
+def test_a_link_to_a_folder_above_is_no_loop(tmp_path, images, links, caplog):
+    before = folder(tmp_path).load()
+    for link in links:
+        (images / link).symlink_to("..")
+    (images / "self").symlink_to(".")
+    (images / "again").symlink_to("class_000")
+    assert len(list(walk(images, follow=True))) == 30 + len(links) + 2
+    assert np.array_equal(folder(tmp_path).load().train.images, before.train.images)
+    assert f"{2 + len(links)} links to a folder that is there already" in caplog.text
+    first = hashed(images)
+    (images / "again").unlink()
+    (images / "again").symlink_to("class_001")
+    assert hashed(images) != first
+
+
+def test_a_class_may_be_a_link_to_a_folder_elsewhere(tmp_path, images):
+    before = folder(tmp_path).load()
+    shutil.move(images / "class_001", tmp_path / "elsewhere")
+    (images / "class_001").symlink_to(tmp_path / "elsewhere")
+    assert np.array_equal(folder(tmp_path).load().train.images, before.train.images)
+    first = hashed(images)
+    write_image(tmp_path / "elsewhere" / "00011.png", seed=5)
+    assert hashed(images) != first
+
+
+# ---- names
+
+
+def test_names_are_bytes_that_no_locale_changes(monkeypatch):
+    decomposed, composed, latin = "be\u0301be\u0301", "b\u00e9b\u00e9", os.fsdecode(b"caf\xe9")
+    assert text(decomposed) == text(composed) == composed
+    assert text(latin) == "caf\\xe9"
+    monkeypatch.setattr(os, "fsencode", lambda name: str(name).encode("latin-1"))  # as in a locale of ISO-8859-1
+    assert text(composed.encode().decode("latin-1")) == composed
+    assert text(b"caf\xe9".decode("latin-1")) == "caf\\xe9"
+    assert shown("\u72d7") == "\u72d7"
+
+
+def test_names_that_are_not_utf8_are_read_and_told(tmp_path, images):
+    (images / "class_000").rename(images / os.fsdecode(b"caf\xe9"))
+    file = images / "class_001" / "00001.png"
+    odd = file.rename(file.with_name(os.fsdecode(b"\xff.png")))
+    raw = folder(tmp_path).load()
+    assert raw.train.class_names == ("caf\\xe9", "class_001", "class_002")
+    assert len(raw.train) + len(raw.test) == 30
+    odd.write_bytes(b"hello")
+    line = refusal(tmp_path)
+    assert "class_001/\\xff.png: expected an image that can be decoded" in line
+    line.encode()
+
+
+def test_the_split_is_the_same_in_both_unicode_forms(tmp_path):
+    for form in ("NFC", "NFD"):
+        write_folder(tmp_path / form / "images", classes=2, each=20)
+        for path in (tmp_path / form / "images").iterdir():
+            path.rename(path.with_name(normalize(form, f"{path.name}\u00e9")))
+    composed, decomposed = (folder(tmp_path / form).load() for form in ("NFC", "NFD"))
+    assert np.array_equal(composed.test.ids, decomposed.test.ids)
+    assert composed.train.class_names == decomposed.train.class_names
+    chosen = folder(tmp_path / "NFD", classes=[normalize("NFD", name) for name in composed.train.class_names]).load()
+    assert np.array_equal(chosen.test.ids, composed.test.ids)
+
+
+def test_two_forms_of_one_name_are_refused(tmp_path, images):
+    for form in ("NFC", "NFD"):
+        shutil.copytree(images / "class_000", images / normalize(form, "b\u00e9b\u00e9"))
+    assert refusal(tmp_path).endswith("got several 'b\u00e9b\u00e9'")
+
+
+# ---- what must be there
+
+
+@pytest.mark.parametrize("change", [{"classes": 1}, {"classes": ["class_001"]}])
+def test_one_class_is_refused_before_anything_is_decoded(tmp_path, images, change, monkeypatch):
+    monkeypatch.setattr("unlearnable.datasets.folder.decoded", lambda *_, **__: pytest.fail("decoded"))
+    assert re.fullmatch(r"raw_images: expected at least two classes, got 'class_00.' in .*images", refusal(tmp_path, **change))
+
+
+def test_a_test_image_that_is_a_training_image_is_named(tmp_path, images):
+    for file in sorted((images / "class_000").iterdir()):
+        shutil.copy(file, file.with_name(f"{file.stem} (1).png"))
+    line = refusal(tmp_path)
+    assert re.search(r"the first is \S+/class_000/(\d+)( \(1\))?.png, as \S+/class_000/\1( \(1\))?.png$", line)
+
+
+# ---- images of which something beside the pixels is wrong
+
+
+def test_texts_that_would_unpack_to_much_are_left_out(tmp_path):
+    write_image(tmp_path / "plain.png")
+    plain = (tmp_path / "plain.png").read_bytes()
+    for kind, text_of in (("zTXt", b"a\0\0"), ("iTXt", b"a\0\1\0\0\0"), ("iCCP", b"a\0\0")):
+        body = text_of + zlib.compress(bytes(3 << 20))
+        chunk = struct.pack(">I", len(body)) + kind.encode() + body + struct.pack(">I", zlib.crc32(kind.encode() + body))
+        (tmp_path / "texts.png").write_bytes(plain[:33] + chunk + plain[33:])
+        assert np.array_equal(FRAME.pixels(opened(tmp_path / "texts.png")), FRAME.pixels(opened(tmp_path / "plain.png")))
+        (tmp_path / "texts.png").write_bytes(plain[:-12] + chunk + plain[-12:])  # after the pixels, which are read first
+        assert np.array_equal(FRAME.pixels(opened(tmp_path / "texts.png")), FRAME.pixels(opened(tmp_path / "plain.png")))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_as_pillow_turns_it_whatever_else_its_exif_says(orientation):
+    image = Image.fromarray(pictures(1, classes=1)[0][0])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.info["exif"] = exif.tobytes()
+    image._exif = None
+    assert np.array_equal(_turned(image), ImageOps.exif_transpose(image))
+    exif[0x010F] = IFDRational(1, 3)  # the maker, which is no number: Pillow cannot write it
+    broken = image.copy()
+    broken._exif = exif
+    assert np.array_equal(_turned(broken), ImageOps.exif_transpose(image))
+
+
+def test_exif_that_cannot_be_read_turns_nothing(monkeypatch):
+    image = Image.fromarray(pictures(1, classes=1)[0][0])
+    monkeypatch.setattr(image, "getexif", lambda: struct.unpack(">I", b""))
+    assert np.array_equal(_turned(image), image)

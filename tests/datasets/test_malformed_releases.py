@@ -200,12 +200,37 @@ def _noise_over_the_budget(place):
     return tensor(place, noise(40))
 
 
-@case("expected at least 40 rows, one an image (or 4 of noise, one a class), got 39", "em_tensor")
+@case("expected 40 rows, one an image of the training set as published (or 4 of noise, one a class), got 39", "em_tensor")
 def _a_row_too_few(place):
     return tensor(place, noise(39))
 
 
-@case("expected at least 40 rows, one an image (or 4 of noise, one a class), got 10", "em_tensor")
+@case("expected 40 rows, one an image of the training set as published (or 4 of noise, one a class), got 41", "em_tensor")
+def _a_row_too_many(place):
+    return tensor(place, noise(41))
+
+
+@case("expected 40 rows, one an image of the training set as published", "rem_pickle")
+def _levels_of_a_larger_dataset(place):
+    return releases.write_pickle(place / "noise.pkl", (noise(58) * 255).round().astype(np.int8))
+
+
+@case("expected 40 rows, one an image of the training set as published", "lsp_array")
+def _perturbations_of_a_larger_dataset(place):
+    return releases.write_npy(place / "p.npy", last(noise(58)))
+
+
+@case("expected 40 rows, one an image of the training set as published", "ops_array")
+def _images_of_a_larger_dataset(place):
+    return releases.write_npy(place / "p.npy", last(np.concatenate([IMAGES, IMAGES[:1]])))
+
+
+@case("expected 40 files, 0.png to 39.png, got 41, the last of which is 40.png", "png_folder")
+def _files_of_a_larger_dataset(place):
+    return pngs(place, np.concatenate([IMAGES, IMAGES[:1]]))
+
+
+@case("expected 40 rows, one an image of the training set as published (or 4 of noise, one a class), got 10", "em_tensor")
 def _classes_of_another_dataset(place):
     return tensor(place, noise(10))
 
@@ -470,7 +495,7 @@ def _half_an_array(place):
     return path
 
 
-@case("expected at least 40 rows", "ops_array")
+@case("expected 40 rows", "ops_array")
 def _images_that_are_too_few(place):
     return releases.write_npy(place / "p.npy", last(IMAGES[:39]))
 
@@ -732,3 +757,12 @@ def _outcome(path, damaged, rng):
     except MemoryError:
         return "too much memory"
     return "an array"
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("rows", [24, 39, 41])
+def test_a_part_of_the_set_needs_a_release_of_the_whole(tmp_path, rows):
+    """Which part there is does not matter: a release of another number of images is of another dataset."""
+    first = published().subset(np.arange(24))
+    line = refused(tmp_path, releases.write_torch(tmp_path / "perturbation.pt", noise(rows)), "em_tensor", clean=first)
+    assert f"expected 40 rows, one an image of the training set as published (or 4 of noise, one a class), got {rows}" in line

@@ -108,7 +108,7 @@ def release(kind: str) -> Callable[[Path], Reader]:
 
 
 def png(place: Path) -> Reader:
-    return lambda _: read_pngs(place.parent, np.zeros(1, np.int64), (3, 8, 8))
+    return lambda _: read_pngs(place.parent, np.zeros(1, np.int64), (3, 8, 8), 1)
 
 
 def saved(values: object, **options: Any) -> bytes:

@@ -569,14 +569,14 @@ DATASETS = (
     Mutant(
         "a copy in another format is split otherwise",
         "src/unlearnable/datasets/folder.py",
-        'f"{self.split_seed}/{_stem(file)}"',
-        'f"{self.split_seed}/{file}"',
+        'f"{self.split_seed}/{name}/{_stem(file)}"',
+        'f"{self.split_seed}/{name}/{file.name}"',
         ("tests/datasets/test_folder.py::test_the_split_goes_by_name_and_seed_alone",),
     ),
     Mutant(
         "photographs lie on their side",
         "src/unlearnable/datasets/decoded.py",
-        "ImageOps.exif_transpose(image).convert",
+        "_turned(image).convert",
         "image.convert",
         ("tests/datasets/test_folder.py::test_a_photograph_is_turned_as_its_camera_says",),
     ),
@@ -1301,10 +1301,10 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "protected copies are not in the order of their originals",
-        "src/unlearnable/datasets/folder.py",
-        "found = copies.matching(originals)",
-        "found = copies.subset(np.flatnonzero(np.isin(copies.ids, originals.ids))[::-1])",
-        ("tests/pipelines/test_audit.py::test_copies_of_a_part_in_another_format_are_matched_by_name",),
+        "src/unlearnable/datasets/protected.py",
+        "zip(clean.labels[places], clean.ids[places], strict=True)",
+        "zip(clean.labels[places], np.sort(clean.ids[places]), strict=True)",
+        ("tests/datasets/test_protected.py::test_copies_are_in_the_order_of_their_originals",),
     ),
     Mutant(
         "protected images alone are compared with themselves",
@@ -1368,8 +1368,8 @@ SERVERS = (
     Mutant(
         "a password is written into the log",
         "src/unlearnable/tracking/server.py",
-        'return re.sub(r"//[^/@]*@", "//", self._uri)',
-        "return self._uri",
+        'return re.sub(r"//[^/@]*@", "//", uri)',
+        "return uri",
         ("tests/tracking/test_servers.py::test_a_password_stays_out_of_the_log",),
     ),
     Mutant(
@@ -1816,7 +1816,101 @@ COMPARED = (
     ),
 )
 
+CASES = (
+    Mutant(
+        "a protected copy may be of an image that is far from its original",
+        "src/unlearnable/datasets/protected.py",
+        "    if difference[worst] > FAR:",
+        "    if difference[worst] > 1:",
+        ("tests/datasets/test_protected.py::test_swapped_classes_are_told_by_how_far_they_are",),
+    ),
+    Mutant(
+        "a protected copy may be of an image that looks like its original",
+        "src/unlearnable/datasets/protected.py",
+        "TIMES_NEARER = 2 ",
+        "TIMES_NEARER = 100 ",
+        ("tests/datasets/test_protected.py::test_shifted_files_are_refused_though_all_look_alike",),
+    ),
+    Mutant(
+        "protected copies may be of images that are not there",
+        "src/unlearnable/datasets/protected.py",
+        "ENOUGH, LEAST_KEPT = 10, 0.25",
+        "ENOUGH, LEAST_KEPT = 10, -9.0",
+        ("tests/datasets/test_protected.py::test_images_that_are_not_there_at_all_are_refused_by_their_class",),
+    ),
+    Mutant(
+        "a class folder in another Unicode form is another class",
+        "src/unlearnable/datasets/names.py",
+        'return normalize("NFC", shown(name))',
+        "return shown(name)",
+        ("tests/datasets/test_protected.py::test_classes_and_files_in_another_unicode_form_are_the_same",),
+    ),
+    Mutant(
+        "hidden files are images",
+        "src/unlearnable/datasets/fingerprint.py",
+        'yield from (place / name for name in sorted(files, key=os.fsencode) if not name.startswith("."))',
+        "yield from (place / name for name in sorted(files, key=os.fsencode))",
+        ("tests/datasets/test_folder.py::test_hidden_files_are_passed_over_by_reader_and_hash_alike",),
+    ),
+    Mutant(
+        "a link to the folder above all is gone into",
+        "src/unlearnable/datasets/fingerprint.py",
+        "known = {os.path.realpath(path)}",
+        "known = set()",
+        ("tests/datasets/test_folder.py::test_a_link_to_a_folder_above_is_no_loop",),
+    ),
+    Mutant(
+        "a Hugging Face set is named as the library names it",
+        "src/unlearnable/datasets/hub.py",
+        "content = self._bytes() if self.path else [self.hub, self.revision, rows._fingerprint]",
+        "content = rows._fingerprint",
+        ("tests/datasets/test_hub.py::test_a_set_that_is_saved_again_from_other_images_is_decoded_anew",),
+    ),
+    Mutant(
+        "classes are the same by number in both splits, whatever they are called",
+        "src/unlearnable/datasets/hub.py",
+        '        labels["test"] = np.array([order.get(name, -1) for name in names["test"]], dtype=np.int64)[labels["test"]]\n',
+        "",
+        ("tests/datasets/test_hub.py::test_classes_are_the_same_by_name_in_both_sets",),
+    ),
+    Mutant(
+        "a release of a larger dataset is taken",
+        "src/unlearnable/datasets/foreign/readers.py",
+        "if len(values) != clean.published:",
+        "if len(values) < clean.published:",
+        ("tests/datasets/test_malformed_releases.py::test_a_part_of_the_set_needs_a_release_of_the_whole",),
+    ),
+    Mutant(
+        "a catalog entry that is misspelt changes nothing",
+        "src/unlearnable/config/loader.py",
+        "            _require_entries(base, own)\n",
+        "            pass\n",
+        ("tests/config/test_catalog.py::test_an_entry_that_nothing_asks_for_is_refused",),
+    ),
+    Mutant(
+        "a parameter that is none is the text None in a path",
+        "src/unlearnable/config/loader.py",
+        "            raise InputError(f\"unknown parameter '{name}'; known: {', '.join(known)}{nearest(part, known)}\")\n",
+        "            return None\n",
+        ("tests/config/test_catalog.py::test_a_parameter_that_is_none_is_named",),
+    ),
+    Mutant(
+        "a database's address is not quoted",
+        "src/unlearnable/tracking/settings.py",
+        "return url.set(database=str(project / str(url.database))).render_as_string(hide_password=False)",
+        'return f"{SQLITE}{project / str(url.database)}"',
+        ("tests/tracking/test_tracker.py::test_a_project_may_lie_in_a_folder_of_any_name",),
+    ),
+    Mutant(
+        "labels that are identifiers are counted by the largest",
+        "src/unlearnable/datasets/hub.py",
+        '        if labels.max() >= count:\n            raise self._too_large("train", int(labels.max()), count)\n',
+        "",
+        ("tests/datasets/test_hub.py::test_labels_are_checked_before_anything_is_allocated",),
+    ),
+)
+
 MUTANTS = (
     *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES),
-    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED),
+    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES),
 )

@@ -257,9 +257,12 @@ def test_copies_of_a_part_in_another_format_are_matched_by_name(project):
     ("how", "message"),
     [
         ("missing", r"released_poison.path: expected the folder of the protected images, got .*protected, which is missing"),
-        ("other names", r"released_poison.path: expected copies of the images of the same names in .*protected, got none"),
+        (
+            "other names",
+            r"released_poison: expected copies of training images of class 'class_000' by their names in .*, got 20 of other names",
+        ),
         ("undecodable", r"released_poison: .*00004.png: expected an image that can be decoded .*"),
-        ("other classes", r"released_poison: expected the classes of the originals in .*protected, got others"),
+        ("other classes", r"released_poison: expected only the classes of the originals, class_000, .*, in .*protected, got 'class'"),
     ],
 )
 def test_wrong_copies_are_one_line(project, how, message):

@@ -265,3 +265,46 @@ def test_processes_that_write_into_one_new_database_lose_nothing(place, processe
     assert len(place.records) == processes
     for record in place.records:
         assert len(place.metrics("clean", record)) == metrics
+
+
+def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / "per%20cent [a]?b" / "project"
+    folder.mkdir(parents=True)
+    place = Place(folder)
+    tracker = place.tracker()
+    train(tracker)
+    tracker.end()
+    assert (folder / "mlflow.db").is_file()
+    assert place.metrics("clean") == all_metrics()
+    assert [path.name for path in tmp_path.iterdir()] == ["per%20cent [a]?b"]
+
+
+def test_a_folder_where_the_database_is_to_be_is_named(place):
+    (place.folder / "folder.db").mkdir()
+    place.values["tracking_uri"] = "sqlite:///folder.db"
+    with pytest.raises(InputError, match=r"^mlflow.yml: 'tracking_uri': expected a file for the database, got the folder .*/folder.db$"):
+        place.tracker()
+
+
+def test_what_is_wrong_with_a_database_is_not_mended_by_sending_again(place, caplog, monkeypatch):
+    """Such as tables of another version of MLflow."""
+    monkeypatch.setattr("unlearnable.tracking.server.Server.client", property(lambda _: 1 / 0))
+    place.values["wait_s"] = 0
+    tracker = place.tracker()
+    train(tracker)
+    until(lambda: caplog.messages)
+    tracker.end()
+    assert caplog.messages[-1].endswith(": once that is mended, 'kedro tracking replay' sends them")
+
+
+def test_mlflows_own_variable_is_not_used_and_that_is_said(place, caplog, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@elsewhere")
+    tracker = place.tracker()
+    tracker.end()
+    assert caplog.messages[0].startswith(
+        "MLFLOW_TRACKING_URI=http://elsewhere is not used: mlflow.yml says where runs go ('tracking_uri': "
+    )
+    caplog.clear()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.settings.tracking_uri)
+    place.tracker().end()
+    assert not caplog.messages

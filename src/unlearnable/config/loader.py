@@ -7,25 +7,47 @@ and ``${beside:recipe,train_recovered}`` one of these with ``audit.recovery`` in
 
 import copy
 import io
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
+from glob import glob
 from pathlib import Path
 from typing import Any
 
+from fsspec.implementations.local import LocalFileSystem
 from kedro.config import MissingConfigException, OmegaConfigLoader
+from kedro.framework.project import pipelines
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from unlearnable.config.entries import missing, require_keys
 from unlearnable.config.recipe import DERIVED, FOLLOWED, OWN_BYTES, READ, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
-from unlearnable.register import nearest
+from unlearnable.register import nearest, unknown
 
 LIKE = "like"  # in the parameters of an environment: the one whose parameters stand where it says nothing
+BESIDE = ("param", "recipe", "training")  # what ``${beside:…}`` may stand for
+OF_ITSELF = re.compile(r"\$\{(param|dataset):([\w.]*)\}")  # what the path of a dataset may name before there is a recipe
 RESOLVED = re.compile(r"\$\{(param|recipe|training|dataset):([\w.]*)\}")
 OF_THIS_MACHINE = ("credentials", "mlflow", "storage")
+
+
+class _Files(LocalFileSystem):  # type: ignore[misc]
+    """The file system, with patterns that mean themselves up to the folder of the configuration: a project may lie in ``[a]``."""
+
+    cachable = False
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """Return what a pattern below the folder finds."""
+        pattern = os.path.relpath(path, self._folder)
+        return sorted(str(Path(self._folder) / found) for found in glob(pattern, root_dir=self._folder, recursive=True))  # noqa: PTH207  # Path's finds no files by **
 
 
 class RecipeConfigLoader(OmegaConfigLoader):
@@ -43,6 +65,11 @@ class RecipeConfigLoader(OmegaConfigLoader):
             return self._catalog()
         return self._parameters if key == "parameters" else self._resolved(key)
 
+    @staticmethod
+    def _initialise_filesystem_and_protocol(conf_source: str) -> tuple[Any, str]:
+        system, protocol = OmegaConfigLoader._initialise_filesystem_and_protocol(conf_source)
+        return (_Files(str(conf_source)) if protocol == "file" else system), protocol
+
     def cell(self, **names: Any) -> "RecipeConfigLoader":
         """Return this loader with other values of top-level parameters (poison, recovery, model, seed): no file is read again."""
         _ = self._known  # which the other shares
@@ -53,7 +80,10 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def filepath(self, name: str) -> str:
         """Return where a catalog entry lies. A study asks for thousands: what OmegaConf parses anew each time is put in at once here."""
-        path = RESOLVED.sub(lambda found: str(self._resolvers[found[1]](*filter(None, [found[2]]))), str(self._entry(name)["filepath"]))
+        entry = self._entry(name)
+        if "filepath" not in entry:
+            raise missing(name, "filepath", entry)
+        path = RESOLVED.sub(lambda found: str(self._resolvers[found[1]](*filter(None, [found[2]]))), str(entry["filepath"]))
         if "${" not in path:
             return path
         self._register()
@@ -108,7 +138,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
         _ = self._parameters
         catalog = self._resolved("catalog")
         self._require_credentials(catalog)
-        return catalog
+        require_keys(catalog)
+        return {name: _at_home(name, entry) for name, entry in catalog.items()}
 
     def _resolved(self, key: str) -> Any:
         """Return the configuration of that kind; raise InputError where an interpolation has no value."""
@@ -116,6 +147,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
         try:
             return self._of_this_machine(key) if key in OF_THIS_MACHINE else super().__getitem__(key)
         except OmegaConfBaseException as error:
+            if ours := _ours(error):  # of a name that stands for nothing
+                raise InputError(f"{key}: '{error.full_key}': {ours}") from error
             problem = (error.msg or str(error)).splitlines()[0]
             raise InputError(f"{key}: expected a value for '{error.full_key}', got an interpolation without one ({problem})") from error
         except TypeError as error:  # OmegaConf's, of a list that is to be merged with a mapping
@@ -145,6 +178,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _read(self, key: str) -> Any:
         """Read the files of one kind; those of the environment that ``like`` names go before the environment's own."""
         base, own, *rest = super()._read_raw_config(key)
+        if key == "catalog":
+            _require_entries(base, own)
         likes = [config.pop(LIKE) for config in own.values() if key == "parameters" and LIKE in config]
         below: dict[Any, Any] = {}
         for name in likes:
@@ -154,6 +189,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], *more: Any) -> Any:
         """Read files of one kind, as Kedro does; raise InputError that names the one which is no mapping with each name once."""
+        if conf_path == self._get_conf_env_path(self.default_run_env) and not self._fs.isdir(conf_path):
+            return {}  # an archive of the configuration has none of the machine that it was made on
         try:
             found = super()._read_dir_configs(conf_path, patterns, *more)
         except (YAMLError, ValueError, AttributeError) as error:  # the last where a file holds a list
@@ -185,8 +222,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
                 )
 
     def _require_environment(self, env: str | None) -> None:
-        known = sorted(path.rsplit("/", 1)[-1] for path in self._fs.ls(self.conf_source, detail=False) if self._fs.isdir(path))
-        if self._protocol == "file" and env is not None and env not in known:
+        folder = self._get_conf_env_path(self.base_env).rsplit("/", 1)[0]  # in an archive, or on a server, too
+        known = sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False) if self._fs.isdir(path))
+        if env is not None and env not in (*known, self.default_run_env):
             raise InputError(f"unknown environment '{env}'; known: {', '.join(known)}{nearest(env, known)}")
 
     def _completed(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -282,25 +320,45 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _bytes(self, name: str, entry: dict[str, Any], parameters: dict[str, Any]) -> str | None:
         """Return the hash of what lies at the path of an entry, None where nothing does; a large folder takes a while, so once a loader."""
-        path = re.sub(r"\$\{param:([\w.]+)\}", lambda found: str(_dotted(parameters, found[1])), str(entry.get("path") or ""))
+        path = self._path(name, entry, parameters)
         follow = _kind(entry) in FOLLOWED
         return self._once("bytes", path, lambda: fingerprint(self._project / path, f"{name}.path", follow=follow) if path else None)  # type: ignore[no-any-return]
 
+    def _path(self, name: str, entry: dict[str, Any], parameters: dict[str, Any]) -> str:
+        """Return the path of an entry; the recipe that other resolvers ask for is only made of it."""
+
+        def value(found: re.Match[str]) -> str:
+            return self._dataset() if found[1] == "dataset" else str(_dotted(parameters, found[2]))
+
+        try:
+            path = OF_ITSELF.sub(value, str(entry.get("path") or ""))
+        except InputError as error:
+            raise InputError(f"catalog: '{name}.path': {error}") from None
+        if "${" in path:
+            raise InputError(f"catalog: '{name}.path': expected a path of ${{param:…}} and ${{dataset:}}, got {path!r}")
+        return _home(f"{name}.path", path)
+
     def _param(self, name: str) -> Any:
-        """Return a parameter by its dotted name; None where there is none, which the parameter check names later."""
+        """Return a parameter by its dotted name."""
         return _dotted(self._parameters, name)
 
     def _recipe(self, stage: str) -> str:
-        return str(self._param(f"recipe.{stage}"))
+        if stage not in STAGES:
+            raise unknown("stage", stage, list(STAGES))
+        return str(self._parameters["recipe"][stage])
 
     def _training(self, label: str) -> str:
         """Return the names of what the training of that label has seen, then the hash of its recipe."""
+        if f"train_{label}" not in STAGES:
+            raise unknown("training", label, [stage.removeprefix("train_") for stage in STAGES if stage.startswith("train_")])
         stage = made_by(f"train_{label}", self._parameters)
         seen = {"train_clean": "clean", "train_recovered": f"{self._param('poison')}/{self._param('recovery')}"}
         return f"{seen.get(stage, self._param('poison'))}/{self._param('model')}/{self._recipe(stage)}"
 
     def _beside(self, kind: str, name: str) -> Any:
         """Return what ``${kind:name}`` is in the cell of the recovery that an audit sets beside the chosen one."""
+        if kind not in BESIDE:
+            raise unknown("resolver", kind, list(BESIDE))
         return self._beside_cell._resolvers[kind](name)
 
     @cached_property
@@ -308,7 +366,13 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return self.cell(recovery=str(self._param("audit.recovery")))
 
     def _dataset(self) -> str:
-        return str(self.raw_images["name"]).lower()
+        entry = self.raw_images
+        name = str(entry.get("name") or "")
+        if "name" not in entry:
+            raise missing("raw_images", "name", entry)
+        if not name.strip() or name in (".", "..") or {"/", "\\", "\0"} & set(name):
+            raise InputError(f"catalog entry 'raw_images': expected a name that may be a folder's, got {entry['name']!r}")
+        return name.lower()
 
 
 def _kind(entry: dict[str, Any]) -> str:
@@ -316,10 +380,46 @@ def _kind(entry: dict[str, Any]) -> str:
     return str(entry.get("type")).rpartition(".")[2]
 
 
-def _dotted(settings: Any, name: str) -> Any:
+def _dotted(settings: dict[str, Any], name: str) -> Any:
+    """Return a parameter by its dotted name; raise InputError where there is none."""
+    found: Any = settings
     for part in name.split("."):
-        settings = settings.get(part) if isinstance(settings, dict) else None
-    return settings
+        if not isinstance(found, dict) or part not in found:
+            known = list(found) if isinstance(found, dict) else []
+            raise InputError(f"unknown parameter '{name}'; known: {', '.join(known)}{nearest(part, known)}")
+        found = found[part]
+    return found
+
+
+def _require_entries(*layers: dict[Any, Any]) -> None:
+    """Raise InputError where a catalog has an entry that no pipeline asks for: it is the misspelt name of one that stays as it was."""
+    known = sorted({name for pipeline in pipelines.values() for name in pipeline.datasets() if not name.startswith("param")})
+    for file, config in (item for layer in layers for item in layer.items()):
+        for name in config:
+            if known and name not in known and not name.startswith("_"):
+                raise InputError(f"{file}: unknown catalog entry '{name}'; known: {', '.join(known)}{nearest(name, known)}")
+
+
+def _ours(error: BaseException | None) -> InputError | None:
+    """Return our error that OmegaConf has wrapped, or None."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _at_home(name: str, entry: Any) -> Any:
+    """Return an entry with its paths as they are where one begins with ~."""
+    if not isinstance(entry, dict):
+        return entry
+    return entry | {key: _home(f"{name}.{key}", entry[key]) for key in ("path", "filepath") if isinstance(entry.get(key), str)}
+
+
+def _home(setting: str, path: str) -> str:
+    """Return a path in which ~ is the home of the user; raise InputError where it would be a folder of that name."""
+    found = os.path.expanduser(path)  # noqa: PTH111  # Path's raises
+    if found.startswith("~"):
+        raise InputError(f"catalog: '{setting}': expected the home of a user, got {path!r}, of no known one")
+    return found
 
 
 def _replaced(settings: dict[str, Any], names: list[str], value: Any) -> dict[str, Any]:

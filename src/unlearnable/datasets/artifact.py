@@ -34,7 +34,7 @@ class Artifact(AbstractVersionedDataset[In, Out]):
     """
 
     def __init__(self, *, filepath: str, recipe: str, version: Version | None = None, metadata: dict[str, Any] | None = None) -> None:
-        super().__init__(PurePosixPath(filepath), version, exists_function=self._is_good)
+        super().__init__(PurePosixPath(filepath), version, exists_function=self._is_good, glob_function=self._versions)
         self.recipe = recipe
         self.metadata = metadata
         self._own_version: str | None = None
@@ -115,6 +115,10 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         if damage is not None:
             return DatasetError(f"{damage}; it was set aside and no other version is there: run again, which makes it anew")
         return DatasetError(f"{self._filepath}: expected a version, got none: run the pipeline that makes it, or a chain, first")
+
+    def _versions(self, _: str) -> list[str]:
+        """Return all versions; a pattern with the whole path in it would find none in a project whose name has a bracket."""
+        return [str(path) for path in self.place.glob(f"*/{self.place.name}")]
 
     def _is_good(self, path: str | Path) -> bool:
         """Return whether a version is complete; set it aside where it is there and is not."""

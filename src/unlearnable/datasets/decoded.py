@@ -5,13 +5,15 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.progress import track
 
 from unlearnable.datasets.atomic import Part, made_once, open_checked
@@ -19,11 +21,22 @@ from unlearnable.datasets.tensors import Stream, images_of, images_parts
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 
-FORMAT = 1  # raise where the same files would give other pixels
+FORMAT = 2  # raise where the same files would give other pixels
 TOGETHER = 256  # images decoded before they are written
 MODES = {1: "L", 3: "RGB"}
 EIGHT_BITS = ("1", "L", "P", "RGB", "CMYK", "YCbCr")  # modes that become grey or RGB without losing what is seen
 ENCODINGS = ("JPEG", "PNG", "WEBP", "BMP")
+PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
+ORIENTATION = 0x0112  # in EXIF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 Source = Callable[[], Image.Image]
 LARGEST_SIDE = 4096
 
@@ -63,7 +76,7 @@ class Frame:
             raise InputError(f"expected grey or RGB of eight bits, without transparency, got {kind}")
         if self.side is not None:
             image.draft(MODES[self.channels], (2 * self._shorter, 2 * self._shorter))  # a JPEG of a camera is decoded at a smaller scale
-        seen = self._cut(ImageOps.exif_transpose(image).convert(MODES[self.channels]))
+        seen = self._cut(_turned(image).convert(MODES[self.channels]))
         array = np.asarray(seen)
         return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
@@ -84,9 +97,38 @@ class Frame:
         return image.crop((left, top, left + self.side, top + self.side))
 
 
-def opened(path: Path) -> Image.Image:
-    """Return an image file, not yet decoded."""
-    return Image.open(path, formats=ENCODINGS)
+def opened(file: Path | BytesIO, formats: tuple[str, ...] | None = ENCODINGS) -> Image.Image:
+    """Return an image, not yet decoded, of one of ``formats``; None takes all that Pillow reads."""
+    try:
+        return Image.open(file, formats=formats)
+    except ValueError:  # of a text beside the pixels that would unpack to much
+        content = file.getvalue() if isinstance(file, BytesIO) else file.read_bytes()
+        return Image.open(BytesIO(_without_texts(content)), formats=formats)
+
+
+def _without_texts(content: bytes) -> bytes:
+    """Return a PNG without its texts and its profile of colours, which no pixel depends on here; anything else as it is."""
+    if not content.startswith(PNG):
+        return content
+    kept, place = [PNG], len(PNG)
+    while place < len(content):
+        end = place + 12 + int.from_bytes(content[place : place + 4])
+        if content[place + 4 : place + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(content[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Return an image turned as its camera says; Pillow's own function writes EXIF anew too, and fails where some of it is wrong."""
+    with suppress(ValueError):  # of a text after the pixels that would unpack to much: they are there by then
+        image.load()
+    image.load()
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # whatever broken EXIF raises: nobody could turn by it
+        return image
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def decoded(

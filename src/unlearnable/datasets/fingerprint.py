@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from unlearnable.datasets.names import shown
 from unlearnable.errors import InputError
 
 
 def fingerprint(path: Path, setting: str, *, follow: bool = False) -> str | None:
     """Return the SHA-256 over sorted relative names and bytes of what lies at ``path``; None where nothing does.
 
-    Hidden files count for nothing, and no pipe or device is opened.
+    Hidden files and folders count for nothing, and no pipe or device is opened.
 
     Args:
         path: a file or a folder.
@@ -26,24 +27,58 @@ def fingerprint(path: Path, setting: str, *, follow: bool = False) -> str | None
         if not path.exists():
             return None
         for name, file in _files(path, follow):
-            total.update(os.fsencode(name) + b"\0" + _content(file, follow) + b"\0")
+            total.update(name + b"\0" + _content(path, file, follow) + b"\0")
     except OSError as error:
-        raise InputError(f"{setting}: expected readable files, got {error}") from error
+        raise InputError(f"{setting}: expected readable files, got {_told(error)}") from error
     return total.hexdigest()
 
 
-def _files(path: Path, follow: bool) -> Iterator[tuple[str, Path]]:
-    """Yield names and places of a folder's files in their order; a single file has no name, so that it may be renamed."""
+def walk(path: Path, *, follow: bool) -> Iterator[Path]:
+    """Yield what lies in a folder and the folders below it: files, and links to folders that are not gone into.
+
+    Nothing hidden is among them. Where links are followed, each real folder is gone into once, so that a link to a folder above is no
+    loop; a folder goes before the links to it.
+
+    Raises:
+        OSError: where a folder cannot be read.
+    """
+    known = {os.path.realpath(path)}
+    for folder, folders, files in os.walk(path, followlinks=follow, onerror=_refuse):
+        place = Path(folder)
+        there = [place / name for name in sorted(folders, key=os.fsencode) if not name.startswith(".")]
+        gone_into = []
+        for each in sorted(there, key=Path.is_symlink):
+            real = os.path.realpath(each)
+            if real in known or (each.is_symlink() and not follow):
+                yield each
+            else:
+                known.add(real)
+                gone_into.append(each.name)
+        folders[:] = gone_into
+        yield from (place / name for name in sorted(files, key=os.fsencode) if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _told(error: OSError) -> str:
+    """Return what the system says of an error, with a name that any terminal shows."""
+    return f"[Errno {error.errno}] {error.strerror}: '{shown(error.filename)}'" if error.filename else str(error)
+
+
+def _files(path: Path, follow: bool) -> list[tuple[bytes, Path]]:
+    """Return names and places of a folder's files, by name; a single file has no name, so that it may be renamed."""
     if not path.is_dir():
-        yield "", path.resolve()
-        return
-    found = (Path(folder) / name for folder, _, names in os.walk(path, followlinks=follow) for name in names if not name.startswith("."))
-    yield from sorted((str(file.relative_to(path)), file) for file in found)
+        return [(b"", path.resolve())]
+    return sorted((os.fsencode(file.relative_to(path)), file) for file in walk(path, follow=follow))
 
 
-def _content(file: Path, follow: bool) -> bytes:
+def _content(root: Path, file: Path, follow: bool) -> bytes:
     if file.is_symlink() and not follow:
         return b"link " + os.fsencode(file.readlink())
+    if file.is_dir():
+        return b"folder " + os.fsencode(os.path.relpath(file.resolve(), root.resolve()))
     if not file.is_file():
         return b"neither file nor link"
     with file.open("rb") as stream:

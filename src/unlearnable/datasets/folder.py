@@ -1,21 +1,28 @@
 """A user's own images, or ImageNet's: a folder for each class. And the protected copies of the same images."""
 
 import hashlib
+import logging
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
 from unlearnable.datasets.decoded import Frame, decoded, named, opened
-from unlearnable.datasets.fingerprint import fingerprint
-from unlearnable.datasets.raw import RawImages, ReadOnly
+from unlearnable.datasets.fingerprint import fingerprint, walk
+from unlearnable.datasets.names import shown, text
+from unlearnable.datasets.protected import Protected
+from unlearnable.datasets.raw import LEAST_CLASSES, RawImages, ReadOnly
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.register import nearest
 
+logger = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -23,7 +30,8 @@ class FolderImages(ReadOnly):
     """Images in one folder for each class: ``class_name/*.png``, ``.jpg``, ``.jpeg``, ``.webp`` or ``.bmp``.
 
     They are decoded once, on all cores, into a file that is mapped into memory where it is large. The id of an image is made of its class
-    and its name without the ending, so that a copy in another folder or format has the same one.
+    and its name without the ending, so that a copy in another folder or format has the same one. Hidden files are passed over; others that
+    are no image of a class (another type, a deeper folder) are counted in one line of the log.
 
     Args:
         name: of the dataset, in paths and scores.
@@ -83,69 +91,107 @@ class FolderImages(ReadOnly):
 
     def read(self) -> RawImages:
         """Return the two sets, as ``load`` does, but for what Kedro says of errors."""
-        names = self._names(self.path / (self.train or ""))
-        if self.test is not None:
-            self._require_known(names)
-        files = {name: self._files(name) for name in names}
-        copy = named(
-            self.filepath, frame=self.frame, names=names, files=files, bytes=fingerprint(self.path, "raw_images.path", follow=True)
-        )
-        train, test = (self._set(part, names, {name: files[name][part] for name in names}, copy) for part in ("train", "test"))
-        return RawImages(train=train, test=test)
+        sets = self._sets()
+        names = tuple(sets["train"])
+        if len(names) < LEAST_CLASSES:
+            raise InputError(f"raw_images: expected at least two classes, got {', '.join(map(repr, names))} in {shown(self.path)}")
+        images = {part: [(label, file) for label, name in enumerate(names) for file in found[name]] for part, found in sets.items()}
+        copy = self._place({part: self._told(some) for part, some in images.items()})
+        train, test = (self._decoded(images[part], names, copy / f"{part}.safetensors") for part in ("train", "test"))
+        return RawImages(train=train, test=test, files={part: [shown(file) for _, file in some] for part, some in images.items()})
 
-    def _names(self, folder: Path) -> list[str]:
-        """Return the classes, in their order."""
-        there = sorted(each.name for each in _entries(folder) if each.is_dir() and not each.name.startswith("."))
+    def copies(self) -> dict[str, list[Path]]:
+        """Return the files of each class, of which no part is put aside: of the sub-folder ``train`` where there is one.
+
+        Raises:
+            InputError: where the folder is missing, or names are not distinct.
+        """
+        return self._classes(self.path / (self.train or ""), least=0)
+
+    def decoded_copies(self, images: list[tuple[int, Path]], names: tuple[str, ...]) -> LabelledImages:
+        """Return images, given as labels and files, of the classes ``names``, in their order."""
+        return self._decoded(images, names, self._place({"copies": self._told(images)}) / "copies.safetensors")
+
+    def _place(self, files: dict[str, list[tuple[int, str]]]) -> Path:
+        """Return where the decoded images lie: the place is named by all that decides them."""
+        return named(self.filepath, frame=self.frame, files=files, bytes=fingerprint(self.path, "raw_images.path", follow=True))
+
+    def _told(self, images: list[tuple[int, Path]]) -> list[tuple[int, str]]:
+        return [(label, text(file.name)) for label, file in images]
+
+    def _sets(self) -> dict[str, dict[str, list[Path]]]:
+        """Return the images of each class in each set."""
+        if self.train is None:
+            whole = self._classes(self.path, least=2)
+            tests = {name: self._drawn(name, files) for name, files in whole.items()}
+            return {"train": {name: [file for file in whole[name] if file not in tests[name]] for name in whole}, "test": tests}
+        train = self._classes(self.path / self.train, least=1)
+        return {"train": train, "test": self._classes(self.path / str(self.test), least=1, like=train)}
+
+    def _classes(self, folder: Path, *, least: int, like: Iterable[str] | None = None) -> dict[str, list[Path]]:
+        """Return the images of each class in a folder, by name; log what is passed over.
+
+        Raises:
+            InputError: where a class has less than ``least``, or two of a name, or one is missing that the set ``like`` has.
+        """
+        found, passed = listing(folder)
+        names = self._chosen(list(found), folder) if like is None else self._require_alike(list(found), list(like), folder)
+        for name in names:
+            self._require_images(folder / name, found[name], [text(file.name) for file in passed.get(name, [])], least)
+        tell_passed(folder, [file for name in ("", *names) for file in passed.get(name, [])])
+        return {name: found[name] for name in names}
+
+    def _chosen(self, there: list[str], folder: Path) -> list[str]:
+        """Return the classes that are taken, in their order."""
         if not there:
-            raise InputError(f"raw_images: expected a folder for each class in {folder}, got none")
+            raise InputError(f"raw_images: expected a folder for each class in {shown(folder)}, got none")
         if self.classes is None:
             return there
         if isinstance(self.classes, int):
             if not 1 <= self.classes <= len(there):
-                raise InputError(f"raw_images.classes: expected 1 to {len(there)}, the folders in {folder}, got {self.classes}")
+                raise InputError(f"raw_images.classes: expected 1 to {len(there)}, the folders in {shown(folder)}, got {self.classes}")
             return there[: self.classes]
-        for name in self.classes:
+        names = [normalize("NFC", name) for name in self.classes]
+        for name in names:
             if name not in there:
-                raise InputError(f"raw_images.classes: expected folders of {folder}, got '{name}'{nearest(name, there)}")
-        return list(self.classes)
+                raise InputError(f"raw_images.classes: expected folders of {shown(folder)}, got '{name}'{nearest(name, there)}")
+        return names
 
-    def _require_known(self, names: list[str]) -> None:
-        folder = self.path / str(self.test)
-        odd = [each.name for each in _entries(folder) if each.is_dir() and not each.name.startswith(".") and each.name not in names]
+    def _require_alike(self, there: list[str], names: list[str], folder: Path) -> list[str]:
+        """Return the classes of the training set, which are to be those of the test set too."""
+        for name in names:
+            if name not in there:
+                raise InputError(f"raw_images: expected the folder {shown(folder)}/{name}, which is missing{nearest(name, there)}")
+        odd = [name for name in there if name not in names]
         if odd and self.classes is None:
-            raise InputError(
-                f"raw_images: expected in {folder} only classes that {self.path / str(self.train)} has, got '{sorted(odd)[0]}'"
-            )
+            train = shown(self.path / str(self.train))
+            raise InputError(f"raw_images: expected in {shown(folder)} only classes that {train} has, got '{odd[0]}'")
+        return names
 
-    def _files(self, name: str) -> dict[str, list[str]]:
-        """Return the images of a class in each set, as paths from ``path`` on."""
-        if self.train is not None:
-            return {"train": self._in(Path(self.train) / name), "test": self._in(Path(str(self.test)) / name)}
-        files = self._in(Path(name))
-        chosen = sorted(files, key=self._drawn)[: max(1, round(self.test_fraction * len(files)))]
-        return {"train": [file for file in files if file not in set(chosen)], "test": [file for file in files if file in set(chosen)]}
-
-    def _drawn(self, file: str) -> bytes:
-        """Return what decides whether an image is a test image: its class and its name without the ending."""
-        return hashlib.sha256(f"{self.split_seed}/{_stem(file)}".encode()).digest()
-
-    def _in(self, folder: Path) -> list[str]:
-        """Return the images of a class's folder, by name; raise InputError where there are too few."""
-        files = sorted(each.name for each in _entries(self.path / folder) if each.suffix.lower() in SUFFIXES)
-        twice = [one for one, other in pairwise(files) if Path(one).stem == Path(other).stem]
+    def _require_images(self, folder: Path, files: list[Path], others: list[str], least: int) -> None:
+        twice = [one for one, other in pairwise(files) if _stem(one) == _stem(other)]
         if twice:
-            raise InputError(f"raw_images: expected one image of each name in {self.path / folder}, got several '{Path(twice[0]).stem}'")
-        least = 1 if self.train is not None else 2
+            raise InputError(f"raw_images: expected one image of each name in {shown(folder)}, got several '{_stem(twice[0])}'")
         if len(files) < least:
             wanted = f"at least {least} image{'s' if least > 1 else ''} ({', '.join(SUFFIXES)})"
-            raise InputError(f"raw_images: expected {wanted} in {self.path / folder}, got {len(files)}")
-        return [str(folder / file) for file in files]
+            beside = f" beside {len(others)} other files, such as {others[0]}" if others else ""
+            raise InputError(f"raw_images: expected {wanted} in {shown(folder)}, got {len(files)}{beside}")
 
-    def _set(self, part: str, names: list[str], files: dict[str, list[str]], copy: Path) -> LabelledImages:
-        labels = np.repeat(np.arange(len(names)), [len(files[name]) for name in names])
-        sources = [(str(self.path / file), partial(opened, self.path / file)) for name in names for file in files[name]]
-        ids = np.array([_id(file) for name in names for file in files[name]])
-        return decoded(sources, labels, len(names), frame=self.frame, copy=copy / f"{part}.safetensors", ids=ids)
+    def _drawn(self, name: str, files: list[Path]) -> list[Path]:
+        """Return the test images of a class: its name and theirs without the ending decide."""
+
+        def rank(file: Path) -> bytes:
+            return hashlib.sha256(f"{self.split_seed}/{name}/{_stem(file)}".encode()).digest()
+
+        chosen = set(sorted(files, key=rank)[: max(1, round(self.test_fraction * len(files)))])
+        return [file for file in files if file in chosen]
+
+    def _decoded(self, images: list[tuple[int, Path]], names: tuple[str, ...], copy: Path) -> LabelledImages:
+        labels = np.array([label for label, _ in images], dtype=np.int64)
+        sources = [(shown(file), partial(opened, file)) for _, file in images]
+        ids = np.array([id_of(names[label], file) for label, file in images])
+        found = decoded(sources, labels, len(names), frame=self.frame, copy=copy, ids=ids)
+        return replace(found, class_names=names)
 
     def _describe(self) -> dict[str, Any]:
         return {"name": self.name, "path": str(self.path), "frame": self.frame}
@@ -153,6 +199,8 @@ class FolderImages(ReadOnly):
 
 class ProtectedFolder(FolderImages):
     """The protected copies of the images of a folder, as the entry ``released_poison``: the same classes and names, any of the formats.
+
+    A part of the images is enough, but of each class. Where the originals have the sub-folder ``train``, so have the copies.
 
     Args: as those of ``FolderImages``.
 
@@ -167,71 +215,63 @@ class ProtectedFolder(FolderImages):
         ```
     """
 
-    def load(self) -> "Protected":  # type: ignore[override]
+    def load(self) -> Protected:  # type: ignore[override]
         """Return the copies, of which nothing is read yet."""
         return Protected(self)
 
 
-class Protected:
-    """Protected copies that nothing has opened yet."""
+def listing(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Return the images of each class below a folder, in their order, and what is passed over, by class: "" where it is in none.
 
-    def __init__(self, folder: FolderImages) -> None:
-        self._folder = folder
-
-    def check(self) -> None:
-        """Raise InputError where the folder is missing."""
-        if not self._folder.path.is_dir():
-            raise InputError(
-                f"released_poison.path: expected the folder of the protected images, got {self._folder.path}, which is missing"
-            )
-
-    def poisoned(self, clean: LabelledImages) -> LabelledImages:
-        """Return the protected copies of those images of ``clean`` that have one, in its order.
-
-        Raises:
-            InputError: where the folder cannot be read, holds no copy of any of the images, or its copies have other sizes or classes.
-        """
-        try:
-            raw = self._folder.read()
-        except InputError as error:
-            raise InputError(str(error).replace("raw_images", "released_poison", 1)) from None
-        self._require_alike(clean, raw.train)
-        copies = raw.train if np.isin(clean.ids, raw.train.ids).all() else _together(raw.train, raw.test)
-        there = np.isin(clean.ids, copies.ids)
-        if not there.any():
-            raise InputError(f"released_poison.path: expected copies of the images of the same names in {self._folder.path}, got none")
-        originals = clean if there.all() else clean.subset(np.flatnonzero(there))
-        found = copies.matching(originals)
-        if not np.array_equal(found.labels, originals.labels):
-            raise self._other_classes()
-        return found
-
-    def _require_alike(self, clean: LabelledImages, copies: LabelledImages) -> None:
-        if copies.shape != clean.shape:
-            expected, got = (f"{shape[2]}x{shape[1]} pixels of {shape[0]} channels" for shape in (clean.shape, copies.shape))
-            raise InputError(f"released_poison: expected {expected}, as the originals, got {got}: are side, resize and channels the same?")
-        if copies.num_classes != clean.num_classes:
-            raise self._other_classes()
-
-    def _other_classes(self) -> InputError:
-        return InputError(f"released_poison: expected the classes of the originals in {self._folder.path}, got others")
-
-
-def _together(first: LabelledImages, second: LabelledImages) -> LabelledImages:
-    images, labels, ids = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("images", "labels", "ids"))
-    return LabelledImages(images=images, labels=labels, ids=ids, num_classes=first.num_classes)
-
-
-def _stem(file: str) -> str:
-    """Return class and name of an image, without the sub-folder of its set and without its ending."""
-    return "/".join(Path(file).with_suffix("").parts[-2:])
-
-
-def _id(file: str) -> int:
-    return int.from_bytes(hashlib.sha256(_stem(file).encode()).digest()[:8], "big") >> 1
-
-
-def _entries(folder: Path) -> Iterable[Path]:
+    Raises:
+        InputError: where there is no such folder, it cannot be read, or two classes have one name.
+    """
     if not folder.is_dir():
-        raise InputError(f"raw_images: expected the folder {folder}, which is missing")
-    return folder.iterdir()
+        raise InputError(f"raw_images: expected the folder {shown(folder)}, which is missing")
+    found: dict[str, list[Path]] = {}
+    passed = defaultdict[str, list[Path]](list)
+    try:
+        files = list(walk(folder, follow=True))  # what the hash of the folder is made of
+        again = {file for file in files if file.parent == folder and file.is_dir()}
+        folders = [each for each in folder.iterdir() if not each.name.startswith(".") and each.is_dir() and each not in again]
+    except OSError as error:
+        raise InputError(f"raw_images: expected a folder that can be read, got {shown(str(error))}") from error
+    for name in sorted(text(each.name) for each in folders):
+        if name in found:
+            raise InputError(f"raw_images: expected one folder of each name in {shown(folder)}, got several '{name}'")
+        found[name] = []
+    for file in files:
+        name, *rest = file.relative_to(folder).parts
+        is_image = len(rest) == 1 and file.suffix.lower() in SUFFIXES
+        (found if is_image else passed)[text(name) if rest else ""].append(file)
+    return {name: sorted(images, key=lambda file: text(file.name)) for name, images in found.items()}, passed
+
+
+def tell_passed(folder: Path, files: list[Path]) -> None:
+    """Log in one line how many files are passed over, by the reason, with one of each."""
+    reasons = defaultdict[str, list[Path]](list)
+    for file in files:
+        reasons[_reason(file, folder)].append(file)
+    if files:
+        told = (f"{len(some)} {reason} ({shown(some[0].relative_to(folder))})" for reason, some in reasons.items())
+        logger.warning("%s: passed over %d file%s: %s", shown(folder), len(files), "s" * (len(files) > 1), ", ".join(told))
+
+
+def _reason(file: Path, folder: Path) -> str:
+    depth = len(file.relative_to(folder).parts)
+    if file.is_dir():
+        return "links to a folder that is there already"
+    if depth == 1:
+        return "in no class"
+    if depth > 2:
+        return "in deeper folders"
+    return f"of the type {shown(file.suffix)}" if file.suffix else "without an ending"
+
+
+def id_of(name: str, file: Path) -> int:
+    """Return the id of an image: of its class and its name without the ending, so that a copy in another folder or format has it too."""
+    return int.from_bytes(hashlib.sha256(f"{name}/{_stem(file)}".encode()).digest()[:8], "big") >> 1
+
+
+def _stem(file: Path) -> str:
+    return text(file.stem)

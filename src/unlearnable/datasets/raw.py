@@ -1,6 +1,7 @@
 """Where images come from: the catalog entry ``raw_images`` names one of these, and that is all that swaps a dataset."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, leaked, require_every_class
 from unlearnable.register import nearest
 
+LEAST_CLASSES = 2  # one class is learned without looking
 MOST_LEAKED = 0.01  # of the test images: CIFAR-10 has none among its training images, CIFAR-100 has a few
 
 
@@ -18,14 +20,21 @@ MOST_LEAKED = 0.01  # of the test images: CIFAR-10 has none among its training i
 class RawImages:
     """A dataset as its makers publish it: a training set and a test set, checked when made.
 
+    Args:
+        train, test: the sets.
+        files: what the images of ``train`` and ``test`` are called, where they have names; for messages.
+
     Raises:
-        InputError: where a class is empty, or too many test images are among the training images.
+        InputError: where there are less than two classes, one is empty, or too many test images are among the training images.
     """
 
     train: LabelledImages
     test: LabelledImages
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.train.num_classes < LEAST_CLASSES:
+            raise InputError(f"raw_images: expected at least two classes, got {self.train.num_classes}")
         for part, images in (("training", self.train), ("test", self.test)):
             try:
                 require_every_class(images)
@@ -34,7 +43,11 @@ class RawImages:
         found = leaked(self.train, self.test)
         if len(found) > MOST_LEAKED * len(self.test):
             most = f"at most {MOST_LEAKED:.0%} of the test images among the training images"
-            raise InputError(f"raw_images: expected {most}, got {len(found)} of {len(self.test)}; the first is test image {found[0]}")
+            first = self._told(*min(found.items()))
+            raise InputError(f"raw_images: expected {most}, got {len(found)} of {len(self.test)}; the first is {first}")
+
+    def _told(self, place: int, twin: int) -> str:
+        return f"{self.files['test'][place]}, as {self.files['train'][twin]}" if self.files else f"test image {place}"
 
 
 class ReadOnly(AbstractDataset[None, RawImages]):

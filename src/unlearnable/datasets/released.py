@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess  # for our own child process  # nosec B404
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,12 @@ class Released:
         source = str(fingerprint(Path(str(self.path)), "released_poison.path"))
         tensors, about = made_once(self._copy(source, clean), lambda: self._converted(clean, source), _read)
         logger.info("released_poison: read %s as %s", self.path, _stated(about))
-        return LabelledImages(images=tensors["images"], labels=tensors["labels"], ids=tensors["ids"], num_classes=clean.num_classes)
+        found = LabelledImages(images=tensors["images"], labels=tensors["labels"], ids=tensors["ids"], **_about(clean))
+        return replace(found, class_names=clean.class_names)
 
     def _copy(self, source: str, clean: LabelledImages) -> Path:
         """Return where our copy lies: its path names the bytes, the settings and the clean images that decide it."""
-        settings = {"format": self.format, "rounding": self._rounding(), "budget": self.budget, "num_classes": clean.num_classes}
+        settings = {"format": self.format, "rounding": self._rounding(), "budget": self.budget, **_about(clean)}
         total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for array in (clean.ids, clean.labels, clean.images):
             total.update(np.ascontiguousarray(array).data)
@@ -96,7 +97,7 @@ class Released:
         request = {"path": self.path, "format": self.format, "rounding": self._rounding(), "budget": self.budget}
         limits = [str(int(self.memory_gib * 2**30)), str(int(self.timeout_s) + 1)]
         # -P: no module is taken from the folder that this runs in
-        command = [sys.executable, "-P", "-m", CHILD, *limits, json.dumps(request | {"num_classes": clean.num_classes})]
+        command = [sys.executable, "-P", "-m", CHILD, *limits, json.dumps(request | _about(clean))]
         given = safetensors.numpy.save({"images": np.ascontiguousarray(clean.images), "labels": clean.labels, "ids": clean.ids})
         env = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(Path(__file__).parents[2])}
         try:
@@ -114,6 +115,10 @@ class Released:
             return lines[-1]
         last = lines[-1] if lines else "silent"
         return f"released_poison.path ({self.path}): expected a release, got a file that ends its reader ({status}, {last})"
+
+
+def _about(clean: LabelledImages) -> dict[str, Any]:
+    return {"num_classes": clean.num_classes, "published": clean.published}
 
 
 def _shown(value: object) -> str:

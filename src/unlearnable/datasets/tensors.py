@@ -120,7 +120,13 @@ def images_parts(labelled: LabelledImages, pixels: "npt.NDArray[np.uint8] | Stre
     if labelled.projection is not None:
         tensors |= {"basis": labelled.projection.basis, "centre": labelled.projection.centre}
     ids_sha256 = hashlib.sha256(labelled.ids.tobytes()).hexdigest()
-    return packed_parts(tensors, about | {"num_classes": str(labelled.num_classes), "ids_sha256": ids_sha256})
+    return packed_parts(tensors, about | _described(labelled) | {"ids_sha256": ids_sha256})
+
+
+def _described(labelled: LabelledImages) -> Header:
+    """Return what a set says of its classes and of the published set that it is taken from."""
+    names = {"class_names": json.dumps(labelled.class_names)} if labelled.class_names else {}
+    return {"num_classes": str(labelled.num_classes), "published": str(labelled.published)} | names
 
 
 def images_of(content: Content) -> LabelledImages:
@@ -132,6 +138,8 @@ def images_of(content: Content) -> LabelledImages:
         num_classes=int(about["num_classes"]),
         projection=_projection(tensors) if "basis" in tensors else None,
         ids=tensors["ids"],
+        class_names=tuple(json.loads(about.get("class_names", "[]"))),
+        published=int(about.get("published", 0)),
     )
 
 

@@ -49,7 +49,8 @@ class Delivery:
         finally:
             self._stopped.set()
             if left := unsent(self._record):
-                logger.warning("%d events are not sent to MLflow at %s: 'kedro tracking replay' sends them", left, self._server)
+                how = self._server.replay if self._has_failed else "'kedro tracking replay' sends"
+                logger.warning("%d events are not sent to MLflow at %s: %s them", left, self._server, how)
 
     def _run(self) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from unlearnable.tracking.record import lock_across_forks
-from unlearnable.tracking.settings import SQLITE, TrackingSettings
+from unlearnable.tracking.settings import SQLITE, TrackingSettings, database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +41,12 @@ class Server:
         return cls(settings.tracking_uri, project) if settings.tracking_uri else None
 
     def __str__(self) -> str:
-        return re.sub(r"//[^/@]*@", "//", self._uri)  # a password is nobody's business
+        return without_password(self._uri)
+
+    @property
+    def replay(self) -> str:
+        """What sends what is left: a server may be back by itself; what is wrong with a file stays so until somebody mends it."""
+        return f"{'once that is mended, ' if self._uri.startswith(SQLITE) else ''}'kedro tracking replay' sends"
 
     @cached_property
     def client(self) -> "MlflowClient":
@@ -51,8 +56,8 @@ class Server:
 
         with self._one_creator():
             if self._uri.startswith(SQLITE):
-                _create_database(Path(self._uri.removeprefix(SQLITE)))
-            return MlflowClient(self._uri)
+                _create_database(self._uri)
+            return MlflowClient(_for_mlflow(self._uri))
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, which is created where it is missing."""
@@ -89,15 +94,27 @@ class Server:
         return FileLock(self.project / ".mlflow.lock")  # two first runs at once would both create the tables
 
 
-def _create_database(path: Path) -> None:
+def without_password(uri: str) -> str:
+    """Return an address as it is shown: a password is nobody's business."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def _for_mlflow(uri: str) -> str:
+    """Return an address as MLflow takes it: of ``sqlite:`` alone it makes the parent folder, and under the quoted name."""
+    return uri.replace(SQLITE, "sqlite+pysqlite:///", 1) if uri.startswith(SQLITE) else uri
+
+
+def _create_database(uri: str) -> None:
     """Create the tables under another name: MLflow refuses for good a database that a killed run left half made."""
     from mlflow import MlflowClient
+    from sqlalchemy import make_url
 
+    path = database(uri)
     if path.exists():
         return
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
-    MlflowClient(f"{SQLITE}{unfinished}")
+    MlflowClient(_for_mlflow(make_url(uri).set(database=str(unfinished)).render_as_string(hide_password=False)))
     unfinished.rename(path)
 
 

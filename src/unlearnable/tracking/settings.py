@@ -26,17 +26,31 @@ class TrackingSettings(BaseModel):
         """Return the settings, with paths that start at the project.
 
         Raises:
-            InputError: a value is missing, of a wrong type, or of no known name.
+            InputError: a value is missing, of a wrong type, or of no known name; or a folder lies where the database is to be.
         """
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
             raise InputError("; ".join(wrong_setting("mlflow.yml", problem) for problem in error.errors())) from None
         uri = settings.tracking_uri and _uri(settings.tracking_uri, project)
+        if uri and uri.startswith(SQLITE) and database(uri).is_dir():
+            raise InputError(f"mlflow.yml: 'tracking_uri': expected a file for the database, got the folder {database(uri)}")
         places = {"tracking_uri": uri, "records": str(project / settings.records)}
         return settings.model_copy(update=places)
 
 
 def _uri(uri: str, project: Path) -> str:
-    file = uri.removeprefix(SQLITE)
-    return f"{SQLITE}{project / file}" if uri.startswith(SQLITE) and not file.startswith("/") else uri
+    """Return a server's address; a database's begins at the project, whose name may have letters that mean something else in an address."""
+    if not uri.startswith(SQLITE):
+        return uri
+    from sqlalchemy import make_url  # here, since it takes a while
+
+    url = make_url(uri)
+    return url.set(database=str(project / str(url.database))).render_as_string(hide_password=False)
+
+
+def database(uri: str) -> Path:
+    """Return the file of a database's address."""
+    from sqlalchemy import make_url
+
+    return Path(str(make_url(uri).database))

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 from unlearnable.config.recipe import FORMAT
 from unlearnable.tracking.delivery import Delivery, tidy
 from unlearnable.tracking.record import Record, read, records
-from unlearnable.tracking.server import Server, load_mlflow
+from unlearnable.tracking.server import Server, load_mlflow, without_password
 from unlearnable.tracking.settings import TrackingSettings
 from unlearnable.tracking.system import SystemMetrics
 
 logger = logging.getLogger(__name__)
+UNUSED = "MLFLOW_TRACKING_URI"  # the variable that MLflow reads where nothing else is said
 LONGEST_TAG = 500
 LAST_UNSAID = 4  # the last format of recipes that records do not name
 MEASURED = ("accuracy", "dfr", "separability", "seconds")  # the parts of scores that hold measurements
@@ -67,9 +69,16 @@ class Tracker:
         self._record = Record.create(Path(self._settings.records), **start, params=self._params)
         atexit.register(self.end, KeyboardInterrupt())  # Kedro tells no hook of an interrupt
         server = Server.of(self._settings, self._project)
+        self._tell_unused(os.environ.get(UNUSED))
         self._delivery = Delivery(self._record.path, server, prepare=self._record_origin) if server else None
         self._system = SystemMetrics(self._record) if self._settings.system_metrics else None
         tidy(self._record.path.parent, server)
+
+    def _tell_unused(self, uri: str | None) -> None:
+        """Log that MLflow's own variable decides nothing, where it names another place than ``mlflow.yml``."""
+        if uri and uri != self._settings.tracking_uri:
+            used = without_password(self._settings.tracking_uri or "none")
+            logger.warning("%s=%s is not used: mlflow.yml says where runs go ('tracking_uri': %s)", UNUSED, without_password(uri), used)
 
     def start_child(self, label: str, name: str, **params: str) -> None:
         """Start a child, known as ``label`` until it ends."""

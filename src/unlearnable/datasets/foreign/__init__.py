@@ -14,3 +14,4 @@ FORMATS = {
 }
 ROUNDINGS = ("truncate", "nearest")
 NORMS = ("linf", "l2", "l0")
+FAR = 0.15  # mean absolute difference, in units of [0, 1]: no release is so far from its clean images, another image mostly is

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unlearnable.datasets.foreign import NORMS
+from unlearnable.datasets.foreign import FAR, NORMS
 from unlearnable.datasets.foreign.packing import Tensors, packed, unpacked
 from unlearnable.datasets.foreign.readers import read
 from unlearnable.datasets.foreign.releases import BLOCK, Release, Request, slack
@@ -23,7 +23,6 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 
 WRONG_FILE, TOO_LITTLE_MEMORY = 2, 3
-FAR = 0.15  # mean absolute difference, in units of [0, 1]: no release is so far from its clean images, another image mostly is
 
 
 def limit(memory: int, seconds: int) -> None:
@@ -102,9 +101,9 @@ def _rounding_adds(norm: str, release: Release) -> float:
     return {"linf": adds, "l2": adds * float(np.sqrt(release.values[0].size)), "l0": 0.0}[norm]
 
 
-def _clean(content: bytes, num_classes: int) -> LabelledImages:
+def _clean(content: bytes, **about: Any) -> LabelledImages:
     tensors = unpacked(content)
-    return LabelledImages(images=tensors["images"], labels=tensors["labels"], ids=tensors["ids"], num_classes=num_classes)
+    return LabelledImages(images=tensors["images"], labels=tensors["labels"], ids=tensors["ids"], **about)
 
 
 def main(memory: str, seconds: str, request: str) -> int:
@@ -113,7 +112,7 @@ def main(memory: str, seconds: str, request: str) -> int:
     path = asked["path"]
     try:
         limit(int(memory), int(seconds))
-        clean = _clean(sys.stdin.buffer.read(), asked.pop("num_classes"))
+        clean = _clean(sys.stdin.buffer.read(), **{name: asked.pop(name) for name in ("num_classes", "published")})
         for piece in packed(*converted(Request(**asked | {"path": Path(path)}), clean)):
             sys.stdout.buffer.write(piece)
     except (InputError, OSError) as error:

@@ -15,11 +15,12 @@ NAME = re.compile(r"[0-9]{1,9}\.png", re.ASCII)
 MODES = {1: "L", 3: "RGB"}
 
 
-def read_pngs(folder: Path, ids: npt.NDArray[np.int64], shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Return the images (N, C, H, W) of ``ids``; files that are hidden are passed over.
+def read_pngs(folder: Path, ids: npt.NDArray[np.int64], shape: tuple[int, int, int], published: int) -> npt.NDArray[np.uint8]:
+    """Return the images (N, C, H, W) of ``ids``, of as many as were published; files that are hidden are passed over.
 
     Raises:
-        InputError: where a name is no index, two names are one index, an index is missing, or an image is not of ``shape``.
+        InputError: where a name is no index, two names are one index, an index is missing or is none of the published images', or an image
+            is not of ``shape``.
     """
     if not folder.is_dir():
         raise InputError("expected a folder of PNG files, got a file")
@@ -27,6 +28,10 @@ def read_pngs(folder: Path, ids: npt.NDArray[np.int64], shape: tuple[int, int, i
     missing = [int(index) for index in ids if int(index) not in files]
     if missing:
         raise InputError(f"expected {missing[0]}.png and {len(missing) - 1} more among {len(files)} files, got none")
+    if len(files) != published or max(files) >= published:
+        raise InputError(
+            f"expected {published} files, 0.png to {published - 1}.png, got {len(files)}, the last of which is {max(files)}.png"
+        )
     images = np.empty((len(ids), *shape), dtype=np.uint8)
     for place, index in enumerate(ids):
         try:

@@ -8,7 +8,7 @@
 - ``ntga_arrays`` (NTGA): a folder with one ``x_train*.npy``, images (N, H, W, C) as floats in [0, 1] or uint8, and one
   ``y_train*.npy``, their classes as numbers or one-hot; shuffled and fewer than the clean ones.
 
-K is the number of classes, N that of images in the training set as published. Both orders of axes are understood.
+K is the number of classes, N that of images in the training set as published, neither more nor less. Both orders of axes are understood.
 """
 
 import math
@@ -38,7 +38,7 @@ from unlearnable.datasets.foreign.releases import (
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 
-ROOM = 4  # a release may be that many times as large as float64 values for the clean images' indices
+ROOM = 4  # a release may be that many times as large as float64 values for the published images
 NTGA_LINF = 8 / 255
 
 
@@ -52,7 +52,7 @@ def read(request: Request, clean: LabelledImages) -> Release:
 
 
 def _bound(clean: LabelledImages) -> int:
-    rows = int(clean.ids.max()) + 1 + clean.num_classes
+    rows = clean.published + clean.num_classes
     return ROOM * 8 * rows * math.prod(clean.shape) + (1 << 20)
 
 
@@ -62,7 +62,7 @@ def _images(values: Array, clean: LabelledImages, rows: Indices) -> Release:
 
 
 def _png_folder(request: Request, clean: LabelledImages) -> Release:
-    values = read_pngs(request.path, clean.ids, clean.shape)
+    values = read_pngs(request.path, clean.ids, clean.shape, clean.published)
     return _images(values, clean, np.arange(len(clean)))
 
 
@@ -155,9 +155,10 @@ def _rows_by_shape(values: Array, clean: LabelledImages) -> tuple[str, Indices]:
 
 
 def _require_count(values: Array, clean: LabelledImages) -> None:
-    least = int(clean.ids.max()) + 1
-    if len(values) < least:
-        raise InputError(f"expected at least {least} rows, one an image (or {clean.num_classes} of noise, one a class), got {len(values)}")
+    """Raise where a release is not of as many images as were published: the rows of a larger dataset belong to other images."""
+    if len(values) != clean.published:
+        expected = f"{clean.published} rows, one an image of the training set as published"
+        raise InputError(f"expected {expected} (or {clean.num_classes} of noise, one a class), got {len(values)}")
 
 
 def _require_dtype(values: Array, kind: str) -> None:
