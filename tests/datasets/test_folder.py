@@ -248,7 +248,7 @@ def test_classes_that_are_not_taken_are_not_counted(tmp_path, images, caplog):
 def test_a_class_of_other_files_says_so(tmp_path, images):
     (images / "class_003").mkdir()
     (images / "class_003" / "1.tif").write_bytes(b"")
-    assert refusal(tmp_path).endswith("class_003, got 0 beside 1 other files, such as 1.tif")
+    assert refusal(tmp_path).endswith("class_003, got 0 beside 1 of other kinds, such as 1.tif")
 
 
 @pytest.mark.parametrize("links", [["class_000/up"], ["class_000/up", "class_001/up", "class_002/up"]])
@@ -319,6 +319,18 @@ def test_two_forms_of_one_name_are_refused(tmp_path, images):
     for form in ("NFC", "NFD"):
         shutil.copytree(images / "class_000", images / normalize(form, "b\u00e9b\u00e9"))
     assert refusal(tmp_path).endswith("got several 'b\u00e9b\u00e9'")
+
+
+def test_two_images_of_one_name_are_refused_whatever_stands_between_them(tmp_path, images):
+    for name in ("a.jpg", "a.k.png", "a.png"):
+        write_image(images / "class_001" / name)
+    assert refusal(tmp_path) == f"raw_images: expected one image of each name in {images}/class_001, got several 'a'"
+
+
+def test_classes_may_be_numbers(tmp_path, images):
+    for number, path in enumerate(sorted(images.iterdir())):
+        path.rename(images / str(number))
+    assert folder(tmp_path, classes=[2, 0]).load().train.class_names == ("2", "0")
 
 
 # ---- what must be there

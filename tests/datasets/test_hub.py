@@ -11,7 +11,7 @@ import pytest
 from kedro.io import DatasetError
 from PIL import Image
 
-from tests.datasets.formats import pictures
+from tests.datasets.formats import pictures, write_folder
 from unlearnable.datasets.hub import HuggingFaceImages
 from unlearnable.errors import InputError
 
@@ -194,6 +194,16 @@ def test_an_image_elsewhere_is_refused_since_no_hash_names_it(tmp_path):
     rows_of = datasets.Dataset.from_dict({"picture": cells, "digit": THREE}, features=kinds)
     with pytest.raises(InputError, match=r"expected the image in .*set, got the path of one elsewhere, .*elsewhere.png"):
         place._image(rows_of, "picture", 0)
+
+
+def test_a_folder_of_images_is_read_through_its_links(tmp_path):
+    write_folder(tmp_path / "set" / "train", classes=3, each=4)
+    write_folder(tmp_path / "set" / "validation", classes=3, each=2, seed=1)
+    file = tmp_path / "set" / "train" / "class_000" / "00000.png"
+    file.rename(tmp_path / "elsewhere.png")
+    file.symlink_to(tmp_path / "elsewhere.png")
+    raw = hub(tmp_path / "set", image="image", label="label").load()
+    assert (len(raw.train), len(raw.test), raw.train.class_names) == (12, 6, ("class_000", "class_001", "class_002"))
 
 
 # ---- what is wrong is one line

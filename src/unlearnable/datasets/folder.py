@@ -2,11 +2,10 @@
 
 import hashlib
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -85,7 +84,8 @@ class FolderImages(ReadOnly):
         """Return the two sets.
 
         Raises:
-            InputError: where a folder is missing or empty, an image cannot be decoded, or the test set has a class that the other lacks.
+            InputError: where a folder is missing or empty, there is one class alone, two classes or two images of one have the same name,
+                an image cannot be decoded, or one set has a class that the other lacks.
         """
         return self.read()
 
@@ -124,7 +124,8 @@ class FolderImages(ReadOnly):
         if self.train is None:
             whole = self._classes(self.path, least=2)
             tests = {name: self._drawn(name, files) for name, files in whole.items()}
-            return {"train": {name: [file for file in whole[name] if file not in tests[name]] for name in whole}, "test": tests}
+            drawn = {file for files in tests.values() for file in files}
+            return {"train": {name: [file for file in files if file not in drawn] for name, files in whole.items()}, "test": tests}
         train = self._classes(self.path / self.train, least=1)
         return {"train": train, "test": self._classes(self.path / str(self.test), least=1, like=train)}
 
@@ -151,7 +152,7 @@ class FolderImages(ReadOnly):
             if not 1 <= self.classes <= len(there):
                 raise InputError(f"raw_images.classes: expected 1 to {len(there)}, the folders in {shown(folder)}, got {self.classes}")
             return there[: self.classes]
-        names = [normalize("NFC", name) for name in self.classes]
+        names = [normalize("NFC", str(name)) for name in self.classes]
         for name in names:
             if name not in there:
                 raise InputError(f"raw_images.classes: expected folders of {shown(folder)}, got '{name}'{nearest(name, there)}")
@@ -169,12 +170,12 @@ class FolderImages(ReadOnly):
         return names
 
     def _require_images(self, folder: Path, files: list[Path], others: list[str], least: int) -> None:
-        twice = [one for one, other in pairwise(files) if _stem(one) == _stem(other)]
+        twice = [name for name, count in Counter(map(_stem, files)).items() if count > 1]
         if twice:
-            raise InputError(f"raw_images: expected one image of each name in {shown(folder)}, got several '{_stem(twice[0])}'")
+            raise InputError(f"raw_images: expected one image of each name in {shown(folder)}, got several '{twice[0]}'")
         if len(files) < least:
             wanted = f"at least {least} image{'s' if least > 1 else ''} ({', '.join(SUFFIXES)})"
-            beside = f" beside {len(others)} other files, such as {others[0]}" if others else ""
+            beside = f" beside {len(others)} of other kinds, such as {others[0]}" if others else ""
             raise InputError(f"raw_images: expected {wanted} in {shown(folder)}, got {len(files)}{beside}")
 
     def _drawn(self, name: str, files: list[Path]) -> list[Path]:

@@ -235,7 +235,8 @@ class HuggingFaceImages(ReadOnly):
             raise InputError("expected an image, got none")
         if cell["bytes"] is not None:
             return opened(BytesIO(cell["bytes"]), formats=None)
-        if self.path and not Path(cell["path"]).resolve().is_relative_to(Path(self.path).resolve()):
+        places = ((whole(Path(cell["path"])), whole(Path(self.path or ""))) for whole in (Path.absolute, Path.resolve))  # it may be a link
+        if self.path and not any(file.is_relative_to(folder) for file, folder in places):
             raise InputError(f"expected the image in {self.path}, got the path of one elsewhere, {cell['path']}")
         return opened(Path(cell["path"]), formats=None)
 
