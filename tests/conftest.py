@@ -89,6 +89,13 @@ def _configuration_is_parsed_once():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _mlflow_names_no_server():
+    """Take back what MLflow leaves in the environment where a test names it a server: a run says that it goes elsewhere."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture
 def clean() -> LabelledImages:
     """60 smooth images of 3 classes, 16x16 RGB."""

@@ -246,7 +246,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
         found: dict[str, Any] = {}
         for name in READ:
             block, *inner, last = name.split(".")
-            holder = _dotted(parameters, ".".join([block, *inner]))
+            holder: Any = parameters
+            for part in (block, *inner):
+                holder = holder.get(part) if isinstance(holder, dict) else None
             if isinstance(holder, dict) and isinstance(path := holder.get(last), str):
                 content = self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))
                 found[block] = _replaced(found.get(block, parameters[block]), [*inner, last], content)
