@@ -137,8 +137,8 @@ class HuggingFaceImages(ReadOnly):
         if (folder / "dataset_dict.json").is_file():
             return self._saved(folder)
         # What the library keeps of a folder is named by paths and dates, so each content gets a place of its own.
-        cache = Path(datasets.config.HF_DATASETS_CACHE) / f"unlearnable-{self._bytes()}"
-        return datasets.load_dataset(self.path, self.configuration, cache_dir=str(cache))  # a folder has no revision  # nosec B615
+        cache = str(Path(datasets.config.HF_DATASETS_CACHE) / f"unlearnable-{self._bytes()}")
+        return datasets.load_dataset(self.path, self.configuration, cache_dir=cache)  # a folder has no revision  # nosec B615
 
     def _saved(self, folder: Path) -> dict[str, Any]:
         """Return the splits that are asked for of what ``save_to_disk`` wrote; others are named only."""
