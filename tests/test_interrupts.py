@@ -81,3 +81,13 @@ def test_a_session_without_a_signal_leaves_the_timer_of_its_host():
     with _signals_end_it():
         pass
     assert signal.setitimer(signal.ITIMER_REAL, *before)[0] > 90
+
+
+def test_a_run_ends_by_the_signal_that_it_got_whatever_its_children_tell():
+    told = interrupts.InterruptedRun(signal.SIGTERM)
+    assert interrupts.own(told) is told
+    interrupts.request(signal.SIGINT)
+    try:
+        assert interrupts.own(told).exit_code == 130
+    finally:
+        interrupts.withdraw()

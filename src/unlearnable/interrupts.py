@@ -37,6 +37,11 @@ def answer() -> None:
         raise InterruptedRun(_requested[0])
 
 
+def own(error: KeyboardInterrupt) -> KeyboardInterrupt:
+    """Return the interruption that this process was asked for, or ``error`` where it was not: a child that it ended tells of SIGTERM."""
+    return InterruptedRun(_requested[0]) if _requested else error
+
+
 def withdraw() -> None:
     """Forget what was asked: the run has ended. Where nothing was, a timer that somebody else has set goes on."""
     if _requested:

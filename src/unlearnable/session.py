@@ -37,8 +37,9 @@ class Session(KedroSession):
             try:
                 return super().run(*args, **options)
             except KeyboardInterrupt as error:
-                self._hook_manager.hook.on_pipeline_error(error=error, run_params={}, pipeline=None, catalog=None)
-                raise
+                asked = interrupts.own(error)
+                self._hook_manager.hook.on_pipeline_error(error=asked, run_params={}, pipeline=None, catalog=None)
+                raise asked from None
 
     def load_context(self) -> KedroContext:
         """Return the context; its parameters are checked where a run asks for it, before the catalog imports torch."""

@@ -201,6 +201,7 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(project):
 
 @pytest.mark.slow
 def test_the_same_cells_one_by_one_and_on_dask_have_the_same_scores(project, tmp_path):
+    assert study(project, "run", "small", "--threads=1").exit_code == 0  # where no test before this one has resumed it
     other = copy_project(tmp_path / "project")
     write_study(other, "small")
     told = study(other, "run", "small", "--executor=dask", "--processes=2", "--threads=1")
