@@ -12,6 +12,7 @@ from kedro.io import DatasetError
 from PIL import Image
 
 from tests.datasets.formats import pictures, write_folder
+from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.datasets.hub import HuggingFaceImages
 from unlearnable.errors import InputError
 
@@ -184,6 +185,13 @@ def test_a_set_that_is_saved_again_from_other_images_is_decoded_anew(tmp_path, k
         written(tmp_path / "set", kind, datasets.DatasetDict({"train": rows(12, seed), "validation": rows(6, seed + 1)}))
         wanted = pictures(12, classes=3, seed=seed)[0].transpose(0, 3, 1, 2)
         assert np.array_equal(hub(tmp_path / "set").load().train.images, wanted)
+
+
+def test_the_bytes_of_a_set_are_read_once_for_its_hash(path, monkeypatch):
+    hashed = []
+    monkeypatch.setattr("unlearnable.datasets.hub.fingerprint", lambda *given, **more: hashed.append(given) or fingerprint(*given, **more))
+    hub(path).load()
+    assert hashed == [(path, "raw_images.path")]
 
 
 def test_an_image_elsewhere_is_refused_since_no_hash_names_it(tmp_path):

@@ -1862,8 +1862,8 @@ CASES = (
     Mutant(
         "a Hugging Face set is named as the library names it",
         "src/unlearnable/datasets/hub.py",
-        "content = self._bytes() if self.path else [self.hub, self.revision, rows._fingerprint]",
-        "content = rows._fingerprint",
+        "decides = content if self.path else [self.hub, self.revision, rows._fingerprint]",
+        "decides = rows._fingerprint",
         ("tests/datasets/test_hub.py::test_a_set_that_is_saved_again_from_other_images_is_decoded_anew",),
     ),
     Mutant(

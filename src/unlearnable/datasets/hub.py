@@ -90,7 +90,8 @@ class HuggingFaceImages(ReadOnly):
             InputError: where the dataset is not there or cannot be downloaded, a split or column is unknown, a split has no rows, labels
                 are not 0 to one less than the classes, the test set has other classes, or an image is missing or cannot be decoded.
         """
-        rows = self._opened()
+        content = None if self.path is None else fingerprint(Path(self.path), "raw_images.path", follow=True)  # once: it reads all bytes
+        rows = self._opened(content)
         found = {part: self._split(rows, split) for part, split in self.splits.items()}
         for part, each in found.items():
             self._require_columns(part, each)
@@ -98,13 +99,13 @@ class HuggingFaceImages(ReadOnly):
         names = self._names(found, labels)
         num_classes = len(names) or self._count(labels["train"])
         self._require_known(labels["test"], num_classes)
-        train, test = (self._decoded(part, found[part], labels[part], num_classes, names) for part in self.splits)
-        return RawImages(train=train, test=test)
+        train, test = (self._decoded(part, found[part], labels[part], num_classes, content) for part in self.splits)
+        return RawImages(train=replace(train, class_names=names), test=replace(test, class_names=names))
 
-    def _opened(self) -> Any:
-        """Return the splits by name."""
+    def _opened(self, content: str | None) -> Any:
+        """Return the splits by name; ``content`` is the hash of a folder's bytes."""
         try:
-            return self._rows()
+            return self._rows(content)
         except InputError:
             raise
         except Exception as error:  # what datasets, the hub and readers of formats raise, each in its own words
@@ -124,7 +125,7 @@ class HuggingFaceImages(ReadOnly):
     def _no_rows(self, split: str) -> InputError:
         return InputError(f"raw_images: expected rows in the split '{split}', got none")
 
-    def _rows(self) -> Any:
+    def _rows(self, content: str | None) -> Any:
         import datasets  # here, since it takes a second
 
         datasets.disable_progress_bars()
@@ -137,7 +138,7 @@ class HuggingFaceImages(ReadOnly):
         if (folder / "dataset_dict.json").is_file():
             return self._saved(folder)
         # What the library keeps of a folder is named by paths and dates, so each content gets a place of its own.
-        cache = str(Path(datasets.config.HF_DATASETS_CACHE) / f"unlearnable-{self._bytes()}")
+        cache = str(Path(datasets.config.HF_DATASETS_CACHE) / f"unlearnable-{content}")
         return datasets.load_dataset(self.path, self.configuration, cache_dir=cache)  # a folder has no revision  # nosec B615
 
     def _saved(self, folder: Path) -> dict[str, Any]:
@@ -150,9 +151,6 @@ class HuggingFaceImages(ReadOnly):
                 raise self._no_rows(split)
             found[split] = load_from_disk(str(folder / split))
         return found
-
-    def _bytes(self) -> str | None:
-        return fingerprint(Path(str(self.path)), "raw_images.path", follow=True)
 
     def _require_columns(self, part: str, rows: "Dataset") -> None:
         from datasets import Image as ImageColumn
@@ -213,20 +211,17 @@ class HuggingFaceImages(ReadOnly):
         labels["test"] = np.array([order.get(name, -1) for name in names["test"]], dtype=np.int64)[labels["test"]]
         return tuple(names["train"][: self._count(labels["train"])])
 
-    def _decoded(
-        self, part: str, rows: "Dataset", labels: npt.NDArray[np.int64], num_classes: int, names: tuple[str, ...]
-    ) -> LabelledImages:
+    def _decoded(self, part: str, rows: "Dataset", labels: npt.NDArray[np.int64], num_classes: int, content: str | None) -> LabelledImages:
         """Return the images of a set; their copy is named by the bytes that it is made of, which the library's own name of them is not."""
         from datasets import Image as ImageColumn
 
-        content = self._bytes() if self.path else [self.hub, self.revision, rows._fingerprint]
+        decides = content if self.path else [self.hub, self.revision, rows._fingerprint]
         settings = {"columns": self.columns, "splits": self.splits, "configuration": self.configuration}
-        copy = named(self.filepath, frame=self.frame, bytes=content, **settings)
+        copy = named(self.filepath, frame=self.frame, bytes=decides, **settings)
         column = self.columns["image"]
         encoded = rows.cast_column(column, ImageColumn(decode=False))
         sources = [(f"{part} image {place}", partial(self._image, encoded, column, place)) for place in range(len(rows))]
-        images = decoded(sources, labels, num_classes, frame=self.frame, copy=copy / f"{part}.safetensors")
-        return replace(images, class_names=names)
+        return decoded(sources, labels, num_classes, frame=self.frame, copy=copy / f"{part}.safetensors")
 
     def _image(self, rows: "Dataset", column: str, place: int) -> Image.Image:
         """Return an image, not yet decoded."""
