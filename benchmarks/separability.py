@@ -31,7 +31,7 @@ def ask(arguments: argparse.Namespace, name: str) -> None:
     settings = settings_of("cifar10", "resnet18")
     settings["ingest"]["train_size"] = arguments.images
     clean, _ = cifar10(arguments.data_root, settings["ingest"])
-    poisoned, _ = (clean, {}) if name == "none" else crafted(name, clean, settings["craft"], 0, CPU, arguments.out)
+    poisoned, _ = (clean, {}) if name == "none" else crafted(name, clean, settings["craft"], arguments.seed, CPU, arguments.out)
     before = peak_gib()
     start = time.perf_counter()
     values = torch.from_numpy(clean.images) if name == "none" else perturbations(clean, poisoned)
@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", default="data/01_raw")
     parser.add_argument("--poisons", default=",".join(POISONS))
+    parser.add_argument("--seed", type=int, default=0, help="of the poisons; each seed needs an --out of its own")
     parser.add_argument("--images", type=int, help="all where it is not given")
     parser.add_argument("--linear-iterations", type=int, help="of `linear` at most; 10,000 are published, 100 where it is not given")
     parser.add_argument("--held-out", type=float, default=0.0, help="the fraction that nothing is fitted to; the paper has none")
