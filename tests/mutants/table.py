@@ -92,15 +92,15 @@ POISONS = (
     Mutant(
         "a rotation and a shear are one sampling",
         "src/unlearnable/training/augmentation.py",
-        "images = _sampled(images, [[angle.cos(), -angle.sin(), zero], [angle.sin(), angle.cos(), zero]])",
-        "images = images",
+        'for name in ("rotation", "shear"):',
+        'for name in ("shear",):',
         ("tests/training/test_augmentation.py::test_rotation_and_shear_leave_as_much_black_as_torchvisions_two_transforms",),
     ),
     Mutant(
         "a jitter of random order has one for the whole batch",
         "src/unlearnable/training/augmentation.py",
-        "torch.rand(3, len(images), generator=generator).argsort(0), bound)",
-        "torch.rand(3, 1, generator=generator).argsort(0).expand(3, len(images)), bound)",
+        "torch.rand(3, count, generator=generator).argsort(0)",
+        "torch.rand(3, 1, generator=generator).argsort(0).expand(3, count)",
         ("tests/training/test_augmentation.py::test_a_jitter_draws_every_order_where_asked_for",),
     ),
     Mutant(
@@ -112,7 +112,7 @@ POISONS = (
     ),
     Mutant(
         "gradients are not clipped",
-        "src/unlearnable/training/engine.py",
+        "src/unlearnable/training/trainer.py",
         "if self.recipe.gradient_clip is not None:",
         "if self.recipe.gradient_clip is None:",
         ("tests/training/test_engine.py::test_the_gradient_is_clipped_to_its_norm",),
@@ -207,7 +207,7 @@ RECOVERIES = (
     Mutant(
         "a recovery draws the same in every step",
         "src/unlearnable/recoveries/base.py",
-        'f"recovery/{self.name}/{trainer.steps_done}"',
+        'f"recovery/{self.name}/{step}"',
         'f"recovery/{self.name}"',
         ("tests/recoveries/test_battery.py::test_a_recovery_that_changes_nothing_is_the_control",),
     ),
@@ -296,63 +296,63 @@ PROBES = (
 TRAINING = (
     Mutant(
         "a resumed training loses its momentum",
-        "src/unlearnable/training/engine.py",
+        "src/unlearnable/training/trainer.py",
         '            self.optimiser.state[parameter][slot] = _like(checkpoint.training[f"{slot}/{name}"], parameter)',
         '            _like(checkpoint.training[f"{slot}/{name}"], parameter)',
         ("tests/training/test_resume.py::test_a_training_goes_on_to_the_same_losses_and_weights",),
     ),
     Mutant(
         "a resumed training starts its schedule anew",
-        "src/unlearnable/training/engine.py",
+        "src/unlearnable/training/trainer.py",
         '        self.steps_done = int(checkpoint.training["steps_done"])\n',
         "",
         ("tests/training/test_resume.py::test_a_training_goes_on_to_the_same_losses_and_weights",),
     ),
     Mutant(
         "images are shuffled without their labels",
-        "src/unlearnable/training/engine.py",
-        "labels[chosen], generator) * len(batch)",
-        "labels[: len(batch)], generator) * len(batch)",
+        "src/unlearnable/training/trainer.py",
+        "labels[chosen], shared)",
+        "labels[: len(chosen)], shared)",
         ("tests/training/test_engine.py::test_it_learns",),
     ),
     Mutant(
         "a checkpoint changes with the training that goes on",
-        "src/unlearnable/training/engine.py",
-        'tensor.detach().to("cpu", copy=True)',
-        'tensor.detach().to("cpu")',
+        "src/unlearnable/training/device.py",
+        "value.detach().clone() for name",
+        "value.detach() for name",
         ("tests/training/test_engine.py::test_yielded_checkpoints_are_not_changed_by_later_epochs",),
     ),
     Mutant(
         "a loss that is not finite goes unnoticed at the end of an epoch",
-        "src/unlearnable/training/engine.py",
-        "        self._require_finite()\n        return float(total)",
-        "        return float(total)",
+        "src/unlearnable/training/trainer.py",
+        "        self._require_finite()\n        return _mean(",
+        "        return _mean(",
         ("tests/training/test_resume.py::test_a_loss_that_is_not_finite_stops_the_training_and_names_the_step",),
     ),
     Mutant(
         "the shares of two mixed images are swapped",
-        "src/unlearnable/training/engine.py",
-        "kept * trainer.cross_entropy(logits, labels) + (1 - kept) * trainer.cross_entropy(logits, labels[order])",
-        "(1 - kept) * trainer.cross_entropy(logits, labels) + kept * trainer.cross_entropy(logits, labels[order])",
+        "src/unlearnable/training/trainer.py",
+        'draws["shares"][0] * first + draws["shares"][1] * other',
+        'draws["shares"][1] * first + draws["shares"][0] * other',
         ("tests/recoveries/test_battery.py::test_a_mixed_loss_is_the_mean_of_two_by_their_shares",),
     ),
     Mutant(
         "the learning rate follows the schedule by whole epochs",
-        "src/unlearnable/training/engine.py",
+        "src/unlearnable/training/trainer.py",
         "self.steps_done / steps_an_epoch",
         "self.steps_done // steps_an_epoch",
         ("tests/training/test_engine.py::test_the_learning_rate_is_that_of_every_step",),
     ),
     Mutant(
         "labels are never smoothed",
-        "src/unlearnable/training/engine.py",
+        "src/unlearnable/training/trainer.py",
         "label_smoothing=self.recipe.label_smoothing",
         "label_smoothing=0.0",
         ("tests/training/test_engine.py::test_every_setting_of_a_recipe_changes_the_training",),
     ),
     Mutant(
         "weights do not decay",
-        "src/unlearnable/training/engine.py",
+        "src/unlearnable/training/trainer.py",
         '"weight_decay": recipe.weight_decay',
         '"weight_decay": 0.0',
         ("tests/training/test_engine.py::test_every_setting_of_a_recipe_changes_the_training",),
@@ -374,8 +374,8 @@ TRAINING = (
     Mutant(
         "all images of a batch are cropped alike",
         "src/unlearnable/training/augmentation.py",
-        "torch.randint(2 * padding + 1, (2, len(images)), generator=generator)",
-        "torch.randint(2 * padding + 1, (2, 1), generator=generator).expand(2, len(images))",
+        "torch.randint(2 * recipe.crop + 1, (2, count), generator=generator)",
+        "torch.randint(2 * recipe.crop + 1, (2, 1), generator=generator).expand(2, count)",
         ("tests/training/test_augmentation.py::test_a_crop_is_a_window_of_the_padded_image",),
     ),
     Mutant(
@@ -1035,7 +1035,7 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "a resumed training draws another order",
-        "src/unlearnable/training/engine.py",
+        "src/unlearnable/training/trainer.py",
         '        generator.set_state(checkpoint.training["generator"])\n',
         "",
         ("tests/faults/test_runs.py::test_a_run_that_is_killed_goes_on_to_the_same_losses_and_weights",),
@@ -1670,8 +1670,8 @@ COMPARED = (
     Mutant(
         "a hole is a pixel too small",
         "src/unlearnable/recoveries/augmentations.py",
-        "half = self.side * height / 2",
-        "half = (self.side * height - 1) / 2",
+        "self.side * height / 2",
+        "(self.side * height - 1) / 2",
         ("tests/oracles/test_recoveries.py::test_a_hole_is_where_the_reference_cuts_it",),
     ),
     Mutant(
@@ -1684,15 +1684,15 @@ COMPARED = (
     Mutant(
         "mixup keeps of an image what it should give",
         "src/unlearnable/recoveries/augmentations.py",
-        "torch.lerp(images[order], images, kept)",
-        "torch.lerp(images, images[order], kept)",
+        'torch.lerp(images[own["order"]], images, ',
+        'torch.lerp(images, images[own["order"]], ',
         ("tests/oracles/test_recoveries.py::test_images_are_mixed_as_by_the_reference",),
     ),
     Mutant(
         "the noise of a recovery is uniform",
         "src/unlearnable/recoveries/augmentations.py",
-        "self.deviation * torch.randn(",
-        "self.deviation * torch.rand(",
+        "torch.randn(",
+        "torch.rand(",
         ("tests/oracles/test_recoveries.py::test_noise_is_normal_and_of_its_deviation",),
     ),
     Mutant(
@@ -1910,7 +1910,66 @@ CASES = (
     ),
 )
 
+GPU = (
+    Mutant(
+        "a step that is replayed reads the draws of the step that was recorded",
+        "src/unlearnable/training/replay.py",
+        "        for static, value in zip(recorded.read, given, strict=True):",
+        "        for static, value in zip(recorded.read[:2], given[:2], strict=True):",
+        ("tests/training/test_replay.py::test_it_trains_to_the_same_losses_and_weights",),
+    ),
+    Mutant(
+        "a step of the last batch leaves the gradients of the others",
+        "src/unlearnable/training/replay.py",
+        "            parameter.grad = gradient\n",
+        "            parameter.grad = gradient if parameter.grad is None else parameter.grad\n",
+        ("tests/training/test_replay.py::test_it_trains_to_the_same_losses_and_weights",),
+    ),
+    Mutant(
+        "the loss of a step is that of the last replay",
+        "src/unlearnable/training/replay.py",
+        "return recorded.loss.clone()",
+        "return recorded.loss",
+        ("tests/training/test_replay.py::test_it_trains_to_the_same_losses_and_weights",),
+    ),
+    Mutant(
+        "memory that has run out is taken for a step that cannot be recorded",
+        "src/unlearnable/training/replay.py",
+        "        except torch.OutOfMemoryError:\n            raise\n",
+        "",
+        ("tests/training/test_replay.py::test_out_of_memory_is_not_taken_for_a_step_that_cannot_be_recorded",),
+    ),
+    Mutant(
+        "each epoch's last batch is augmented as another one",
+        "src/unlearnable/training/trainer.py",
+        "for place in range(count)",
+        "for place in reversed(range(count))",
+        ("tests/training/test_losses.py::test_losses_are_those_of_before",),
+    ),
+    Mutant(
+        "the host waits for every copy to a GPU",
+        "src/unlearnable/training/device.py",
+        "tensor.to(device, non_blocking=True)",
+        "tensor.to(device)",
+        ("tests/gpu/test_pretended.py::test_a_step_hardly_waits_and_has_few_kernels",),
+    ),
+    Mutant(
+        "the weights of the channels go to a GPU in every step",
+        "src/unlearnable/training/augmentation.py",
+        "@cache\ndef _luma",
+        "def _luma",
+        ("tests/gpu/test_pretended.py::test_a_step_hardly_waits_and_has_few_kernels",),
+    ),
+    Mutant(
+        "what an optimiser counts on the CPU is put together with what lies on a GPU",
+        "src/unlearnable/training/device.py",
+        'if value.device.type == "cpu"}\n    there',
+        "if False}\n    there",
+        ("tests/gpu/test_pretended.py::test_nothing_mixes_devices_or_draws_from_a_generator_of_the_cpu",),
+    ),
+)
+
 MUTANTS = (
-    *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES),
+    *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU),
     *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES),
 )

@@ -14,6 +14,7 @@ from unlearnable.models import ImageClassifier
 from unlearnable.recoveries import orthogonal_projection as projection
 from unlearnable.recoveries import recover, recovery_named, ueraser
 from unlearnable.recoveries.augmentations import GaussianNoise
+from unlearnable.recoveries.base import BatchRecovery
 from unlearnable.recoveries.randaugment import NAMES, RandAugment, operated
 from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
 from unlearnable.training import Trainer, TrainingRecipe
@@ -33,6 +34,11 @@ def trained_by(extractor: str) -> Trainer:
     network = ImageClassifier(EXTRACTORS[extractor], {"tanh": 30, "linear": 3072}[extractor], 10)
     fill(network)
     return Trainer(network, RECIPE, ([0.0] * 3, [1.0] * 3), CPU)
+
+
+def lost(recovery: BatchRecovery, trainer: Trainer, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the loss of a batch, with what the recovery draws for it."""
+    return recovery.loss(trainer, images, labels, {}, recovery.draw(len(images), images.shape[1:], torch.Generator()))
 
 
 def some(values: torch.Tensor, count: int) -> list[float]:
@@ -115,7 +121,8 @@ def test_the_linear_fit_and_the_projection_are_those_of_the_reference(monkeypatc
 @pytest.mark.parametrize("hole", numbers("cutout")["holes"], ids=lambda hole: str(hole["centre"]))
 def test_a_hole_is_where_the_reference_cuts_it(hole, draw):
     draw("rand", torch.tensor([hole["centre"]]) / 32)
-    [changed] = recovery_named("cutout", {}).transform(torch.ones(1, 3, 32, 32), torch.Generator())
+    cutout = recovery_named("cutout", {})
+    [changed] = cutout.transform(torch.ones(1, 3, 32, 32), cutout.draw(1, (3, 32, 32), torch.Generator()))
     (top, bottom), (left, right) = hole["rows"], hole["columns"]
     expected = torch.ones(3, 32, 32)
     expected[:, top : bottom + 1, left : right + 1] = 0
@@ -128,7 +135,7 @@ def test_images_are_cut_and_mixed_as_by_the_reference(case, draw, monkeypatch):
     seen = watch(ours, monkeypatch)
     draw("rand", torch.zeros(1), torch.tensor([case["share"]]), torch.tensor(case["centre"]) / 32)
     draw("randperm", OTHER)
-    loss = recovery_named("cutmix", {}).loss(ours, images, labels, torch.Generator(), torch.Generator())
+    loss = lost(recovery_named("cutmix", {}), ours, images, labels)
     top, left, bottom, right = case["box"]
     expected = images.clone()
     expected[:, :, top:bottom, left:right] = images[OTHER, :, top:bottom, left:right]
@@ -143,7 +150,7 @@ def test_images_are_mixed_as_by_the_reference(case, draw, monkeypatch):
     seen = watch(ours, monkeypatch)
     draw("_standard_gamma", torch.tensor([case["kept"], 1 - case["kept"]]))
     draw("randperm", OTHER)
-    loss = recovery_named("mixup", {}).loss(ours, images, labels, torch.Generator(), torch.Generator())
+    loss = lost(recovery_named("mixup", {}), ours, images, labels)
     assert some(seen[0], 30) == pytest.approx(case["some"], abs=1e-6)
     assert seen[0].sum((1, 2, 3)).tolist() == pytest.approx(case["sums"], rel=1e-6)
     assert loss.item() == pytest.approx(case["loss"], rel=1e-6)
@@ -151,7 +158,8 @@ def test_images_are_mixed_as_by_the_reference(case, draw, monkeypatch):
 
 def test_noise_is_normal_and_of_its_deviation():
     images, same = batch()[0], torch.Generator().manual_seed(0)
-    found = GaussianNoise(deviation=0.25).transform(images, torch.Generator().manual_seed(0))
+    noise = GaussianNoise(deviation=0.25)
+    found = noise.transform(images, noise.draw(12, images.shape[1:], torch.Generator().manual_seed(0)))
     assert torch.equal(found, images + 0.25 * torch.randn(images.shape, generator=same))
     assert float((found - images).std()) == pytest.approx(0.25, rel=0.01)
 
@@ -162,11 +170,11 @@ def test_an_attack_is_that_of_the_reference(draw):
     images, labels = batch()
     start = (formula(0, images.shape).float() + 1) / 2  # theirs is drawn from another distribution
     draw("rand", start.clone())
-    attacked = recovery.attacked(ours, images, labels, torch.Generator())
+    attacked = recovery.attacked(ours, images, labels, recovery.draw(12, images.shape[1:], torch.Generator()))
     assert some(attacked, 40) == pytest.approx(expected["some"], abs=1e-6)
     assert attacked.sum((1, 2, 3)).tolist() == pytest.approx(expected["sums"], rel=1e-5)
     draw("rand", start.clone())
-    assert recovery.loss(ours, images, labels, torch.Generator(), torch.Generator()).item() == pytest.approx(expected["loss"], rel=1e-5)
+    assert lost(recovery, ours, images, labels).item() == pytest.approx(expected["loss"], rel=1e-5)
 
 
 def test_operations_are_those_of_torchvision():

@@ -77,9 +77,9 @@ def test_a_recovery_that_changes_nothing_is_the_control():
     drawn = []
 
     class Nothing(BatchRecovery):
-        def transform(self, images, own):
+        def draw(self, count, shape, own):
             drawn.append(float(torch.rand(1, generator=own)))
-            return images
+            return {}
 
     images = make_images(64, classes=4)
     mixing = replace(RECIPE, augmentation=replace(RECIPE.augmentation, cutmix=0.5))
@@ -124,7 +124,8 @@ def test_a_blur_keeps_the_mean_and_lowers_the_variance():
 
 
 def test_a_hole_is_a_square_of_its_side_or_cut_by_the_edge():
-    holes = Cutout(side=0.5).transform(torch.ones(200, 3, 16, 16), torch.Generator().manual_seed(0)) == 0
+    centres = Cutout().draw(200, (3, 16, 16), torch.Generator().manual_seed(0))
+    holes = Cutout(side=0.5).transform(torch.ones(200, 3, 16, 16), centres) == 0
     rows, columns = holes[:, 0].any(2).sum(1), holes[:, 0].any(1).sum(1)
     assert torch.equal(holes[:, 0].sum((1, 2)), rows * columns)
     assert (rows.max(), columns.max()) == (8, 8)
@@ -149,14 +150,15 @@ def test_a_mixed_loss_is_the_mean_of_two_by_their_shares(trainer):
     trainer.model.eval()
     logits = trainer.forward(images)
     expected = 0.25 * trainer.cross_entropy(logits, labels) + 0.75 * trainer.cross_entropy(logits, labels[order])
-    assert torch.allclose(mixed_loss(trainer, images, order, 0.25, labels), expected)
+    draws = {"order": order, "shares": torch.tensor([0.25, 0.75])}
+    assert torch.allclose(mixed_loss(trainer, images, labels, draws), expected)
 
 
 def test_cutmix_with_probability_zero_mixes_nothing(trainer):
     images, labels = batch()
     trainer.model.eval()
-    draws = (torch.Generator(), torch.Generator().manual_seed(0))
-    losses = [CutMix(probability=p).loss(trainer, images, labels, *draws).detach() for p in (0.0, 1.0)]
+    drawn = [CutMix(probability=p).draw(16, images.shape[1:], torch.Generator().manual_seed(0)) for p in (0.0, 1.0)]
+    losses = [CutMix().loss(trainer, images, labels, {}, draws).detach() for draws in drawn]
     assert losses[0] == trainer.cross_entropy(trainer.forward(images), labels)
     assert losses[0] != losses[1]
 
@@ -165,7 +167,7 @@ def test_an_attack_stays_in_its_ball_raises_the_loss_and_leaves_the_network_alon
     images, labels = batch()
     recovery = recovery_named("adversarial_training", {"linf": 0.05, "step": 0.02, "steps": 5})
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    attacked = recovery.attacked(trainer, images, labels, torch.Generator().manual_seed(0))
+    attacked = recovery.attacked(trainer, images, labels, recovery.draw(16, images.shape[1:], torch.Generator().manual_seed(0)))
     assert (attacked - images).abs().max() <= 0.05 + 1e-6
     assert (attacked.min() >= 0, attacked.max() <= 1) == (True, True)
     assert all(torch.equal(value, trainer.model.state_dict()[name]) for name, value in before.items())

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from unlearnable.training import augmentation
-from unlearnable.training.augmentation import _changed, augment, cutmix, jitter, random_affine, random_crop, random_flip, turn_hue
+from unlearnable.training.augmentation import _changed, augment, draw, draw_cutmix
 from unlearnable.training.recipe import Augmentation
 
 
@@ -24,7 +23,7 @@ def test_nothing_asked_for_is_nothing_done(images):
 
 
 def test_a_crop_is_a_window_of_the_padded_image(images):
-    cropped = random_crop(images, 2, generator())
+    cropped = augment(images, Augmentation(crop=2), generator())
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
     found = set()
     for image, whole in zip(cropped, padded, strict=True):
@@ -35,7 +34,7 @@ def test_a_crop_is_a_window_of_the_padded_image(images):
 
 
 def test_half_of_the_images_are_mirrored(images):
-    flipped = random_flip(images, generator())
+    flipped = augment(images, Augmentation(flip=True), generator())
     mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, images, strict=True)]
     kept = [torch.equal(a, b) for a, b in zip(flipped, images, strict=True)]
     assert all(m != k for m, k in zip(mirrored, kept, strict=True))
@@ -46,7 +45,7 @@ def test_every_image_is_rotated_sheared_and_scaled_by_itself():
     dot = torch.zeros(200, 1, 33, 33)
     dot[:, :, 16, 28] = 1
     dot = torch.nn.functional.max_pool2d(dot, 5, 1, 2)
-    moved = random_affine(dot, Augmentation(rotation=10, scale=0.2), generator())
+    moved = augment(dot, Augmentation(rotation=10, scale=0.2), generator())
     centres = [torch.nonzero(image[0]).float().mean(0) for image in moved]
     radii = torch.stack([(centre - 16).norm() for centre in centres])
     angles = torch.stack([torch.atan2(centre[0] - 16, centre[1] - 16) for centre in centres]).rad2deg()
@@ -63,9 +62,9 @@ def test_jitter_is_torchvisions_arithmetic(images):
     draws = torch.rand(3, 1, generator=generator(5)).mul(2).sub(1) * torch.tensor([[0.2], [0.3], [0.4]])
     recipe = Augmentation(brightness=0.2, contrast=0.3, saturation=0.4, clip_jitter=True)
     expected = images[:1]
-    for function, draw in zip((F.adjust_brightness, F.adjust_contrast, F.adjust_saturation), draws[:, 0], strict=True):
-        expected = function(expected, float(1 + draw))
-    assert torch.allclose(jitter(images[:1], recipe, generator(5)), expected, atol=2e-4)
+    for function, factor in zip((F.adjust_brightness, F.adjust_contrast, F.adjust_saturation), draws[:, 0], strict=True):
+        expected = function(expected, float(1 + factor))
+    assert torch.allclose(augment(images[:1], recipe, generator(5)), expected, atol=2e-4)
 
 
 def test_the_order_of_a_jitter_is_each_images_own(images):
@@ -83,16 +82,14 @@ def test_the_order_of_a_jitter_is_each_images_own(images):
         assert torch.allclose(found, expected[0], atol=2e-4)
 
 
-def test_a_jitter_draws_every_order_where_asked_for(images, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(augmentation, "_changed", lambda images, factors, orders, bound: drawn.append(orders) or images)
-    jitter(images, Augmentation(brightness=0.1, shuffle_jitter=True), generator())
-    assert len({tuple(order) for order in drawn[0].T.tolist()}) == 6
+def test_a_jitter_draws_every_order_where_asked_for():
+    orders = draw(Augmentation(brightness=0.1, shuffle_jitter=True), 64, (3, 16, 16), generator())["orders"]
+    assert {tuple(order) for order in orders.T.tolist()} == set(itertools.permutations(range(3)))
 
 
 def test_rotation_and_shear_leave_as_much_black_as_torchvisions_two_transforms():
     white = torch.ones(600, 1, 32, 32)
-    ours = random_affine(white, Augmentation(rotation=10, shear=10, scale=0.2), generator())
+    ours = augment(white, Augmentation(rotation=10, shear=10, scale=0.2), generator())
     theirs = v2.Compose([v2.RandomRotation(10), v2.RandomAffine(0, shear=10, scale=(0.8, 1.2))])
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -103,8 +100,8 @@ def test_rotation_and_shear_leave_as_much_black_as_torchvisions_two_transforms()
 def test_jitter_clips_only_where_asked_for(images):
     outside = images * 2 - 0.5
     strengths = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
-    free = jitter(outside, Augmentation(**strengths), generator())
-    clipped = jitter(outside, Augmentation(**strengths, clip_jitter=True), generator())
+    free = augment(outside, Augmentation(**strengths), generator())
+    clipped = augment(outside, Augmentation(**strengths, clip_jitter=True), generator())
     assert free.min() < 0
     assert free.max() > 1
     assert clipped.min() >= 0
@@ -113,13 +110,15 @@ def test_jitter_clips_only_where_asked_for(images):
 
 def test_grey_images_are_jittered_too():
     grey = torch.rand(4, 1, 8, 8, generator=generator())
-    assert jitter(grey, Augmentation(brightness=0.2, contrast=0.2, saturation=0.2), generator()).shape == grey.shape
+    assert augment(grey, Augmentation(brightness=0.2, contrast=0.2, saturation=0.2), generator()).shape == grey.shape
 
 
 def test_cutmix_keeps_what_it_says(images):
     kept_sum = 0.0
     for seed in range(50):
-        mixed, order, kept = cutmix(images, generator(seed))
+        drawn = draw_cutmix(1.0, len(images), images.shape[1:], generator(seed))
+        order, kept = drawn["order"], float(drawn["shares"][0])
+        mixed = torch.where(drawn["box"], images[order], images)
         same = (mixed == images).all(1).double().mean((1, 2))
         pasted = (mixed == images[order]).all(1).double().mean((1, 2))
         others = order != torch.arange(len(images))
@@ -136,7 +135,7 @@ def test_cutmix_cuts_as_much_as_torchvisions(images):
         for _ in range(300):
             _, labels = v2.CutMix(num_classes=64)(images, torch.arange(64))
             torch_kept.append(float(labels.max()))
-    ours = [max(kept, 1 - kept) for kept in (cutmix(images, generator(seed))[2] for seed in range(300))]
+    ours = [float(draw_cutmix(1.0, len(images), images.shape[1:], generator(seed))["shares"].max()) for seed in range(300)]
     assert np.mean(ours) == pytest.approx(np.mean(torch_kept), abs=0.03)
 
 
@@ -171,16 +170,16 @@ def test_a_resized_crop_is_a_part_of_the_image():
 
 
 def test_hue_turns_colours_about_the_greys(images):
-    turned = turn_hue(images, 0.5, generator())
+    turned = augment(images, Augmentation(hue=0.5), generator())
     assert torch.allclose(turned.sum(1), images.sum(1), atol=1e-5)
     assert torch.allclose(turned.norm(dim=1), images.norm(dim=1), atol=1e-5)
     assert not torch.allclose(turned, images, atol=0.01)
     assert torch.allclose(
-        turn_hue(images.mean(1, keepdim=True).expand_as(images), 0.5, generator()), images.mean(1, keepdim=True), atol=1e-5
+        augment(images.mean(1, keepdim=True).expand_as(images), Augmentation(hue=0.5), generator()), images.mean(1, keepdim=True), atol=1e-5
     )
-    assert torch.equal(turn_hue(images[:, :1], 0.5, generator()), images[:, :1])
+    assert torch.equal(augment(images[:, :1], Augmentation(hue=0.5), generator()), images[:, :1])
 
 
 def test_a_third_of_a_turn_moves_red_to_green_to_blue(images, monkeypatch):
     monkeypatch.setattr("torch.rand", lambda *_, **__: torch.full((len(images),), 2 / 3))  # a third of the way from the middle up
-    assert torch.allclose(turn_hue(images, 1.0, generator()), images.roll(1, dims=1), atol=1e-5)
+    assert torch.allclose(augment(images, Augmentation(hue=1.0), generator()), images.roll(1, dims=1), atol=1e-5)

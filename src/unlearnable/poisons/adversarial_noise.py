@@ -18,6 +18,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
+from unlearnable.training.device import sent_one
 
 FALLS = (2.667, 1.6, 1.142)  # of the learning rate: whole parts of the epochs divided by these, as published
 
@@ -98,7 +99,7 @@ def _crafted(workshop: Workshop, attack: Attack, objective: Callable[[Tensor], O
 
 
 def _attacked(workshop: Workshop, attack: Attack, losses: Objective, images: Tensor, deviation: float) -> Tensor:
-    start = torch.randn(images.shape, generator=workshop.generator).to(images.device) * deviation * attack.linf
+    start = sent_one(torch.randn(images.shape, generator=workshop.generator), images.device) * deviation * attack.linf
     mean = workshop.mean
 
     def augmented(perturbed: Tensor) -> Tensor:
@@ -116,5 +117,5 @@ def shift_and_flip(images: Tensor, shift: float, generator: torch.Generator) -> 
         torch.stack([draws[2].sign(), zero, draws[0] * 2 * shift / width], 1),
         torch.stack([zero, one, draws[1] * 2 * shift / height], 1),
     ]
-    grid = F.affine_grid(torch.stack(rows, 1).to(images.device), list(images.shape), align_corners=False)
+    grid = F.affine_grid(sent_one(torch.stack(rows, 1), images.device), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", align_corners=False)

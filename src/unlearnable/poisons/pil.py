@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearnable.adversarial import signed_gradient
+from unlearnable.adversarial import signed_gradient, uniform
 from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import borrowed_global_torch, torch_generator
-from unlearnable.training.device import as_float, resident
+from unlearnable.training.device import as_float, resident, sent_one
 
 
 @POISONS.add("pil")
@@ -53,7 +53,7 @@ def pil(
     for chunk in torch.arange(len(clean), device=crafting.device).split(batch_size):
         images = as_float(pixels[chunk])
         objective = partial(_objective, linear, images, labels[chunk], weight)
-        noise = torch.rand(images.shape, generator=generator).mul_(2).sub_(1).to(images.device) * linf
+        noise = sent_one(uniform(images.shape, generator), images.device) * linf
         for _ in range(steps):  # bounded by the ball alone: the range of pixels is left to ``apply``, as published
             noise = (noise - step * signed_gradient(objective, torch.zeros_like(images), noise)).clamp_(-linf, linf)
         perturbation[chunk] = -noise

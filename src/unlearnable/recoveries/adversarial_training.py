@@ -6,10 +6,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from unlearnable.adversarial import descend, random_start
+from unlearnable.adversarial import descend, uniform, within
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.recoveries.base import BatchRecovery, Needs, register
-from unlearnable.training import Trainer, plain_loss
+from unlearnable.training import Draws, Trainer, plain_loss
+from unlearnable.training.augmentation import Shape
 
 
 @register("adversarial_training")
@@ -32,14 +33,18 @@ class AdversarialTraining(BatchRecovery):
         """A pass for every step of the attack."""
         return Needs(passes=1.0 + self.steps)
 
-    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator, own: torch.Generator) -> Tensor:
-        """Return the loss of the attacked batch."""
-        return plain_loss(trainer, self.attacked(trainer, images, labels, own), labels, shared)
+    def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:
+        """Return where the attack starts, in a ball of radius one."""
+        return {"start": uniform((count, *shape), own)}
 
-    def attacked(self, trainer: Trainer, images: Tensor, labels: Tensor, own: torch.Generator) -> Tensor:
+    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: Draws, own: Draws) -> Tensor:
+        """Return the loss of the attacked batch."""
+        return plain_loss(trainer, self.attacked(trainer, images, labels, own), labels, shared, own)
+
+    def attacked(self, trainer: Trainer, images: Tensor, labels: Tensor, own: Draws) -> Tensor:
         """Return images (N, C, H, W) within the radius, and in [0, 1], that raise the network's loss."""
         trainer.model.eval()  # the statistics of BatchNorm are not to follow the attack
-        delta = random_start(images, self.linf, own)
+        delta = within(own["start"] * self.linf, images, self.linf)
         delta = descend(
             lambda seen: -trainer.cross_entropy(trainer.forward(seen), labels, reduction="none"),
             images,

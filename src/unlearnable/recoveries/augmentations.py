@@ -5,15 +5,15 @@ recovery takes the place of the CutMix that a training recipe may have.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from unlearnable.ranges import FRACTION, POSITIVE, POSITIVE_FRACTION
 from unlearnable.recoveries.base import BatchRecovery, register
-from unlearnable.training import Trainer, mixed_loss
-from unlearnable.training.augmentation import cutmix
+from unlearnable.training import Draws, Trainer, mixed_loss, pasted_loss
+from unlearnable.training.augmentation import Shape, draw_cutmix
 
 
 @register("gaussian_noise")
@@ -27,9 +27,13 @@ class GaussianNoise(BatchRecovery):
 
     deviation: Annotated[float, POSITIVE] = 0.1
 
-    def transform(self, images: Tensor, own: torch.Generator) -> Tensor:
+    def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:
+        """Return noise of deviation one."""
+        return {"noise": torch.randn(count, *shape, generator=own)}
+
+    def transform(self, images: Tensor, own: Draws) -> Tensor:
         """Return images with noise."""
-        return images + self.deviation * torch.randn(images.shape, generator=own).to(images.device)
+        return images + self.deviation * own["noise"]
 
 
 @register("cutout")
@@ -43,11 +47,14 @@ class Cutout(BatchRecovery):
 
     side: Annotated[float, POSITIVE_FRACTION] = 0.5
 
-    def transform(self, images: Tensor, own: torch.Generator) -> Tensor:
+    def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:  # noqa: ARG002
+        """Return the centre of each square, as fractions of height and width."""
+        return {"centres": torch.rand(count, 2, generator=own)}
+
+    def transform(self, images: Tensor, own: Draws) -> Tensor:
         """Return images with a hole."""
         height, width = images.shape[2:]
-        half = self.side * height / 2
-        centres = torch.rand(len(images), 2, generator=own).to(images.device)
+        half, centres = self.side * height / 2, own["centres"]
         rows = torch.arange(height, device=images.device) + 0.5
         columns = torch.arange(width, device=images.device) + 0.5
         in_rows = (rows - centres[:, :1] * height).abs() < half
@@ -64,13 +71,16 @@ class CutMix(BatchRecovery):
         probability: that a batch is mixed.
     """
 
+    mixes: ClassVar[bool] = True
     probability: Annotated[float, FRACTION] = 1.0
 
-    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator, own: torch.Generator) -> Tensor:  # noqa: ARG002
+    def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:
+        """Return the box, and whose it is."""
+        return draw_cutmix(self.probability, count, shape, own)
+
+    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: Draws, own: Draws) -> Tensor:  # noqa: ARG002
         """Return the loss of the mixed batch."""
-        if float(torch.rand(1, generator=own)) >= self.probability:
-            return trainer.cross_entropy(trainer.forward(images), labels)
-        return mixed_loss(trainer, *cutmix(images, own), labels)
+        return pasted_loss(trainer, images, labels, own)
 
 
 @register("mixup")
@@ -82,11 +92,15 @@ class Mixup(BatchRecovery):
         alpha: of the beta distribution of the weight.
     """
 
+    mixes: ClassVar[bool] = True
     alpha: Annotated[float, POSITIVE] = 1.0
 
-    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator, own: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Return the loss of the mixed batch."""
+    def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:  # noqa: ARG002
+        """Return the weight of the first image and of the other, and which that is."""
         gamma = torch._standard_gamma(torch.full((2,), self.alpha), generator=own)
         kept = float(gamma[0] / gamma.sum())
-        order = torch.randperm(len(images), generator=own).to(images.device)
-        return mixed_loss(trainer, torch.lerp(images[order], images, kept), order, kept, labels)
+        return {"order": torch.randperm(count, generator=own), "shares": torch.tensor([kept, 1 - kept])}
+
+    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: Draws, own: Draws) -> Tensor:  # noqa: ARG002
+        """Return the loss of the mixed batch."""
+        return mixed_loss(trainer, torch.lerp(images[own["order"]], images, own["shares"][0]), labels, own)

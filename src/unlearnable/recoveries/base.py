@@ -17,7 +17,8 @@ from unlearnable.images import LabelledImages, Projection, balanced_subset, blan
 from unlearnable.ranges import nested
 from unlearnable.register import Register
 from unlearnable.seeds import numpy_generator, torch_generator
-from unlearnable.training import Method, Trainer, plain_loss
+from unlearnable.training import Draws, Method, Trainer, plain_loss
+from unlearnable.training.augmentation import Shape
 from unlearnable.training.device import CHUNK, as_float
 
 
@@ -89,28 +90,41 @@ class Recovery:
 class BatchRecovery(Recovery):
     """A recovery that changes what is done with each batch."""
 
+    mixes: ClassVar[bool] = False  # whether it takes the place of the CutMix that a training recipe may have
+
     def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
-        """Return the method with ``loss`` in it."""
+        """Return the method with ``draw`` and ``loss`` in it."""
 
-        def loss(trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator) -> Tensor:
-            own = torch_generator(seed, f"recovery/{self.name}/{trainer.steps_done}")  # a training that is resumed draws the same
-            return self.loss(trainer, images, labels, shared, own)
+        def draw(step: int, count: int, shape: Shape) -> Draws:
+            return self.draw(
+                count, shape, torch_generator(seed, f"recovery/{self.name}/{step}")
+            )  # a training that is resumed draws the same
 
-        return Method(loss=loss)
+        return Method(loss=self.loss, draw=draw, mixes=self.mixes)
 
-    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator, own: torch.Generator) -> Tensor:
-        """Return the loss of a batch that the training recipe has augmented.
+    def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:  # noqa: ARG002
+        """Return what is random in ``loss``, by name, on the CPU; shapes depend on ``count`` and ``shape`` alone.
+
+        Args:
+            count: images of the batch.
+            shape: channels, height and width of an image.
+            own: a CPU generator, another one for every step.
+        """
+        return {}
+
+    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: Draws, own: Draws) -> Tensor:
+        """Return the loss of a batch that the training recipe has augmented; on a GPU it is recorded, as ``Method`` says.
 
         Args:
             trainer: of the network.
             images: float32 (N, C, H, W) in units of [0, 1]; projected images may lie outside.
             labels: (N,).
-            shared: what plain training draws from; nothing else may be drawn from it.
-            own: a CPU generator for the recovery's own draws, another one for every step.
+            shared: what plain training drew for the batch, on the device.
+            own: what ``draw`` drew, on the device.
         """
-        return plain_loss(trainer, self.transform(images, own), labels, shared)
+        return plain_loss(trainer, self.transform(images, own), labels, shared, own)
 
-    def transform(self, images: Tensor, own: torch.Generator) -> Tensor:  # noqa: ARG002
+    def transform(self, images: Tensor, own: Draws) -> Tensor:  # noqa: ARG002
         """Return another view of the augmented images (N, C, H, W)."""
         return images
 

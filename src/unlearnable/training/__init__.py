@@ -1,30 +1,17 @@
 """Training as an iterator of checkpoints; it knows no disk, no tracker and no progress bar."""
 
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.engine import (
-    PLAIN,
-    Loss,
-    Method,
-    Progress,
-    Report,
-    Trainer,
-    fit,
-    fit_named,
-    ignore,
-    mixed_loss,
-    normalisation_of,
-    plain_loss,
-    require_batch,
-    require_deviations,
-    untold,
-)
+from unlearnable.training.device import Draws
+from unlearnable.training.engine import Report, fit, fit_named, normalisation_of, require_batch, require_deviations, untold
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from
+from unlearnable.training.trainer import PLAIN, Loss, Method, Progress, Trainer, ignore, mixed_loss, pasted_loss, plain_loss
 
 __all__ = [
     "PLAIN",
     "Augmentation",
     "Checkpoint",
+    "Draws",
     "Loss",
     "Method",
     "Network",
@@ -38,6 +25,7 @@ __all__ = [
     "ignore",
     "mixed_loss",
     "normalisation_of",
+    "pasted_loss",
     "plain_loss",
     "recipe_from",
     "require_batch",

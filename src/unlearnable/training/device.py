@@ -8,6 +8,7 @@ from torch import Tensor
 from unlearnable.errors import InputError
 from unlearnable.images import LARGE, LabelledImages, Projection
 
+Draws = dict[str, Tensor]  # what is random in a step, by name: drawn on the CPU, used on the device
 CHUNK = 512  # images projected at once: few enough that the second pass over them finds them in the cache
 
 
@@ -37,6 +38,29 @@ def computes_in_bfloat16(device: torch.device, precision: str) -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def sent(draws: Draws, device: torch.device) -> Draws:
+    """Return ``draws`` on ``device``; the host does not wait until they are there."""
+    return {name: sent_one(value, device) for name, value in draws.items()}
+
+
+def sent_one(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the CPU on ``device``; the host does not wait until it is there, which takes memory that is not paged."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of ``tensors`` on the CPU; what lies on a GPU comes together, one copy for each type of number."""
+    copies = {name: value.detach().clone() for name, value in tensors.items() if value.device.type == "cpu"}
+    there = {name: value.detach() for name, value in tensors.items() if name not in copies}
+    for kind in {value.dtype for value in there.values()}:
+        alike = {name: value for name, value in there.items() if value.dtype == kind}
+        parts = torch.cat([value.flatten() for value in alike.values()]).cpu().split([value.numel() for value in alike.values()])
+        copies |= {name: part.view(value.shape) for (name, value), part in zip(alike.items(), parts, strict=True)}
+    return {name: copies[name] for name in tensors}
+
+
 def project_out_(flat: Tensor, projection: Projection) -> Tensor:
     """Apply ``projection`` to float images ``flat`` (N, D) in place, chunk by chunk, and return them."""
     directions = torch.from_numpy(projection.basis).to(flat).T.contiguous()
@@ -55,6 +79,11 @@ class Projected:
 
     def __len__(self) -> int:
         return len(self._pixels)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Images, channels, height and width."""
+        return self._pixels.shape
 
     def __getitem__(self, chosen: Tensor | slice) -> Tensor:
         """Return the images chosen, float32 (n, C, H, W) in units of [0, 1]."""

@@ -1,0 +1,242 @@
+"""A network with its optimiser: one step of every training, and of every surrogate."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearnable.errors import DivergedError
+from unlearnable.images import LabelledImages
+from unlearnable.models import ImageClassifier
+from unlearnable.training.augmentation import Shape, applied, draw, draw_cutmix
+from unlearnable.training.checkpoint import Checkpoint
+from unlearnable.training.device import Draws, Projected, as_float, on_host, sent, sent_one
+from unlearnable.training.network import Network, Normalisation
+from unlearnable.training.recipe import TrainingRecipe
+from unlearnable.training.replay import Replays
+
+ADAM_DECAY = 0.999  # of squared gradients
+SLOTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq", "step")}  # what each optimiser keeps of a parameter
+CHECKED_TOGETHER = 50  # steps whose losses are looked at together: on a GPU each look waits for it
+Progress = Callable[[int, int], None]
+Loss = Callable[["Trainer", Tensor, Tensor, Draws, Draws], Tensor]
+OwnDraws = Callable[[int, int, Shape], Draws]
+
+
+def plain_loss(trainer: "Trainer", images: Tensor, labels: Tensor, shared: Draws, own: Draws) -> Tensor:  # noqa: ARG001
+    """Return the loss of an augmented batch (N, C, H, W) with labels (N,), mixed by CutMix where the recipe has it."""
+    if "box" not in shared:
+        return trainer.cross_entropy(trainer.forward(images), labels)
+    return pasted_loss(trainer, images, labels, shared)
+
+
+def pasted_loss(trainer: "Trainer", images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """Return the loss of images (N, C, H, W) with a box of another in each, as ``draw_cutmix`` drew it."""
+    mixed = torch.where(draws["box"], images[draws["order"]], images)
+    return mixed_loss(trainer, mixed, labels, draws)
+
+
+def mixed_loss(trainer: "Trainer", images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """Return the loss of mixed images: ``shares`` (2,) says how much of it is that of their labels, and of those in ``order`` (N,)."""
+    logits = trainer.forward(images)
+    first, other = (trainer.cross_entropy(logits, each) for each in (labels, labels[draws["order"]]))
+    return draws["shares"][0] * first + draws["shares"][1] * other
+
+
+def no_draws(step: int, count: int, shape: Shape) -> Draws:  # noqa: ARG001
+    """Draw nothing."""
+    return {}
+
+
+def leave(network: Network) -> None:
+    """Leave a trained network as it is."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Method:
+    """What a recovery does otherwise than plain training; the recipe, its order and its augmentation stay what they are.
+
+    On a GPU a step is recorded once for each size of batch and replayed from then on. So ``loss`` may neither draw, nor ask the device for
+    a number, nor do anything else for one batch than for the next; what differs between them comes from ``draw``.
+
+    Args:
+        loss: of a batch that the recipe has augmented, given what plain training drew for it and what the method itself drew.
+        draw: what the method itself draws, on the CPU, for a step, as many images, and their shape. Shapes depend on the latter two alone.
+        mixes: it mixes images itself, in the place of the CutMix that a recipe may have.
+        finish: changes the network after the last epoch, before that is measured.
+        held_out: clean images on which the accuracy is measured after every epoch too, as ``held_out_accuracy``.
+    """
+
+    loss: Loss = plain_loss
+    draw: OwnDraws = no_draws
+    mixes: bool = False
+    finish: Callable[[Network], None] = leave
+    held_out: LabelledImages | None = None
+
+
+PLAIN = Method()
+
+
+def ignore(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def _optimiser(model: nn.Module, recipe: TrainingRecipe, device: torch.device) -> torch.optim.Optimizer:
+    shared: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), betas=(recipe.momentum, ADAM_DECAY), **shared)
+    one_kernel = device.type == "cuda" or None  # elsewhere torch chooses
+    return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=recipe.nesterov, fused=one_kernel, **shared)
+
+
+def _like(saved: Tensor, parameter: Tensor) -> Tensor:
+    """Return what the optimiser keeps of a parameter, in its layout; its count of steps has none and stays on the CPU."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(saved) if saved.shape == parameter.shape else saved.clone()
+
+
+class Trainer(Network):
+    """A network with its optimiser and what is done to every batch: trainings and the surrogates of poisons share it.
+
+    Args:
+        model: moved to ``device``.
+        recipe: optimiser, precision and augmentation; its schedule is followed by ``epoch`` alone.
+        normalisation: mean and standard deviation of each channel, in units of [0, 1].
+        device: where.
+        method: what is done otherwise than in plain training.
+    """
+
+    def __init__(
+        self,
+        model: ImageClassifier,
+        recipe: TrainingRecipe,
+        normalisation: Normalisation,
+        device: torch.device,
+        *,
+        method: Method = PLAIN,
+    ) -> None:
+        super().__init__(model, normalisation, device, recipe.precision)
+        self.recipe = recipe
+        self.method = method
+        self.optimiser = _optimiser(model, recipe, device)
+        self.steps_done = 0
+        self._unchecked: list[Tensor] = []
+        self._gradients = Replays(self._computed, list(model.parameters()), device)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def epoch(self, pixels: Tensor | Projected, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
+        """Train on every image once, in a random order; return the mean loss."""
+        order = torch.randperm(len(pixels), generator=generator)
+        sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
+        drawn = self._ahead([self._drawn(size, pixels.shape[1:], generator) for size in sizes])
+        losses = []
+        for chosen, shared in zip(sent_one(order, self.device).split(self.recipe.batch_size), drawn, strict=True):
+            self._set_learning_rate(len(sizes))
+            losses.append(self._trained(pixels[chosen], labels[chosen], shared))
+            progress(self.steps_done, self.recipe.epochs * len(sizes))
+        self._require_finite()
+        return _mean(losses, sizes)
+
+    def training(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return all that goes on from here beside the model's state, on the CPU: the optimiser's, the generator's and steps done."""
+        kept = on_host({f"{slot}/{name}": self.optimiser.state[parameter][slot] for name, parameter, slot in self._slots()})
+        return {**kept, "generator": generator.get_state(), "steps_done": torch.tensor(self.steps_done)}
+
+    def resume(self, checkpoint: Checkpoint, generator: torch.Generator) -> None:
+        """Put model, optimiser, ``generator`` and steps done back to what they were when ``checkpoint`` was made."""
+        self.model.load_state_dict(checkpoint.state)
+        generator.set_state(checkpoint.training["generator"])
+        self.steps_done = int(checkpoint.training["steps_done"])
+        for name, parameter, slot in self._slots():
+            self.optimiser.state[parameter][slot] = _like(checkpoint.training[f"{slot}/{name}"], parameter)
+
+    def _slots(self) -> Iterator[tuple[str, nn.Parameter, str]]:
+        """Yield what the optimiser keeps: for each parameter its name, itself, and what of it."""
+        kept = SLOTS[self.recipe.optimiser] if self.recipe.momentum or self.recipe.optimiser != "sgd" else ()
+        for name, parameter in self.model.named_parameters():
+            yield from ((name, parameter, slot) for slot in kept)
+
+    def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Train on one batch of images in units of [0, 1] with labels (N,); return its loss before the step.
+
+        Raises:
+            DivergedError: some steps after a loss that is not finite.
+        """
+        return self._trained(images, labels, sent(self._drawn(len(images), images.shape[1:], generator), self.device))
+
+    def _drawn(self, count: int, shape: Shape, generator: torch.Generator) -> Draws:
+        """Return what plain training draws for a batch: its augmentation, then CutMix."""
+        recipe = self.recipe.augmentation
+        draws = draw(recipe, count, shape, generator)
+        return draws | draw_cutmix(recipe.cutmix, count, shape, generator) if recipe.cutmix and not self.method.mixes else draws
+
+    def _ahead(self, drawn: Sequence[Draws]) -> list[Draws]:
+        """Return the draws of all batches of an epoch on the device, to which those of whole batches, and of the last, go together."""
+        sizes = defaultdict(list)
+        for draws in drawn:
+            sizes[tuple(value.shape for value in draws.values())].append(draws)
+        sent_together = [
+            {name: sent_one(torch.stack([draws[name] for draws in alike]), self.device).unbind() for name in alike[0]}
+            for alike in sizes.values()
+        ]
+        counts = [len(alike) for alike in sizes.values()]
+        return [
+            {name: values[place] for name, values in together.items()}
+            for together, count in zip(sent_together, counts, strict=True)
+            for place in range(count)
+        ]
+
+    def _trained(self, images: Tensor, labels: Tensor, shared: Draws) -> Tensor:
+        """Take a step on a batch of bytes, or of float32 in units of [0, 1]; return its loss before the step."""
+        own = sent(self.method.draw(self.steps_done, len(images), images.shape[1:]), self.device)
+        self.model.train()
+        loss = self._gradients(images, labels, shared, own)
+        if self.recipe.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+        self.optimiser.step()
+        self.steps_done += 1
+        self._unchecked.append(loss)
+        if len(self._unchecked) == CHECKED_TOGETHER:
+            self._require_finite()
+        return loss
+
+    def _computed(self, images: Tensor, labels: Tensor, shared: Draws, own: Draws) -> Tensor:
+        """Compute the gradients of a batch; return its loss. All of it can be recorded."""
+        self.optimiser.zero_grad(set_to_none=True)
+        images = applied(as_float(images), self.recipe.augmentation, shared)
+        loss = self.method.loss(self, images, labels, shared, own)
+        loss.backward()
+        return loss.detach()
+
+    def _require_finite(self) -> None:
+        if not self._unchecked:
+            return
+        losses = torch.stack(self._unchecked).cpu()
+        self._unchecked.clear()
+        wrong = (~losses.isfinite()).nonzero()
+        if len(wrong):
+            first = int(wrong[0])
+            step = self.steps_done - len(losses) + first + 1
+            raise DivergedError(f"loss: expected a finite number, got {float(losses[first])} at step {step}")
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+        """Return the loss of logits (N, K) with labels (N,), smoothed as the recipe says: its mean, or (N,) for ``none``."""
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing, reduction=reduction)
+
+    def _set_learning_rate(self, steps_an_epoch: int) -> None:
+        factor = self.recipe.learning_rate_factor(self.steps_done / steps_an_epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.learning_rate * factor
+
+
+def _mean(losses: Sequence[Tensor], sizes: Sequence[int]) -> float:
+    """Return the mean loss of an image, of those of batches and their sizes."""
+    sums = torch.stack(list(losses)).cpu() * torch.tensor(sizes)
+    return float(sums.double().cumsum(0)[-1]) / sum(sizes)
