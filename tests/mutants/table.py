@@ -1940,10 +1940,10 @@ GPU = (
         ("tests/training/test_replay.py::test_out_of_memory_is_not_taken_for_a_step_that_cannot_be_recorded",),
     ),
     Mutant(
-        "each epoch's last batch is augmented as another one",
+        "batches are augmented by each other's draws",
         "src/unlearnable/training/trainer.py",
-        "for place in range(count)",
-        "for place in reversed(range(count))",
+        "for place in range(len(drawn))",
+        "for place in reversed(range(len(drawn)))",
         ("tests/training/test_losses.py::test_losses_are_those_of_before",),
     ),
     Mutant(

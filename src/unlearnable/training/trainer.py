@@ -1,6 +1,5 @@
 """A network with its optimiser: one step of every training, and of every surrogate."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,7 +134,8 @@ class Trainer(Network):
         """Train on every image once, in a random order; return the mean loss."""
         order = torch.randperm(len(pixels), generator=generator)
         sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
-        drawn = self._ahead([self._drawn(size, pixels.shape[1:], generator) for size in sizes])
+        drawn = [self._drawn(size, pixels.shape[1:], generator) for size in sizes]
+        drawn = self._sent(drawn[:-1]) + self._sent(drawn[-1:])  # the last batch may be smaller
         losses = []
         for chosen, shared in zip(sent_one(order, self.device).split(self.recipe.batch_size), drawn, strict=True):
             self._set_learning_rate(len(sizes))
@@ -177,21 +177,10 @@ class Trainer(Network):
         draws = draw(recipe, count, shape, generator)
         return draws | draw_cutmix(recipe.cutmix, count, shape, generator) if recipe.cutmix and not self.method.mixes else draws
 
-    def _ahead(self, drawn: Sequence[Draws]) -> list[Draws]:
-        """Return the draws of all batches of an epoch on the device, to which those of whole batches, and of the last, go together."""
-        sizes = defaultdict(list)
-        for draws in drawn:
-            sizes[tuple(value.shape for value in draws.values())].append(draws)
-        sent_together = [
-            {name: sent_one(torch.stack([draws[name] for draws in alike]), self.device).unbind() for name in alike[0]}
-            for alike in sizes.values()
-        ]
-        counts = [len(alike) for alike in sizes.values()]
-        return [
-            {name: values[place] for name, values in together.items()}
-            for together, count in zip(sent_together, counts, strict=True)
-            for place in range(count)
-        ]
+    def _sent(self, drawn: Sequence[Draws]) -> list[Draws]:
+        """Return the draws of batches of one size on the device, where they arrive together."""
+        together = {name: sent_one(torch.stack([draws[name] for draws in drawn]), self.device) for name in (drawn[0] if drawn else {})}
+        return [{name: values[place] for name, values in together.items()} for place in range(len(drawn))]
 
     def _trained(self, images: Tensor, labels: Tensor, shared: Draws) -> Tensor:
         """Take a step on a batch of bytes, or of float32 in units of [0, 1]; return its loss before the step."""
