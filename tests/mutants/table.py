@@ -200,8 +200,8 @@ RECOVERIES = (
     Mutant(
         "a projection forgets the point that is to stay",
         "src/unlearnable/training/device.py",
-        "directions @ chunk.T - offsets",
-        "directions @ chunk.T",
+        "self._directions @ chunk.T - self._offsets",
+        "self._directions @ chunk.T",
         ("tests/recoveries/test_orthogonal_projection.py::test_a_centred_fit_keeps_the_mean_image",),
     ),
     Mutant(
@@ -909,9 +909,44 @@ RUNS = (
     Mutant(
         "a training that was cut off starts from the beginning",
         "src/unlearnable/pipelines/train_poisoned/nodes.py",
-        "            done=unfinished,\n",
+        "            done=unfinished(made_on(choose_device(device), training.precision)),\n",
         "",
         ("tests/pipelines/test_recover.py::test_the_recovery_changes_the_training_and_what_is_tested",),
+    ),
+    Mutant(
+        "a training that was begun on a GPU goes on on a CPU",
+        "src/unlearnable/training/checkpoint.py",
+        'DECISIVE = ("device", "precision")',
+        'DECISIVE = ("precision",)',
+        ("tests/datasets/test_checkpoints.py::test_what_was_begun_on_something_else_is_said_and_left_as_it_is[there2]",),
+    ),
+    Mutant(
+        "a training that was begun in float32 goes on in bfloat16",
+        "src/unlearnable/training/checkpoint.py",
+        'DECISIVE = ("device", "precision")',
+        'DECISIVE = ("device",)',
+        ("tests/pipelines/test_made_on.py::test_a_training_goes_on_here_alone_and_ends_the_same[precision]",),
+    ),
+    Mutant(
+        "a probe without memory is told to have another network",
+        "src/unlearnable/probes/reweighting.py",
+        "        if is_out_of_memory(error):\n            raise\n",
+        "",
+        ("tests/pipelines/test_made_on.py::test_a_probe_without_memory_names_its_clean_samples_and_no_other_network",),
+    ),
+    Mutant(
+        "images fill the card to the last byte",
+        "src/unlearnable/training/device.py",
+        "return size <= (free + unused) / 2",
+        "return size <= free + unused",
+        ("tests/training/test_device.py::test_there_is_room_for_half_of_what_is_free_and_of_what_torch_holds_unused",),
+    ),
+    Mutant(
+        "a projection of images that lie otherwise in memory is lost",
+        "src/unlearnable/training/device.py",
+        "return flat.view(images.shape)",
+        "return images",
+        ("tests/training/test_device.py::test_a_projection_is_not_lost_where_images_lie_otherwise_in_memory",),
     ),
     Mutant(
         "each training normalises by its own set",

@@ -59,7 +59,7 @@ def test_the_recovery_changes_the_training_and_what_is_tested(monkeypatch):
     for name, chosen in settings.items():
         _, recovered = recover(name, images, seed=0, device=choose_device("cpu"), settings=chosen)
         recipe = {"epochs": 1, "batch_size": 16, "learning_rate": 0.1}
-        list(train(recovered, clean, images, unfinished, "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
+        list(train(recovered, clean, images, lambda here: unfinished, "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
         assert seen["test"].projection is recovered.projection
         assert (seen["like"], seen["done"]) == (clean, unfinished)
         assert (seen["method"].loss is training.plain_loss) == (name == "orthogonal_projection")

@@ -15,8 +15,8 @@ from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
 from unlearnable.seeds import torch_generator
 from unlearnable.training.augmentation import augment, cutmix
-from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.device import Projected, as_float, choose_device, seen
+from unlearnable.training.checkpoint import Checkpoint, carried_on
+from unlearnable.training.device import Pixels, Projected, as_float, choose_device, made_on, seen
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import TrainingRecipe
 
@@ -114,7 +114,9 @@ def fit(
     generator = torch_generator(seed, "train")
     yield from done
     history = list(done[-1].history) if done else []
+    here = made_on(device, recipe.precision)
     if done:
+        here = carried_on(done[-1].made_on, here)
         run.resume(done[-1], generator)
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         start = time.perf_counter()
@@ -138,7 +140,8 @@ def fit(
             measured["held_out_accuracy"] = _accuracy(run, method.held_out)
         history.append(measured)
         training = run.training(generator) if epoch < recipe.epochs else {}
-        yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=_finite(model, epoch), history=list(history), training=training)
+        state = _finite(model, epoch)
+        yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=state, history=list(history), training=training, made_on=here)
 
 
 def fit_named(
@@ -262,7 +265,7 @@ class Trainer(Network):
         """The rate of the next step."""
         return float(self.optimiser.param_groups[0]["lr"])
 
-    def epoch(self, pixels: Tensor | Projected, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
+    def epoch(self, pixels: Pixels | Projected, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
         """Train on every image once, in a random order; return the mean loss."""
         batches = torch.randperm(len(pixels), generator=generator).split(self.recipe.batch_size)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
