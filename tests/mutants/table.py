@@ -1029,6 +1029,27 @@ STUDIES = (
         ("tests/study/test_grid.py::test_what_is_tried_again_has_not_failed",),
     ),
     Mutant(
+        "all runs of a study are on the first card",
+        "src/unlearnable/study/cards.py",
+        "card = min(self._names, key=others.__getitem__, default=None)",
+        "card = next(iter(self._names), None)",
+        ("tests/study/test_cards.py::test_a_part_has_the_card_that_fewest_others_have",),
+    ),
+    Mutant(
+        "a run sees every card of the machine",
+        "src/unlearnable/study/work.py",
+        "        **({VISIBLE: assignment.card} if assignment.card is not None else {}),\n",
+        "",
+        ("tests/study/test_cards.py::test_the_environment_of_a_run_names_its_card_alone",),
+    ),
+    Mutant(
+        "cells that were made elsewhere have another hash of scores",
+        "src/unlearnable/study/gather.py",
+        '"threads", "made_on", "versions")',
+        '"threads", "versions")',
+        ("tests/study/test_run.py::test_the_hash_of_scores_is_of_the_result_alone",),
+    ),
+    Mutant(
         "the hash of scores has their seconds in it",
         "src/unlearnable/study/gather.py",
         'NOT_THE_RESULT = ("seconds", ',

@@ -14,6 +14,7 @@ import mlflow
 import pandas as pd
 import psutil
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 
@@ -122,6 +123,24 @@ def test_a_run_dies_with_the_study_that_started_it(tmp_path):
     while lives(run) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not lives(run)
+
+
+def test_what_runs_are_forks_of_has_not_started_cuda(tmp_path):
+    """Or none of them could: CUDA does not work in a fork of a process that has started it."""
+    process = fork(ask_for_cuda, tmp_path / "said")
+    process.join()
+    assert (tmp_path / "said").read_text() == "before False, after True"
+
+
+def ask_for_cuda(file) -> None:
+    before = torch._C._cuda_isInBadFork()
+    torch._C._cuda_getDeviceCount()
+    reads, writes = os.pipe()
+    if os.fork() == 0:
+        os.write(writes, str(torch._C._cuda_isInBadFork()).encode())
+        os._exit(0)
+    os.wait()
+    file.write_text(f"before {before}, after {os.read(reads, 9).decode()}")
 
 
 def lives(process: psutil.Process) -> bool:

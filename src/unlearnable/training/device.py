@@ -1,7 +1,6 @@
 """Devices, precision, memory, and images on the device."""
 
 import math
-import os
 import platform
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,6 @@ from unlearnable.errors import InputError
 from unlearnable.images import LARGE, LabelledImages, Projection
 
 CHUNK = 512  # images projected at once: few enough that the second pass over them finds them in the cache
-ASKED_OF_THE_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"  # else to ask for a GPU starts CUDA, which forks of the process then cannot
 NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")  # what torch and its libraries say
 FLOAT_BYTES = 4
 SAID = 200  # characters of that
@@ -31,7 +29,6 @@ def choose_device(name: str) -> torch.device:
     """
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device: expected auto, cpu or cuda, got '{name}'")
-    os.environ.setdefault(ASKED_OF_THE_DRIVER, "1")
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise InputError("device: expected a CUDA GPU for 'cuda', got a machine without one (use auto or cpu)")
