@@ -113,11 +113,12 @@ def fit(
     test_pixels, test_labels = seen(test, device), torch.from_numpy(test.labels).to(device)
     generator = torch_generator(seed, "train")
     yield from done
-    history = list(done[-1].history) if done else []
+    history: list[dict[str, float]] = []
     here = made_on(device, recipe.precision)
     if done:
-        here = carried_on(done[-1].made_on, here)
-        run.resume(done[-1], generator)
+        last = done[-1]  # which may be read from the disk
+        history, here = list(last.history), carried_on(last.made_on, here)
+        run.resume(last, generator)
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         start = time.perf_counter()
         try:
