@@ -23,7 +23,7 @@ from tests.forks import fork
 from tests.study.orphan import begin
 from unlearnable.cli import study as study_command
 from unlearnable.study import executors
-from unlearnable.study.gather import score_hash
+from unlearnable.study.gather import _made_on, score_hash
 from unlearnable.study.journal import Journal
 from unlearnable.tracking.record import read, records
 
@@ -194,6 +194,8 @@ def test_its_page_and_table_hold_what_cells_found(project):
         assert row["recipe_hash"] == found["recipe_hash"]
         assert row["score_hash"] == score_hash(found)
         assert row["threads"] == "1"
+        assert json.loads(row["made_on"]) == found["made_on"]
+        assert {training["device"] for training in found["made_on"].values()} == {"cpu"}
         assert "/runs/" in row["run_url"]
     page = (folder / "report.html").read_text()
     assert STUDY["description"] in page
@@ -205,6 +207,10 @@ def test_the_hash_of_scores_is_of_the_result_alone():
     made = {"seconds": 1.0, "threads": 1, "made_on": {"clean": {"device": "cuda"}}, "versions": {"torch": "9"}}
     assert score_hash(result | made) == score_hash(result)
     assert score_hash(result | {"accuracy": 0.6}) != score_hash(result)
+
+
+def test_scores_from_before_it_was_noted_do_not_say_what_they_were_made_on():
+    assert _made_on({"accuracy": {}}) == "{}"
 
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(project):
