@@ -27,6 +27,18 @@ def test_the_global_generator_is_put_back(global_generators_untouched):
         assert torch.equal(torch.rand(3), first)
 
 
+def test_the_generators_of_gpus_are_left_alone(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    with borrowed_global_torch(0, "x"):
+        drawn = torch.rand(3)
+    assert seeded == []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(0, "x"))  # which has to be the same for the CPU, and tells the GPUs
+        assert torch.equal(torch.rand(3), drawn)
+    assert seeded == [derive(0, "x")]
+
+
 def test_threads_borrow_the_global_generator_one_after_the_other():
     def drawn(seed):
         with borrowed_global_torch(seed, "x"):

@@ -216,7 +216,7 @@ def study() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time; run nothing.")
 @click.option("--executor", type=click.Choice(["processes", "dask"]), default="processes", show_default=True, help="Who works at it.")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Of a Dask cluster; without it --executor=dask makes one of this machine.")
-@click.option("--processes", "count", type=click.IntRange(min=1), help="Runs at a time on this machine; as many as cores where not given.")
+@click.option("--processes", "count", type=click.IntRange(min=1), help="Runs at a time on this machine; two a GPU, or as many as cores.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of each run; the cores divided by the runs where not given.")
 @click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="How often a run is begun that is killed.")
 @_told(SAME_COMMAND)

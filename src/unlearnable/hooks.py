@@ -263,8 +263,9 @@ class TrackingHooks:
 
     @hook_impl
     def after_dataset_saved(self, node: Any, data: Any) -> None:
-        """Record what was measured up to each checkpoint."""
+        """Record what each checkpoint was made on, and what was measured up to it."""
         if "training" in node.tags:
+            self._tracker.log_made_on(node.namespace, data.made_on)
             self._tracker.log_history(node.namespace, data.history)
             if data.is_last:
                 self._tracker.end_child(node.namespace)

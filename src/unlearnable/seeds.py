@@ -34,8 +34,9 @@ def borrowed_global_torch(seed: int, purpose: str) -> Iterator[None]:
     """Seed torch's global generator for the block and put it back as it was.
 
     Layers of torch and torchvision draw their first weights from the global generator and take no other. The lock keeps
-    trainings that run as threads of one process from drawing from each other's seed.
+    trainings that run as threads of one process from drawing from each other's seed. ``torch.manual_seed`` would seed the
+    generators of GPUs too, which nothing here puts back.
     """
     with _GLOBAL_TORCH, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, purpose))
+        torch.default_generator.manual_seed(derive(seed, purpose))
         yield

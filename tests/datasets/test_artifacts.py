@@ -36,7 +36,8 @@ def figure():
 
 def checkpoint(epoch, epochs=3):
     state = {"head.weight": torch.full((2, 2), float(epoch)), "count": torch.tensor(epoch)}
-    return Checkpoint(epoch=epoch, epochs=epochs, state=state, history=[{"loss": 1.0 / e} for e in range(1, epoch + 1)])
+    history = [{"loss": 1.0 / e} for e in range(1, epoch + 1)]
+    return Checkpoint(epoch=epoch, epochs=epochs, state=state, history=history, made_on={"device": "cpu", "torch": "2.15"})
 
 
 def examples():

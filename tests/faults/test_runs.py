@@ -138,16 +138,24 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint_befor
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), MemoryError()], ids=["GPU", "Python"]
+    ("error", "said"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "device: out of memory on the GPU: lower train.batch_size",
+        ),
+        (MemoryError(), "expected enough memory, got none left: a smaller train.batch_size"),
+    ],
+    ids=["GPU", "Python"],
 )
-def test_too_little_memory_is_one_line(error, project, monkeypatch):
+def test_too_little_memory_is_one_line(error, said, project, monkeypatch):
     def step(self, *arguments):
         raise error
 
     monkeypatch.setattr(Trainer, "step", step)
     code, line = command()
     assert code == 1
-    assert "expected enough memory, got none left: a smaller train.batch_size" in line
+    assert said in line
     monkeypatch.undo()
     monkeypatch.chdir(project)
     assert command() == (0, "")

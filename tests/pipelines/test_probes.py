@@ -58,6 +58,8 @@ def test_each_choice_of_an_epoch_is_made_by_its_own_images():
         "held_out": {"epoch": 1, "accuracy": 0.6},
     }
     assert found["seconds"] == {"probed": 3.0, "dfr": 8.0}
+    assert found["made_on"] == {"probed": {}}
+    assert dfr_scores(table, history, parameters, {"device": "cuda"})["made_on"] == {"probed": {"device": "cuda"}}
 
 
 def test_the_table_has_a_row_an_epoch_and_is_what_the_scores_say(project):

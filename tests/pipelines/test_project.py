@@ -27,6 +27,7 @@ from unlearnable.pipelines.craft_poison.nodes import craft
 from unlearnable.pipelines.evaluate.figures import directions_figure, examples_figure
 from unlearnable.poisons import POISONS
 from unlearnable.recoveries import recover
+from unlearnable.training.device import made_on
 
 MADE_BY = {
     "ingest": {"clean_train", "clean_test"},
@@ -95,6 +96,8 @@ def test_the_main_job_writes_scores(project):
     assert 0 < scores["orthogonal_projection"]["captured_energy"] <= 1
     assert set(scores["seconds"]) == {"recovery", *scores["accuracy"]}
     assert {"python", "torch", "kedro"} <= set(scores["versions"])
+    here = made_on(torch.device("cpu"), "float32")
+    assert scores["made_on"] == dict.fromkeys(scores["accuracy"], here | {"precision": scores["made_on"]["clean"]["precision"]})
     assert len(scores["recipe_hash"]) == 12
     assert "dfr" not in scores
 
@@ -211,6 +214,8 @@ def test_a_cell_is_one_run_with_a_child_for_each_training(golden):
     assert {cell["status"], *children["status"]} == {"FINISHED"}
     assert cell["params.train.augmentation.crop"] == "4"
     assert set(trained["params.train.epochs"]) == {"2"}
+    assert set(trained["tags.made_on.device"]) == {"cpu"}
+    assert set(trained["tags.made_on.torch"]) == {torch.__version__}
     client = mlflow.MlflowClient()
     for run_id in trained["run_id"]:
         for metric in ("loss", "test_accuracy", "learning_rate", "images_per_second"):

@@ -59,7 +59,7 @@ def test_the_recovery_changes_the_training_and_what_is_tested(monkeypatch):
     for name, chosen in settings.items():
         _, recovered = recover(name, images, seed=0, device=choose_device("cpu"), settings=chosen)
         recipe = {"epochs": 1, "batch_size": 16, "learning_rate": 0.1}
-        list(train(recovered, clean, images, unfinished, "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
+        list(train(recovered, clean, images, lambda here: unfinished, "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
         assert seen["test"].projection is recovered.projection
         assert (seen["like"], seen["done"]) == (clean, unfinished)
         assert (seen["method"].loss is training.plain_loss) == (name == "orthogonal_projection")
@@ -70,5 +70,8 @@ def test_the_first_of_equals_is_chosen_on_held_out_images():
     images = make_images(8, classes=4)
     linear, _ = recover("none", images, seed=0, device=choose_device("cpu"), settings={})
     cell = {"dataset": "x", "poison": "none", "recovery": "early_stopping", "model": "small_cnn", "seed": 0}
-    found = scores(history_table({"recovered": rows}), linear, images, images, cell)
+    found = scores(history_table({"clean": rows, "recovered": rows}, {"clean": {"device": "cuda"}}), linear, images, images, cell)
+    assert found["made_on"] == {"clean": {"device": "cuda"}, "recovered": {}}
+    found = scores(history_table({"recovered": rows}), linear, images, images, cell)  # as tables were before
+    assert found["made_on"] == {"recovered": {}}
     assert json.loads(json.dumps(found["accuracy"])) == {"recovered": {"last": 0.6, "peak": 0.6, "held_out": {"epoch": 2, "accuracy": 0.2}}}

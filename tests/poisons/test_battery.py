@@ -5,10 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_images
 from unlearnable.config.settings import settings_of
 from unlearnable.errors import InputError
 from unlearnable.poisons import POISONS, Crafting, apply, craft
+from unlearnable.training import device as devices
 
 LEVEL = 1 / 255
 # name -> settings, norm and budget of the perturbation after rounding (half a level a pixel for L2)
@@ -119,3 +120,12 @@ def test_apply_rounds_to_nearest_and_clips(clean):
     assert np.array_equal(raised.images, clean.images + 1)
     assert (apply(clean, np.full(clean.images.shape, np.float32(2))).images == 255).all()
     assert (apply(clean, np.full(clean.images.shape, np.float32(-2))).images == 0).all()
+
+
+@pytest.mark.parametrize("name", ["em_samplewise", "em_classwise", "ntga", "pil", "rem", "tap"])
+def test_images_and_noise_that_would_fill_the_card_stay_on_the_host_and_are_the_same(name, monkeypatch):
+    images = make_images(40, classes=4)
+    settings = BUDGETS[name][0]
+    there = craft(name, images, Crafting(seed=1), settings=settings)
+    monkeypatch.setattr(devices, "has_room", lambda device, size: False)
+    assert np.array_equal(craft(name, images, Crafting(seed=1), settings=settings).images, there.images)

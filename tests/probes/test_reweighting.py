@@ -14,6 +14,7 @@ from unlearnable.models import build
 from unlearnable.probes import ESTIMATORS, ReweightingRecipe, fitted_head, reweight
 from unlearnable.probes.reweighting import Bench, _with_head, clean_samples
 from unlearnable.training import Augmentation, Checkpoint, Network, TrainingRecipe, fit_named
+from unlearnable.training import device as devices
 from unlearnable.training.device import resident
 
 CPU = torch.device("cpu")
@@ -53,6 +54,16 @@ def test_a_new_head_brings_out_what_the_own_head_hides(checkpoints, sets):
         assert last["held_out_accuracy"] > 0.9
         assert last["train_accuracy"] > 0.9
         assert (last["clean_samples"], last["held_out_samples"]) == (60, 40)
+
+
+def test_images_that_would_fill_the_card_stay_on_the_host_and_are_asked_the_same(checkpoints, sets, monkeypatch):
+    def asked():
+        rows = ask(checkpoints[-1:], sets, recipe=replace(RECIPE, estimators=["frozen", "recalibrated"]))
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+    there = asked()
+    monkeypatch.setattr(devices, "has_room", lambda device, size: False)
+    assert asked() == there
 
 
 def test_shuffled_clean_labels_bring_out_nothing(checkpoints, sets):

@@ -9,6 +9,7 @@ from unlearnable.metrics import captured_energy, mean_perturbations
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import RECOVERIES, recover
 from unlearnable.recoveries.orthogonal_projection import OrthogonalProjection, leading_directions, orthonormal_basis
+from unlearnable.training import device as devices
 from unlearnable.training.device import project_out_, resident
 
 CPU = torch.device("cpu")
@@ -193,3 +194,10 @@ def test_test_images_are_projected_where_that_is_asked_for(poisoned):
         recovery = OrthogonalProjection(project_test=asked)
         _, recovered = recovery.recovered(poisoned, seed=0, device=CPU)
         assert recovery.test(test, recovered).projection is (recovered.projection if asked else None)
+
+
+def test_a_set_that_would_fill_the_card_stays_on_the_host_and_is_fitted_the_same(poisoned, monkeypatch):
+    fit = OrthogonalProjection(epochs=2, centred=True).fit
+    there = fit(poisoned, seed=0, device=CPU)
+    monkeypatch.setattr(devices, "has_room", lambda device, size: False)
+    assert np.array_equal(fit(poisoned, seed=0, device=CPU).weights, there.weights)

@@ -1,5 +1,6 @@
 """The page of a study, as a browser and a reader have it."""
 
+import json
 import re
 import subprocess
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from tests.study.findings_example import cell, example, few, nothing
 from tests.test_viz import CHROMIUM, FLAGS
 from unlearnable.study.figures import FIGURES, Drawing
+from unlearnable.study.made_on import differences, short
 from unlearnable.study.report import _page, render, write
 
 HOSTILE = '<script>alert("x")</script>$\\frac{$&amp;'
@@ -181,6 +183,35 @@ def test_peers_stand_beside_ours_with_their_sources():
 def test_threads_that_differ_are_said():
     assert "times compare badly" not in undrawn(few(cell(), cell(seed=1)))
     assert "different numbers of threads (1, 2)" in undrawn(few(cell(), cell(seed=1, threads="2")))
+
+
+def made(device, name, **more) -> str:
+    facts = {"device": device, "name": name, "precision": "float32", "torch": "2.15.0", **more}
+    return json.dumps({"clean": facts, "recovered": facts})
+
+
+def test_what_cells_were_made_on_is_said_where_it_differs():
+    on_cards = [made("cuda", "H100", flags="deterministic"), made("cuda", "H200", flags="deterministic"), made("cpu", "EPYC")]
+    cells = [cell(seed=seed, made_on=made_on) for seed, made_on in enumerate([*on_cards, on_cards[0], ""])]
+    said = (
+        "Cells were not all made on the same: kind of device (3 cuda, 1 cpu); device (2 H100, 1 H200, 1 EPYC); "
+        "flags of the GPU (3 deterministic, 1 none); not noted (1)."
+    )
+    assert differences(few(*cells)) == said
+    page = undrawn(few(*cells))
+    assert f'<p class="warn">{said}</p>' in page
+    assert "cuda, float32" in page
+    for alike in ([cells[0], cells[3]], [cell(seed=0), cell(seed=1)]):
+        assert differences(few(*alike)) == ""
+
+
+def test_a_cell_of_two_devices_names_both_and_probed_networks_count_once():
+    both = json.dumps({"clean": {"device": "cpu"}, "poisoned": {}, "recovered": {"device": "cuda"}})
+    assert short(both) == "cpu and cuda"
+    heads = example().dfr.assign(made_on=made("cuda", "H100"))
+    heads = heads[heads["poison"].eq("ops") & heads["seed"].lt(2)]
+    told = differences(few(cell(made_on=made("cpu", "EPYC")), dfr=heads))
+    assert told == "Cells were not all made on the same: kind of device (2 cuda, 1 cpu); device (2 H100, 1 EPYC)."
 
 
 def test_hostile_names_stay_text():

@@ -14,6 +14,7 @@ import mlflow
 import pandas as pd
 import psutil
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 
@@ -22,7 +23,7 @@ from tests.forks import fork
 from tests.study.orphan import begin
 from unlearnable.cli import study as study_command
 from unlearnable.study import executors
-from unlearnable.study.gather import score_hash
+from unlearnable.study.gather import _made_on, score_hash
 from unlearnable.study.journal import Journal
 from unlearnable.tracking.record import read, records
 
@@ -124,6 +125,24 @@ def test_a_run_dies_with_the_study_that_started_it(tmp_path):
     assert not lives(run)
 
 
+def test_what_runs_are_forks_of_has_not_started_cuda(tmp_path):
+    """Or none of them could: CUDA does not work in a fork of a process that has started it."""
+    process = fork(ask_for_cuda, tmp_path / "said")
+    process.join()
+    assert (tmp_path / "said").read_text() == "before False, after True"
+
+
+def ask_for_cuda(file) -> None:
+    before = torch._C._cuda_isInBadFork()
+    torch._C._cuda_getDeviceCount()
+    reads, writes = os.pipe()
+    if os.fork() == 0:
+        os.write(writes, str(torch._C._cuda_isInBadFork()).encode())
+        os._exit(0)
+    os.wait()
+    file.write_text(f"before {before}, after {os.read(reads, 9).decode()}")
+
+
 def lives(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
@@ -175,6 +194,8 @@ def test_its_page_and_table_hold_what_cells_found(project):
         assert row["recipe_hash"] == found["recipe_hash"]
         assert row["score_hash"] == score_hash(found)
         assert row["threads"] == "1"
+        assert json.loads(row["made_on"]) == found["made_on"]
+        assert {training["device"] for training in found["made_on"].values()} == {"cpu"}
         assert "/runs/" in row["run_url"]
     page = (folder / "report.html").read_text()
     assert STUDY["description"] in page
@@ -183,8 +204,13 @@ def test_its_page_and_table_hold_what_cells_found(project):
 
 def test_the_hash_of_scores_is_of_the_result_alone():
     result = {"seed": 0, "accuracy": 0.5}
-    assert score_hash(result | {"seconds": 1.0, "threads": 1, "versions": {"torch": "9"}}) == score_hash(result)
+    made = {"seconds": 1.0, "threads": 1, "made_on": {"clean": {"device": "cuda"}}, "versions": {"torch": "9"}}
+    assert score_hash(result | made) == score_hash(result)
     assert score_hash(result | {"accuracy": 0.6}) != score_hash(result)
+
+
+def test_scores_from_before_it_was_noted_do_not_say_what_they_were_made_on():
+    assert _made_on({"accuracy": {}}) == "{}"
 
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(project):

@@ -89,6 +89,20 @@ def test_a_resumed_training_brings_its_whole_curve(place):
     assert len([event for event, _ in read(place.records[0]) if event["event"] == "metrics"]) == 20
 
 
+def test_what_a_training_is_made_on_is_a_tag_of_its_run_once(place):
+    tracker = place.tracker()
+    tracker.start_child("clean", "train-clean")
+    for _ in range(3):
+        tracker.log_made_on("clean", {"device": "cuda", "name": "a card"})
+    tracker.log_made_on("clean", {"device": "cuda", "name": "a card, then another"})
+    tracker.end_child("clean")
+    tracker.end()
+    tags = place.runs()["clean"].data.tags
+    assert (tags["made_on.device"], tags["made_on.name"]) == ("cuda", "a card, then another")
+    noted = [event["values"] for event, _ in read(place.records[0]) if event["event"] == "tags" and event["label"] == "clean"]
+    assert [values["made_on.name"] for values in noted] == ["a card", "a card, then another"]
+
+
 def test_scores_and_figures_are_artifacts(place):
     tracker = place.tracker()
     figure = place.folder / "data" / "accuracy.png"

@@ -7,7 +7,7 @@ generator), which is dropped when the training ends.
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -19,7 +19,7 @@ from unlearnable.datasets.artifact import Artifact
 from unlearnable.datasets.atomic import DamagedError, Hold, complete, held, read_checked, remove, set_aside, write_new
 from unlearnable.datasets.tensors import header
 from unlearnable.errors import InputError
-from unlearnable.training import Checkpoint
+from unlearnable.training import Checkpoint, goes_on, spelled
 
 logger = logging.getLogger(__name__)
 LAST = ".last.safetensors"
@@ -69,8 +69,9 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         self._hold: Hold | None = None
 
     def encode(self, data: Checkpoint) -> bytes:
-        """Return the model's state as safetensors, with epoch and measurements."""
-        return self._packed(data.state, {"epoch": data.epoch, "epochs": data.epochs, "history": data.history})
+        """Return the model's state as safetensors, with epoch, measurements, and what it was made on."""
+        about = {"epoch": data.epoch, "epochs": data.epochs, "history": data.history, "made_on": data.made_on}
+        return self._packed(data.state, about)
 
     def decode(self, content: bytes) -> tuple[Checkpoint, str | None]:
         """Return the checkpoint and its recipe."""
@@ -151,6 +152,9 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
 class UnfinishedDataset(CheckpointsDataset):
     """What a training that was cut off has left, to go on from; nothing where there is none.
 
+    It is loaded as a function of what is here (``training.device.made_on``), which returns the checkpoints to go on from: a training
+    that was begun on another kind of device, or in another precision, is left as it is, until one has ended.
+
     Example:
         ```yaml
         clean_unfinished:
@@ -161,17 +165,26 @@ class UnfinishedDataset(CheckpointsDataset):
         ```
     """
 
-    def load(self) -> Checkpoints:
-        """Return the checkpoints of the training that was cut off furthest on, the last one with all that goes on from it."""
+    def load(self) -> Callable[[Mapping[str, str]], Checkpoints]:
+        """Return ``to_go_on_from``."""
+        return self.to_go_on_from
+
+    def to_go_on_from(self, here: Mapping[str, str]) -> Checkpoints:
+        """Return the checkpoints of the training that was cut off furthest on and may go on ``here``, the last with all that goes on."""
+        elsewhere: Mapping[str, str] = {}
         for folder in sorted(self._cut_off(), key=lambda folder: _files(folder)[-1].name, reverse=True):
             self._hold = Hold(folder)  # against other runs
             good = self._good(folder)
             while good and not _training(good[-1]):
                 good.pop()
-            if good:
+            there = self.read_epoch(good[-1]).made_on if good else {}
+            if good and goes_on(there, here):
                 logger.info("going on from %s", good[-1])
                 return Checkpoints(self, good)
             self._let_go()
+            elsewhere = elsewhere or there
+        if elsewhere:
+            logger.info("a training that was begun on %s is begun anew here, on %s: %s", spelled(elsewhere), spelled(here), self.place)
         return Checkpoints(self, [])
 
     def save(self, data: Checkpoint) -> None:  # noqa: ARG002

@@ -24,10 +24,10 @@ def reweighted(
     """Return what ``probes.reweight`` finds by the settings ``probe``, with a bar of its progress."""
     from unlearnable.probes import ReweightingRecipe, reweight
     from unlearnable.training import recipe_from, untold
-    from unlearnable.training.device import choose_device
+    from unlearnable.training.device import choose_device, enough_memory
 
     own = {name: value for name, value in settings.items() if name != "train"}
-    with bar("probe checkpoints") as progress:
+    with bar("probe checkpoints") as progress, enough_memory("probe.clean_samples"):
         return reweight(
             checkpoints,
             clean_train,

@@ -18,7 +18,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
-from unlearnable.training.device import sent_one
+from unlearnable.training.device import Pixels, sent_one
 
 FALLS = (2.667, 1.6, 1.142)  # of the learning rate: whole parts of the epochs divided by these, as published
 
@@ -83,10 +83,11 @@ def _in_steps(epochs: int) -> dict[str, Any]:
 def _crafted(workshop: Workshop, attack: Attack, objective: Callable[[Tensor], Objective], *, deviation: float = 1.0) -> Perturbation:
     """Train the surrogate, then return the best of the restarts: each starts at Gaussian noise of ``deviation`` times the bound."""
     workshop.train()
-    best, lowest = torch.empty(0), torch.inf
+    best: Pixels = torch.empty(0)
+    lowest = torch.inf
     chunks = workshop.chunks()
     for restart in range(attack.restarts):
-        delta, total = torch.empty(workshop.pixels.shape, device=workshop.pixels.device), 0.0
+        delta, total = workshop.noise(), 0.0
         for number, chunk in enumerate(chunks, start=1):
             losses, images = objective(workshop.labels[chunk]), workshop.images(chunk)
             delta[chunk] = _attacked(workshop, attack, losses, images, deviation)

@@ -16,8 +16,9 @@ from unlearnable.adversarial import descend, within
 from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.ops import with_shortcuts
-from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.poisons.surrogate import OfEachClass, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE_FRACTION
+from unlearnable.training.device import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class ErrorMinimisation:
 def em_samplewise(clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, noise: ErrorMinimisation) -> Perturbation:
     """Return error-minimising noise with a pattern of its own for each image (published: ResNet-18, 20 steps of 0.8/255)."""
     workshop = Workshop(clean, crafting, surrogate, "em_samplewise")
-    delta = torch.zeros(clean.images.shape, device=crafting.device)
+    delta = workshop.noise()
     batches, chunks = workshop.batches(), workshop.chunks()
     for number in _rounds(noise):
         for batch in islice(batches, noise.train_batches):
@@ -81,9 +82,9 @@ def em_classwise(
         for chunk in subset.split(surrogate.batch_size):
             _class_step(workshop, patterns, chunk, noise)
         crafting.progress(number, noise.rounds or number)
-        if _round_ends(workshop, noise, number, patterns[workshop.labels]):
+        if _round_ends(workshop, noise, number, OfEachClass(patterns, workshop.labels)):
             break
-    return patterns[workshop.labels].cpu().numpy()
+    return OfEachClass(patterns, workshop.labels).cpu().numpy()
 
 
 @POISONS.add("ops_plus_em")
@@ -107,7 +108,7 @@ def _class_step(workshop: Workshop, patterns: Tensor, chunk: Tensor, noise: Erro
     patterns[present] = (sums[present] / counts[present].view(-1, 1, 1, 1)).clamp_(-noise.linf, noise.linf)
 
 
-def _round_ends(workshop: Workshop, noise: ErrorMinimisation, number: int, delta: Tensor) -> bool:
+def _round_ends(workshop: Workshop, noise: ErrorMinimisation, number: int, delta: Pixels | OfEachClass) -> bool:
     """Report the round; return whether the surrogate errs little enough."""
     error = workshop.error(delta)
     workshop.crafting.report(number, {"train_error": error})

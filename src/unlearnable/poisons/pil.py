@@ -16,7 +16,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import borrowed_global_torch, torch_generator
-from unlearnable.training.device import as_float, resident, sent_one
+from unlearnable.training.device import Pixels, as_float, resident, sent_one
 
 
 @POISONS.add("pil")
@@ -65,7 +65,7 @@ def _linear(clean: LabelledImages, crafting: Crafting) -> nn.Linear:
         return nn.Linear(clean.images[0].size, clean.num_classes, bias=False).to(crafting.device)
 
 
-def _fit(linear: nn.Linear, pixels: Tensor, labels: Tensor, crafting: Crafting, epochs: int, learning_rate: float, batch_size: int) -> None:
+def _fit(linear: nn.Linear, pixels: Pixels, labels: Tensor, crafting: Crafting, epochs: int, learning_rate: float, batch_size: int) -> None:
     optimiser = torch.optim.SGD(linear.parameters(), lr=learning_rate, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     for epoch in range(1, epochs + 1):

@@ -70,7 +70,7 @@ def rem(
         crafting.progress(number, passes)
         if number % max(1, train_steps // REPORTS) == 0:
             crafting.report(number, {"loss": float(loss)})
-    delta = torch.empty(clean.images.shape, device=crafting.device)
+    delta = workshop.noise()
     for number, chunk in enumerate(workshop.chunks(), start=1):
         delta[chunk] = _defended(workshop, chunk, defender, adversary, transformations)
         crafting.progress(train_steps + number, passes)

@@ -16,7 +16,7 @@ from unlearnable.poisons.base import Crafting
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE
 from unlearnable.seeds import derive, torch_generator
 from unlearnable.training import Augmentation, Trainer, TrainingRecipe
-from unlearnable.training.device import CHUNK, as_float, resident
+from unlearnable.training.device import CHUNK, Pixels, as_float, no_noise, resident
 
 ONE_EPOCH = {"epochs": 1}
 CROP_AND_FLIP = Augmentation(crop=4, flip=True)  # the published augmentation of surrogates on CIFAR-10
@@ -43,6 +43,20 @@ class Surrogate:
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     gradient_clip: Annotated[float | None, POSITIVE] = None
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+
+
+class OfEachClass:
+    """Noise that is one pattern (K, C, H, W) a class, indexed by places as if there were one for each image."""
+
+    def __init__(self, patterns: Tensor, labels: Tensor) -> None:
+        self._patterns, self._labels = patterns, labels
+
+    def __getitem__(self, chosen: Tensor) -> Tensor:
+        return self._patterns[self._labels[chosen]]
+
+    def cpu(self) -> Tensor:
+        """Return the noise of all images, on the host."""
+        return self._patterns.cpu()[self._labels.cpu()]
 
 
 class Workshop:
@@ -104,7 +118,11 @@ class Workshop:
         self.trainer.model.eval()
         return lambda images: F.cross_entropy(self.trainer.forward(images).float(), labels, reduction="none")
 
-    def error(self, perturbation: Tensor | None) -> float:
+    def noise(self) -> Pixels:
+        """Return noise (N, C, H, W) that is zero yet, on the device, or on the host where it would fill that."""
+        return no_noise(self.pixels.shape, self.pixels.device)
+
+    def error(self, perturbation: Pixels | OfEachClass | None) -> float:
         """Return the fraction of images plus perturbation (N, C, H, W) that the surrogate gets wrong."""
         self.trainer.model.eval()
         with torch.inference_mode():
@@ -116,6 +134,6 @@ class Workshop:
         chunks: tuple[Tensor, ...] = torch.arange(len(self.pixels), device=self.pixels.device).split(CHUNK)
         return chunks
 
-    def _perturbed(self, indices: Tensor, perturbation: Tensor | None) -> Tensor:
+    def _perturbed(self, indices: Tensor, perturbation: Pixels | OfEachClass | None) -> Tensor:
         images = self.images(indices)
         return images if perturbation is None else images + perturbation[indices]

@@ -32,7 +32,7 @@ from unlearnable.register import Register
 from unlearnable.seeds import derive, numpy_generator, torch_generator
 from unlearnable.training import Augmentation, Checkpoint, Network, Progress, Report, TrainingRecipe, ignore, normalisation_of, untold
 from unlearnable.training.augmentation import augment
-from unlearnable.training.device import as_float, resident
+from unlearnable.training.device import Pixels, as_float, is_out_of_memory, resident
 from unlearnable.training.network import BATCH
 
 HEAD_ITERATIONS = 1000
@@ -88,10 +88,10 @@ class Bench:
     """
 
     network: Network
-    pixels: Tensor
+    pixels: Pixels
     labels: Tensor
-    held_out: Tensor
-    test: Tensor
+    held_out: Pixels
+    test: Pixels
     augmentation: Augmentation
     recipe: ReweightingRecipe
     seed: int
@@ -331,6 +331,8 @@ def _restore(network: Network, state: dict[str, Tensor], epoch: int, name: str) 
     try:
         network.model.load_state_dict(state)
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         first = " ".join(str(error).split("\n")[1:2]).strip().rstrip(".")
         raise InputError(f"checkpoint of epoch {epoch}: expected the weights of '{name}', got others: {first}") from None
 
@@ -373,6 +375,6 @@ def _with_head(bench: Bench, features: Tensor, labels: Tensor, held_out: Tensor,
     return head.logits(features), head.logits(held_out), head.logits(test)
 
 
-def _augmented(bench: Bench, pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _augmented(bench: Bench, pixels: Pixels, generator: torch.Generator) -> Tensor:
     """Return one augmented view (n, C, H, W), float32, of each image."""
     return torch.cat([augment(as_float(part), bench.augmentation, generator) for part in pixels.split(BATCH)])

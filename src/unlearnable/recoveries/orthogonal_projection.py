@@ -20,7 +20,7 @@ from unlearnable.metrics import accuracy
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, register
 from unlearnable.seeds import torch_generator
-from unlearnable.training.device import CHUNK, as_float, resident
+from unlearnable.training.device import CHUNK, Pixels, as_float, resident
 
 View = Callable[[Tensor], Tensor]  # of pixels (n, D): float32 (n, D), as a linear model sees them
 
@@ -97,7 +97,7 @@ class OrthogonalProjection(Recovery):
         projection = Projection(basis=basis.cpu().numpy(), centre=centre.cpu().numpy())
         return LinearWeights(weights=weights.cpu().numpy(), train_accuracy=accuracy(logits, labels), projection=projection)
 
-    def _descended(self, weights: Tensor, pixels: Tensor, labels: Tensor, view: View, generator: torch.Generator) -> Tensor:
+    def _descended(self, weights: Tensor, pixels: Pixels, labels: Tensor, view: View, generator: torch.Generator) -> Tensor:
         """Return ``weights`` (K, D) after all epochs."""
         drops = (10, 15) if self.milestones is None else self.milestones
         for epoch in range(self.epochs):
@@ -153,7 +153,7 @@ def orthonormal_basis(weights: Tensor) -> Tensor:
     return basis[:, independent].float()
 
 
-def _mean_image(pixels: Tensor) -> Tensor:
+def _mean_image(pixels: Pixels) -> Tensor:
     total: Tensor = torch.stack([as_float(chunk).sum(0, dtype=torch.float64) for chunk in pixels.split(CHUNK)]).sum(0)
     return (total / len(pixels)).float()
 

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from unlearnable.errors import InputError
+from unlearnable.study.cards import RUNS_A_CARD, Cards, cards
 from unlearnable.study.cells import Part
 from unlearnable.study.estimate import estimate
 from unlearnable.study.executors import Team, cores, dask, expected, processes
 from unlearnable.study.journal import Journal
 from unlearnable.study.parent import Parent
-from unlearnable.study.plan import Plan, plan
+from unlearnable.study.plan import Plan, devices, plan
 from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome
 from unlearnable.tracking import TrackingSettings
@@ -29,7 +31,7 @@ STATES = {"done": "green", "running": "cyan", "failed": "red", "waiting": "dim"}
 
 def run(name: str, env: str | None, executor: str, scheduler: str | None, count: int | None, threads: int | None, tries: int) -> int:
     """Run what a study lacks; return how many of its cells failed."""
-    found, work = _planned(name, env, executor, scheduler, count, threads)
+    found, shift = _planned(name, env, executor, scheduler, count, threads)
     if found.storage:
         found.storage.require()
     parts = found.grid.needed(found.complete())
@@ -38,8 +40,8 @@ def run(name: str, env: str | None, executor: str, scheduler: str | None, count:
     console.print(f"study {name}: {len(cells)} cells, {len(cells - parts.keys())} of them are there; {_count(len(parts), 'run')} to make")
     if not parts:
         return 0
-    with work as team:
-        outcomes = list(_run(found, parts, team, scheduler, tries))
+    with dask(scheduler, shift.count) if executor == "dask" else processes(shift.count) as team:
+        outcomes = list(_run(found, parts, team, scheduler, tries, Cards(shift.cards)))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         console.print(f"[red]failed[/red] {parts[outcome.key].label}: {outcome.error}", soft_wrap=True, highlight=False)
@@ -47,19 +49,29 @@ def run(name: str, env: str | None, executor: str, scheduler: str | None, count:
     return len(failed)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """Who is to work at a study on this machine: how many runs at a time, and the cards that they share."""
+
+    count: int
+    cards: list[str]
+
+
 def _planned(
     name: str, env: str | None, executor: str, scheduler: str | None, count: int | None, threads: int | None
-) -> tuple[Plan, AbstractContextManager[Team]]:
+) -> tuple[Plan, Shift]:
     """Return the plan of a study, and who is to work at it."""
     if scheduler is not None and executor != "dask":
         raise InputError(f"--scheduler: expected --executor=dask beside it, got {executor}")
-    count = count or cores()
+    shared = [] if scheduler else cards()  # workers of other machines see their own
+    if shared and devices(name, project=Path.cwd(), env=env) == {"cpu"}:
+        shared = []
+    count = count or RUNS_A_CARD * len(shared) or cores()
     threads = threads or (1 if scheduler else max(1, cores() // count))
-    found = plan(name, project=Path.cwd(), env=env, threads=threads)
-    return found, dask(scheduler, count) if executor == "dask" else processes(count)
+    return plan(name, project=Path.cwd(), env=env, threads=threads), Shift(count=count, cards=shared)
 
 
-def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None, tries: int) -> Iterator[Outcome]:
+def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None, tries: int, shared: Cards) -> Iterator[Outcome]:
     settings = TrackingSettings.of(found.loader["mlflow"], found.project)
     journal = Journal(found.journal)
     parent = Parent(Server.of(settings, found.project), settings.experiment, found.name, found.noted().parent)
@@ -68,13 +80,14 @@ def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None,
     theirs: dict[str, Any] = {"project": None, "about": expected()} if scheduler else {"project": str(found.project)}
 
     def assign(part: Part) -> Assignment:
-        return Assignment(part=part, env=found.env, tags=parent.tags, **theirs)
+        return Assignment(part=part, env=found.env, tags=parent.tags, card=shared.given(part.key), **theirs)
 
     status = "KILLED"
     failures = 0
     try:
         with _bar(len(parts)) as advance:
             for outcome in work_off(parts, team, assign, journal.begin, tries=tries):
+                shared.back(outcome.key)
                 journal.end(outcome)
                 advance(parts[outcome.key], outcome)
                 failures += outcome.error is not None
@@ -104,11 +117,11 @@ def _bar(total: int) -> Iterator[Advance]:
 
 def dry_run(name: str, env: str | None, executor: str, scheduler: str | None, count: int | None, threads: int | None) -> None:
     """Print the cells of a study, and how long it may take."""
-    found, _ = _planned(name, env, executor, scheduler, count, threads)
+    found, shift = _planned(name, env, executor, scheduler, count, threads)
     complete = found.complete()
     _show_cells(found, found.states(complete, found.noted()))
     parts = found.grid.needed(complete)
-    rich.print(f"{_count(len(parts), 'run')} to make; {estimate(found, parts, count or cores())}")
+    rich.print(f"{_count(len(parts), 'run')} to make; {estimate(found, parts, shift.count, on_cards=bool(shift.cards))}")
 
 
 def status(name: str, env: str | None) -> None:

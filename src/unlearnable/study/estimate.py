@@ -42,11 +42,11 @@ class Estimate:
         return f"{told}; without {_some(self.unknown)}, of which nothing is known yet" if self.unknown else told
 
 
-def estimate(plan: Plan, parts: Mapping[str, Part], slots: int) -> Estimate:
-    """Return how long ``parts`` may take."""
+def estimate(plan: Plan, parts: Mapping[str, Part], slots: int, *, on_cards: bool = False) -> Estimate:
+    """Return how long ``parts`` may take; of trainings ``on_cards`` nothing is known before one is finished: a CPU cannot tell."""
     cells = _cells(plan.grid)
     known = _known(plan, cells)
-    seconds = {key: known.get(_kind(key, cells[key])) or _computed(key, cells[key]) for key in parts}
+    seconds = {key: known.get(_kind(key, cells[key])) or _computed(key, cells[key], on_cards=on_cards) for key in parts}
     unknown = tuple(parts[key].label for key, value in seconds.items() if value is None)
     return Estimate(seconds=sum(value for value in seconds.values() if value is not None), slots=slots, unknown=unknown)
 
@@ -81,7 +81,7 @@ def _kind(key: str, cell: Cell) -> tuple[str, ...]:
     return (stage, *names.get(stage, (cell.model,)), cell.override)
 
 
-def _computed(key: str, cell: Cell) -> float | None:
+def _computed(key: str, cell: Cell, *, on_cards: bool) -> float | None:
     """Return the seconds of a part by its trainings; None where that cannot be known."""
     stage = key.partition("/")[0]
     parameters = cell.configuration
@@ -92,10 +92,14 @@ def _computed(key: str, cell: Cell) -> float | None:
         return START_S
     if images is None or cell.poison not in POISONS:
         return None
+    if stage == "recover" and cell.recovery == "none":
+        return START_S
+    if on_cards and parameters["device"] != "cpu":
+        return None
     recipe = parameters["probe"]["train"] if stage == "dfr" else parameters["train"]
     passes = recovery_named(cell.recovery, parameters["recover"].get(cell.recovery) or {}).needs.passes if stage == "recover" else 1.0
-    trained = recipe["epochs"] * images * passes * _seconds_an_image(cell.model, recipe["batch_size"], parameters["threads"] or 1)
-    return START_S + (0.0 if stage == "recover" and cell.recovery == "none" else trained)
+    trained: float = recipe["epochs"] * images * passes * _seconds_an_image(cell.model, recipe["batch_size"], parameters["threads"] or 1)
+    return START_S + trained
 
 
 @cache

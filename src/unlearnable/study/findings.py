@@ -10,12 +10,25 @@ KEY = ("dataset", "poison", "recovery", "override", "model", "seed")
 FRACTIONS = ("accuracy_clean", "accuracy_poisoned", "accuracy", "peak")
 SECONDS = ("seconds_recovery", "seconds_training")
 COLUMNS = {
-    "cells": (*KEY, "recipe_hash", "score_hash", *FRACTIONS, *SECONDS, "threads", "commit", "run_url", "recipe", "versions"),
+    "cells": (*KEY, "recipe_hash", "score_hash", *FRACTIONS, *SECONDS, "threads", "commit", "run_url", "recipe", "versions", "made_on"),
     "unfinished": (*KEY, "state", "error"),
-    "dfr": ("dataset", "poison", "override", "model", "seed", "estimator", "clean_samples", "epoch", "test_accuracy", "plain_accuracy"),
+    "dfr": (
+        "dataset",
+        "poison",
+        "override",
+        "model",
+        "seed",
+        "estimator",
+        "clean_samples",
+        "epoch",
+        "test_accuracy",
+        "plain_accuracy",
+        "made_on",
+    ),
     "separability": ("dataset", "poison", "override", "subject", "fit", "train_accuracy", "held_out_accuracy"),
 }
-TEXTS = ("override", "recipe_hash", "score_hash", "threads", "commit", "run_url", "recipe", "versions", "error")
+OPTIONAL = ("override", "made_on")  # columns that a table may lack
+TEXTS = ("override", "made_on", "recipe_hash", "score_hash", "threads", "commit", "run_url", "recipe", "versions", "error")
 ACCURACIES = (*FRACTIONS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy")
 
 
@@ -29,10 +42,11 @@ class Findings:
         cells: a row a finished cell: ``KEY``, of which ``override`` labels the set of overrides ("" or no column where there is one only);
             ``recipe_hash`` and ``score_hash``; ``accuracy_clean`` and ``accuracy_poisoned``; ``accuracy`` of the recovery (last epoch, or
             the one that early stopping chose) and its ``peak``; ``seconds_recovery`` (before the training) and ``seconds_training``;
-            ``threads``; ``commit``; ``run_url`` of its MLflow run, or ""; ``recipe`` and ``versions``, objects as JSON text.
+            ``threads``; ``commit``; ``run_url`` of its MLflow run, or ""; ``recipe`` and ``versions``, objects as JSON text;
+            ``made_on``, what each training was made on, as JSON text or "".
         unfinished: a row a cell that is not there: ``KEY``, ``state`` (failed, running or waiting) and ``error``.
         dfr: a row a head of deep feature reweighting: ``KEY`` less the recovery, ``estimator``, ``clean_samples``, ``epoch`` (0 is the
-            untrained control), ``test_accuracy``, and ``plain_accuracy`` of the network's own head.
+            untrained control), ``test_accuracy``, ``plain_accuracy`` of the network's own head, and ``made_on`` as of cells.
         separability: a row a fit: ``dataset``, ``poison``, ``override``, ``subject`` (perturbations or clean), ``fit``,
             ``train_accuracy`` and ``held_out_accuracy``.
         pictures: PNG files by caption.
@@ -59,7 +73,7 @@ class Findings:
 
 def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return ``table`` with these columns, measured ones as floats and others than names as text; one without rows may lack columns."""
-    missing = [column for column in columns if column not in table and column != "override"]
+    missing = [column for column in columns if column not in table and column not in OPTIONAL]
     if missing and len(table):
         raise InputError(f"{name} of a study: expected the columns {', '.join(columns)}, got none of {', '.join(missing)}")
     floats = [column for column in columns if column in ACCURACIES + SECONDS]

@@ -22,7 +22,7 @@ from unlearnable.tracking import TrackingSettings
 from unlearnable.tracking.server import Server, reason
 
 logger = logging.getLogger(__name__)
-NOT_THE_RESULT = ("seconds", "threads", "versions")  # parts of scores that two runs of one recipe need not share
+NOT_THE_RESULT = ("seconds", "threads", "made_on", "versions")  # parts of scores that two runs of one recipe need not share
 MOST_PICTURES = 8
 PAGE_OF_RUNS = 1000  # that MLflow hands out at once
 LOCAL_SERVER = "http://127.0.0.1:5000"  # of `make mlflow`
@@ -61,7 +61,7 @@ def gather(plan: Plan) -> Findings:
 
 
 def score_hash(scores: Mapping[str, Any]) -> str:
-    """Return the first 12 hexadecimal digits of the SHA-256 of what scores say of the cell: all but times, threads and versions."""
+    """Return the first 12 hexadecimal digits of the SHA-256 of what scores say of the cell, not of how it was made."""
     result = {name: value for name, value in scores.items() if name not in NOT_THE_RESULT}
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -86,12 +86,18 @@ def _scored(plan: Plan, cell: Cell, runs: Mapping[str, Run]) -> dict[str, Any]:
         "run_url": run.url,
         "recipe": json.dumps(settings, sort_keys=True, default=str),
         "versions": json.dumps(scores["versions"], sort_keys=True),
+        "made_on": _made_on(scores),
     }
 
 
 def _heads(plan: Plan, cell: Cell) -> pd.DataFrame:
     table = pd.read_parquet(io.BytesIO(_read(plan.project / cell.part.paths[-1])))
-    return table.assign(**_key(cell))
+    return table.assign(**_key(cell), made_on=_made_on(json.loads(_read(plan.project / cell.part.paths[0]))))
+
+
+def _made_on(scores: Mapping[str, Any]) -> str:
+    """Return what each training of a cell was made on, as JSON text; scores from before it was noted say nothing."""
+    return json.dumps(scores.get("made_on", {}), sort_keys=True)
 
 
 def _fits(plan: Plan, cell: Cell) -> Iterator[dict[str, Any]]:

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from unlearnable.study.findings import Findings
+from unlearnable.study.made_on import short
 from unlearnable.study.peers import Comparison, Peer
 from unlearnable.study.recipes import Flat, common, difference, flat, lines
 from unlearnable.study.tables import CONTROL, curves, fits, heads, records
 
 NOTHING = "\N{EN DASH}"
-SHARED = ("dataset", "model", "overrides", "threads", "commit", "versions")  # columns not needed where a study has one of each
+SHARED = ("dataset", "model", "overrides", "threads", "commit", "made on", "versions")  # columns not needed where a study has one of each
 GROUP = ("poison", "recovery", "dataset", "model", "overrides")  # what is averaged over seeds
 ERROR_SHOWN = 4000  # characters, the last ones: a study may fail in many cells
 HASH_SHOWN = 12  # characters; cells.parquet has all of them
@@ -171,7 +172,7 @@ def published(comparison: Comparison, peers: Sequence[Peer], place: int) -> Tabl
 def cells(findings: Findings, usual: Flat, versions: Sequence[str]) -> Table:
     """Return every cell, controls first, its recipe as what it has otherwise than ``usual``, and its versions by place in ``versions``."""
     measured = ("accuracy", "peak", "clean", "poisoned", "recovery s", "training s")
-    headings = (*GROUP, "seed", *measured, "run", "recipe", "recipe hash", "score hash", "threads", "commit", "versions")
+    headings = (*GROUP, "seed", *measured, "run", "recipe", "recipe hash", "score hash", "threads", "commit", "made on", "versions")
     found = findings.cells.sort_values(["poison", "recovery"], key=lambda names: names != CONTROL, kind="stable")
     rows = [_cell(row, usual, versions) for row in records(found)]
     return _table("cells", "Every finished cell; clean and poisoned are trainings without a recovery", headings, rows)
@@ -189,6 +190,7 @@ def _cell(row: Any, usual: Flat, versions: Sequence[str]) -> list[Entry]:
         *(said(value[:HASH_SHOWN]) for value in (row.recipe_hash, row.score_hash)),
         said(row.threads),
         said(row.commit),
+        said(short(row.made_on)),
         said("" if len(versions) == 1 else versions.index(row.versions) + 1),
     ]
 

@@ -82,6 +82,13 @@ def plan(name: str, *, project: Path, env: str | None, threads: int) -> Plan:
     return Plan(project=project, env=env, grid=expand(study, loaders, threads=threads), loader=_loader(project, env, {}))
 
 
+def devices(name: str, *, project: Path, env: str | None) -> set[str]:
+    """Return every value of ``device`` in the study of that name; raise as ``plan`` does."""
+    study = read_study(study_file(name, env, project / settings.CONF_SOURCE))
+    loaders = (_loader(project, env, settings_of(study, override, threads=1)) for override in study.overrides)
+    return {str(loader["parameters"]["device"]) for loader in loaders}
+
+
 def _loader(project: Path, env: str | None, parameters: dict[str, Any]) -> RecipeConfigLoader:
     loader = RecipeConfigLoader(str(project / settings.CONF_SOURCE), env=env, runtime_params=parameters, **settings.CONFIG_LOADER_ARGS)
     loader.project_path = project

@@ -13,6 +13,7 @@ from unlearnable.pages import base64_text, environment
 from unlearnable.study import page
 from unlearnable.study.figures import FIGURES, Drawing, draw
 from unlearnable.study.findings import KEY, Findings
+from unlearnable.study.made_on import differences
 from unlearnable.study.peers import comparisons, peers, theirs
 from unlearnable.study.recipes import lines
 from unlearnable.study.tables import summary, times
@@ -76,6 +77,7 @@ def _page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
             figures={name: (base64_text(drawing.files["svg"]), drawing.alt) for name, drawing in drawings.items()},
             pictures={caption: base64_text(picture) for caption, picture in findings.pictures.items()},
             threads=_each(findings.cells["threads"]),
+            differences=differences(findings),
             peers=peers(),
             theirs=theirs(),
             **tables,

@@ -14,6 +14,7 @@ from pathlib import Path
 from unlearnable import __version__
 from unlearnable.config.recipe import FORMAT
 from unlearnable.study import forks
+from unlearnable.study.cards import VISIBLE
 from unlearnable.study.cells import Part
 
 PACKAGES = ("kedro", "mlflow", "numpy", "pandas", "scikit-learn", "torch", "torchvision")  # what results may depend on
@@ -35,6 +36,7 @@ class Assignment:
         project: the project's folder; None where the worker has been started in its own.
         tags: of the MLflow run.
         about: what ``about`` says on the machine that started the study; empty where that is this one.
+        card: the only one that its run sees, as CUDA_VISIBLE_DEVICES names it; None leaves that as it is.
     """
 
     part: Part
@@ -42,6 +44,7 @@ class Assignment:
     project: str | None
     tags: dict[str, str] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
+    card: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,7 @@ def _environment(assignment: Assignment, project: str) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name != SLOW_MEMORY},
         **dict.fromkeys(THREADS, threads),
+        **({VISIBLE: assignment.card} if assignment.card is not None else {}),
         "PYTHONPATH": sources,
         "MLFLOW_RUN_CONTEXT": json.dumps(assignment.tags),
         "COLUMNS": "200",  # else Rich breaks an error into several lines

@@ -48,6 +48,7 @@ class Tracker:
         self._project = project
         self._params: dict[str, Any] = {}
         self._steps: dict[str, int] = {}
+        self._made_on: dict[str, dict[str, str]] = {}
         self._ended = False
 
     def start(self, parameters: dict[str, Any], run_params: dict[str, Any]) -> None:
@@ -94,6 +95,12 @@ class Tracker:
             if step > self._steps.get(label, 0):
                 self.log_step(label, step, measured)
                 self._steps[label] = step
+
+    def log_made_on(self, label: str, made_on: dict[str, str]) -> None:
+        """Record what a training is made on, as tags of its child, once."""
+        if made_on != self._made_on.get(label, {}):
+            self._append("tags", label, values={f"made_on.{name}": value for name, value in made_on.items()})
+            self._made_on[label] = made_on
 
     def end_child(self, label: str) -> None:
         """End a child as FINISHED."""

@@ -1,6 +1,6 @@
 """Training as an iterator of checkpoints; it knows no disk, no tracker and no progress bar."""
 
-from unlearnable.training.checkpoint import Checkpoint
+from unlearnable.training.checkpoint import Checkpoint, goes_on, spelled
 from unlearnable.training.device import Draws
 from unlearnable.training.engine import Report, fit, fit_named, normalisation_of, require_batch, require_deviations, untold
 from unlearnable.training.network import Network, Normalisation
@@ -22,6 +22,7 @@ __all__ = [
     "TrainingRecipe",
     "fit",
     "fit_named",
+    "goes_on",
     "ignore",
     "mixed_loss",
     "normalisation_of",
@@ -30,5 +31,6 @@ __all__ = [
     "recipe_from",
     "require_batch",
     "require_deviations",
+    "spelled",
     "untold",
 ]

@@ -1,8 +1,13 @@
 """What a training hands on after every epoch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
+
+DECISIVE = ("device", "precision")  # of what a training is made on: with another one it goes on to other numbers
+THEN = ", then "
+KINDS = {"cpu": "CPU", "cuda": "GPU"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,6 +22,7 @@ class Checkpoint:
             images_per_second, seconds and threads (of torch on the CPU).
         training: what goes on from here beside the model: momentum, generator and steps done, by name. Empty after the
             last epoch, and where a store has dropped it.
+        made_on: what ``training.device.made_on`` says of where it was made. Empty where nobody has noted it.
     """
 
     epoch: int
@@ -24,6 +30,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     history: list[dict[str, float]]
     training: dict[str, Tensor] = field(default_factory=dict)
+    made_on: dict[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> dict[str, float]:
@@ -34,3 +41,22 @@ class Checkpoint:
     def is_last(self) -> bool:
         """Whether the training ends here."""
         return self.epoch == self.epochs
+
+
+def goes_on(there: Mapping[str, str], here: Mapping[str, str]) -> bool:
+    """Return whether a training that was begun ``there`` may go on ``here``; what is not known is no hindrance."""
+    return all(there[name] == here[name] for name in DECISIVE if name in there and name in here)
+
+
+def carried_on(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return what a training is made on that goes on ``now``: where that is not as ``before``, one after the other."""
+    return {**before, **{name: _then(before.get(name, value), value) for name, value in now.items()}}
+
+
+def _then(before: str, now: str) -> str:
+    return before if before.rsplit(THEN, maxsplit=1)[-1] == now else before + THEN + now
+
+
+def spelled(made_on: Mapping[str, str]) -> str:
+    """Return kind and precision in words: a GPU in bfloat16."""
+    return f"a {KINDS[made_on['device']]} in {made_on['precision']}"

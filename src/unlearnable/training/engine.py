@@ -11,8 +11,8 @@ from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
 from unlearnable.seeds import torch_generator
-from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.device import choose_device, on_host, seen
+from unlearnable.training.checkpoint import Checkpoint, carried_on
+from unlearnable.training.device import choose_device, made_on, on_host, seen
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import TrainingRecipe
 from unlearnable.training.trainer import PLAIN, Method, Progress, Trainer, ignore
@@ -67,9 +67,12 @@ def fit(
     test_pixels, test_labels = seen(test, device), torch.from_numpy(test.labels).to(device)
     generator = torch_generator(seed, "train")
     yield from done
-    history = list(done[-1].history) if done else []
+    history: list[dict[str, float]] = []
+    here = made_on(device, recipe.precision)
     if done:
-        run.resume(done[-1], generator)
+        last = done[-1]  # which may be read from the disk
+        history, here = list(last.history), carried_on(last.made_on, here)
+        run.resume(last, generator)
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         start = time.perf_counter()
         try:
@@ -92,7 +95,8 @@ def fit(
             measured["held_out_accuracy"] = _accuracy(run, method.held_out)
         history.append(measured)
         training = run.training(generator) if resumable and epoch < recipe.epochs else {}
-        yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=_finite(model, epoch), history=list(history), training=training)
+        state = _finite(model, epoch)
+        yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=state, history=list(history), training=training, made_on=here)
 
 
 def fit_named(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from unlearnable.models import ImageClassifier
-from unlearnable.training.device import Projected, as_float, computes_in_bfloat16
+from unlearnable.training.device import Pixels, Projected, as_float, computes_in_bfloat16
 
 BATCH = 250  # images of an evaluation: on a CPU its activations stay in the cache, half as fast again as with 1,000
 GPU_BATCH = 1_000
@@ -36,11 +36,11 @@ class Network:
         mean, deviation = (torch.tensor(np.asarray(v), dtype=torch.float32, device=device).view(1, -1, 1, 1) for v in normalisation)
         self.scale, self.shift = 1 / deviation, -mean / deviation
 
-    def logits(self, pixels: Tensor | Projected) -> Tensor:
+    def logits(self, pixels: Pixels | Projected) -> Tensor:
         """Return the model's logits (N, K) of resident images, in evaluation mode."""
         return self._evaluated(self.forward, pixels)
 
-    def features(self, pixels: Tensor) -> Tensor:
+    def features(self, pixels: Pixels) -> Tensor:
         """Return the model's features (N, width), float32, of resident images, in evaluation mode."""
         return self._evaluated(lambda images: self._applied(self.model.features, images), pixels)
 
@@ -58,7 +58,7 @@ class Network:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             return function(images)
 
-    def _evaluated(self, function: Callable[[Tensor], Tensor], pixels: Tensor | Projected) -> Tensor:
+    def _evaluated(self, function: Callable[[Tensor], Tensor], pixels: Pixels | Projected) -> Tensor:
         self.model.eval()
         size = BATCH if self.device.type == "cpu" else GPU_BATCH
         chunks = (pixels[start : start + size] for start in range(0, len(pixels), size))

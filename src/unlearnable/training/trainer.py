@@ -13,7 +13,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.models import ImageClassifier
 from unlearnable.training.augmentation import Shape, applied, draw, draw_cutmix
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.device import Draws, Projected, as_float, on_host, sent, sent_one
+from unlearnable.training.device import Draws, Pixels, Projected, as_float, lies_on_host, on_host, sent, sent_one
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import TrainingRecipe
 from unlearnable.training.replay import Replays
@@ -130,16 +130,18 @@ class Trainer(Network):
         """The rate of the next step."""
         return float(self.optimiser.param_groups[0]["lr"])
 
-    def epoch(self, pixels: Tensor | Projected, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
+    def epoch(self, pixels: Pixels | Projected, labels: Tensor, generator: torch.Generator, progress: Progress) -> float:
         """Train on every image once, in a random order; return the mean loss."""
         order = torch.randperm(len(pixels), generator=generator)
         sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
         drawn = [self._drawn(size, pixels.shape[1:], generator) for size in sizes]
         drawn = self._sent(drawn[:-1]) + self._sent(drawn[-1:])  # the last batch may be smaller
         losses = []
-        for chosen, shared in zip(sent_one(order, self.device).split(self.recipe.batch_size), drawn, strict=True):
+        there = sent_one(order, self.device)
+        places = (order if lies_on_host(pixels) else there, there)  # of images, and of labels
+        for looked_up, chosen, shared in zip(*(each.split(self.recipe.batch_size) for each in places), drawn, strict=True):
             self._set_learning_rate(len(sizes))
-            losses.append(self._trained(pixels[chosen], labels[chosen], shared))
+            losses.append(self._trained(pixels[looked_up], labels[chosen], shared))
             progress(self.steps_done, self.recipe.epochs * len(sizes))
         self._require_finite()
         return _mean(losses, sizes)

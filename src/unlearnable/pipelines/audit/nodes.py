@@ -46,8 +46,10 @@ def score(
     """Return the scores of the audit, with its verdict."""
     from unlearnable.pipelines.audit.verdict import audit_scores
 
-    histories = {name: checkpoints[-1].history for name, checkpoints in trainings.items()}
-    return audit_scores(histories, dfr, seen, {"perturbations": perturbations, "clean": images}, test, parameters)
+    last = {name: checkpoints[-1] for name, checkpoints in trainings.items()}
+    histories = {name: each.history for name, each in last.items()}
+    found = audit_scores(histories, dfr, seen, {"perturbations": perturbations, "clean": images}, test, parameters)
+    return found | {"made_on": {name: each.made_on for name, each in last.items()}}
 
 
 def write(scores: dict[str, Any], examples: "Path") -> str:

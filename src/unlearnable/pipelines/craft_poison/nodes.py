@@ -16,9 +16,15 @@ def craft(clean: "LabelledImages", released: "Released", poison: str, settings: 
     if poison == RELEASED:
         return released.poisoned(clean)
     from unlearnable.poisons import Crafting, craft
-    from unlearnable.training.device import choose_device
+    from unlearnable.training.device import choose_device, enough_memory
 
-    with bar(f"craft {poison}") as progress:
+    with bar(f"craft {poison}") as progress, enough_memory(_sized_by(poison, settings.get(poison) or {})):
         own_seed = craft_seed(settings, seed)
         crafting = Crafting(seed=own_seed, device=choose_device(device), progress=progress, report=partial(log_round, "crafting", "round"))
         return craft(poison, clean, crafting, settings=settings.get(poison) or {})
+
+
+def _sized_by(poison: str, settings: dict[str, Any]) -> str:
+    """Return the parameter that says how many images are worked at together."""
+    sizes = {"surrogate": "surrogate.batch_size", "block_size": "block_size", "batch_size": "batch_size"}
+    return next((f"craft.{poison}.{size}" for name, size in sizes.items() if name in settings), "ingest.train_size")

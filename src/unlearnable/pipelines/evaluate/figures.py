@@ -143,7 +143,7 @@ def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: 
         "clean": list(clean.images[first] / 255),
         "poisoned": list(poisoned.images[first] / 255),
         "difference": [_signed(image) for image in difference],
-        "recovered": list(as_float(resident(recovered.subset(first), CPU)).clamp(0, 1).numpy()),
+        "recovered": list(as_float(resident(recovered.subset(first), CPU).cpu()).clamp(0, 1).numpy()),
     }
     return _grid(rows, "One image of each class")
 

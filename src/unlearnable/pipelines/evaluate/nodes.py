@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def tabulate(**trainings: "Sequence[Checkpoint]") -> "pd.DataFrame":
-    """Return one row an epoch of each training: training, epoch and what was measured."""
+    """Return one row an epoch of each training: training, epoch, what was measured, and what it was made on."""
     from unlearnable.pipelines.evaluate.scores import history_table
 
-    return history_table({name: checkpoints[-1].history for name, checkpoints in trainings.items()})
+    last = {name: checkpoints[-1] for name, checkpoints in trainings.items()}
+    return history_table({name: each.history for name, each in last.items()}, {name: each.made_on for name, each in last.items()})
 
 
 def score(
@@ -36,7 +37,8 @@ def score_dfr(table: "pd.DataFrame", checkpoints: "Sequence[Checkpoint]", parame
     """Return the scores of deep feature reweighting."""
     from unlearnable.pipelines.evaluate.scores import dfr_scores
 
-    return dfr_scores(table, checkpoints[-1].history, parameters)
+    last = checkpoints[-1]
+    return dfr_scores(table, last.history, parameters, last.made_on)
 
 
 def score_separability(perturbations: dict[str, Any], clean: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,15 @@ from unlearnable.images import LabelledImages
 from unlearnable.metrics import captured_energy, mean_perturbations
 from unlearnable.recoveries import LinearWeights
 
+MADE_ON = "made_on."  # what columns begin with that say what a training was made on
 PACKAGES = ("kedro", "mlflow", "numpy", "scikit-learn", "torch", "torchvision")
 
 
-def history_table(histories: dict[str, list[dict[str, float]]]) -> pd.DataFrame:
-    """Return one row an epoch: training, epoch (from 1) and what was measured."""
+def history_table(histories: dict[str, list[dict[str, float]]], made_on: dict[str, dict[str, str]] | None = None) -> pd.DataFrame:
+    """Return one row an epoch: training, epoch (from 1), what was measured, and what the training was made on."""
+    facts = {name: {MADE_ON + fact: value for fact, value in found.items()} for name, found in (made_on or {}).items()}
     rows = [
-        {"training": name, "epoch": epoch, **measured}
+        {"training": name, "epoch": epoch, **measured, **facts.get(name, {})}
         for name, history in histories.items()
         for epoch, measured in enumerate(history, start=1)
     ]
@@ -27,7 +29,7 @@ def history_table(histories: dict[str, list[dict[str, float]]]) -> pd.DataFrame:
 def scores(
     history: pd.DataFrame, linear: LinearWeights, clean: LabelledImages, poisoned: LabelledImages, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the scores of the cell: fractions in [0, 1], seconds and thread counts of each training, versions."""
+    """Return the scores of the cell: fractions in [0, 1]; seconds, thread counts and what it was made on of each training; versions."""
     trainings = dict(list(history.groupby("training", sort=False)))
     return {
         **_cell(parameters),
@@ -35,17 +37,21 @@ def scores(
         "orthogonal_projection": _projection(linear, clean, poisoned),
         "seconds": {"recovery": linear.seconds} | {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
         "threads": {name: sorted({int(count) for count in rows["threads"]}) for name, rows in trainings.items()},
+        "made_on": {name: _made_on(rows) for name, rows in trainings.items()},
         "versions": _versions(),
     }
 
 
-def dfr_scores(table: pd.DataFrame, history: list[dict[str, float]], parameters: dict[str, Any]) -> dict[str, Any]:
+def dfr_scores(
+    table: pd.DataFrame, history: list[dict[str, float]], parameters: dict[str, Any], made_on: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Return the scores of deep feature reweighting.
 
     Args:
         table: of ``probes.reweight``.
         history: of the training that was probed.
         parameters: of the run.
+        made_on: of that training.
 
     Returns:
         the cell with ``dfr``: ``plain`` of the network's own head; and for each estimator and number of clean samples ``control``, the
@@ -60,6 +66,7 @@ def dfr_scores(table: pd.DataFrame, history: list[dict[str, float]], parameters:
         "dfr": found,
         "seconds": {"probed": sum(measured["seconds"] for measured in history), "dfr": float(table["seconds"].sum())},
         "threads": {"probed": sorted({int(measured["threads"]) for measured in history})},
+        "made_on": {"probed": made_on or {}},
         "versions": _versions(),
     }
 
@@ -81,6 +88,12 @@ def _cell(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def _made_on(rows: pd.DataFrame) -> dict[str, str]:
+    """Return what a training was made on; nothing where its table does not say it yet."""
+    last = rows.iloc[-1].dropna()
+    return {name.removeprefix(MADE_ON): str(last[name]) for name in last.index if name.startswith(MADE_ON)}
 
 
 def _chosen(rows: pd.DataFrame) -> dict[str, Any]:

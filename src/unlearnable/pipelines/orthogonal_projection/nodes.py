@@ -12,6 +12,7 @@ def recover(
 ) -> "tuple[LinearWeights, LabelledImages]":
     """Return what the recovery fitted to the poisoned set, and the set that is trained on."""
     from unlearnable.recoveries import recover
-    from unlearnable.training.device import choose_device
+    from unlearnable.training.device import choose_device, enough_memory
 
-    return recover(recovery, poisoned, seed=seed, device=choose_device(device), settings=settings.get(recovery) or {})
+    with enough_memory("ingest.train_size"):
+        return recover(recovery, poisoned, seed=seed, device=choose_device(device), settings=settings.get(recovery) or {})

@@ -28,9 +28,9 @@ def _analyse(what: str, values: "Tensor", labelled: "LabelledImages", settings: 
     import torch
 
     from unlearnable.probes import SeparabilityRecipe, separability
-    from unlearnable.training.device import choose_device
+    from unlearnable.training.device import choose_device, enough_memory
 
     labels, classes = torch.from_numpy(labelled.labels), labelled.num_classes
-    with bar(f"separability of {what}") as progress:
+    with bar(f"separability of {what}") as progress, enough_memory("ingest.train_size"):
         recipe = SeparabilityRecipe(**settings)
         return separability(values, labels, num_classes=classes, recipe=recipe, device=choose_device(device), progress=progress)

@@ -1,6 +1,6 @@
 """One training, on whichever set the pipeline's namespace hands in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unlearnable.pipelines.progress import bar
@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from unlearnable.images import LabelledImages
     from unlearnable.training import Checkpoint
 
+PARAMETERS = {"probed": "probe.train"}  # of a training, where they are not those of ``train``
+
 
 def train(
     train_set: "LabelledImages",
     clean_train: "LabelledImages",
     clean_test: "LabelledImages",
-    unfinished: "Sequence[Checkpoint]",
+    unfinished: "Callable[[Mapping[str, str]], Sequence[Checkpoint]]",
     model: str,
     recipe: dict[str, Any],
     seed: int,
@@ -26,23 +28,26 @@ def train(
 ) -> "Iterator[Checkpoint]":
     """Train a new model on ``train_set`` and yield its checkpoints, each saved before the next epoch starts.
 
-    Where an earlier run was cut off, its ``unfinished`` checkpoints are yielded first, and the training goes on from the last.
+    Where an earlier run was cut off, its ``unfinished`` checkpoints are yielded first, and the training goes on from the last. One that
+    was begun on another kind of device, or in another precision, is begun anew.
     All trainings of a cell normalise by the clean training set, so that they differ by their images, and by the recovery, alone.
     """
     from unlearnable.recoveries import recovery_named
     from unlearnable.training import fit_named, recipe_from
+    from unlearnable.training.device import choose_device, enough_memory, made_on
 
     chosen = recovery_named(recovery, (settings or {}).get(recovery) or {})
-    with bar(f"train on the {label} set") as progress:
+    training = recipe_from(recipe)
+    with bar(f"train on the {label} set") as progress, enough_memory(f"{PARAMETERS.get(label, 'train')}.batch_size"):
         yield from fit_named(
             model,
             train_set,
             chosen.test(clean_test, train_set),
             like=clean_train,
-            recipe=recipe_from(recipe),
+            recipe=training,
             seed=seed,
             device=device,
             progress=progress,
-            done=unfinished,
+            done=unfinished(made_on(choose_device(device), training.precision)),
             method=chosen.method(clean_train, seed=seed),
         )
