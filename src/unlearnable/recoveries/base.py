@@ -17,7 +17,7 @@ from unlearnable.images import LabelledImages, Projection, balanced_subset, blan
 from unlearnable.ranges import nested
 from unlearnable.register import Register
 from unlearnable.seeds import numpy_generator, torch_generator
-from unlearnable.training import Method, Trainer, plain_loss
+from unlearnable.training import Draws, Method, Trainer, plain_loss
 from unlearnable.training.device import CHUNK, as_float
 
 
@@ -94,11 +94,19 @@ class BatchRecovery(Recovery):
 
         def loss(trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator) -> Tensor:
             own = torch_generator(seed, f"recovery/{self.name}/{trainer.steps_done}")  # a training that is resumed draws the same
-            return self.loss(trainer, images, labels, shared, own)
+            if type(self).draw is BatchRecovery.draw:
+                return self.loss(trainer, images, labels, shared, own)
+            channels, height, width = images.shape[1:]
+            draws = self.draw(len(images), (channels, height, width), own)
+            return self.loss(trainer, images, labels, shared, {name: drawn.to(images.device) for name, drawn in draws.items()})
 
         return Method(loss=loss)
 
-    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator, own: torch.Generator) -> Tensor:
+    def draw(self, count: int, shape: tuple[int, int, int], own: torch.Generator) -> Draws:  # noqa: ARG002
+        """Return what is drawn for ``count`` images (C, H, W), on the CPU."""
+        return {}
+
+    def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: torch.Generator, own: Any) -> Tensor:
         """Return the loss of a batch that the training recipe has augmented.
 
         Args:
@@ -110,7 +118,7 @@ class BatchRecovery(Recovery):
         """
         return plain_loss(trainer, self.transform(images, own), labels, shared)
 
-    def transform(self, images: Tensor, own: torch.Generator) -> Tensor:  # noqa: ARG002
+    def transform(self, images: Tensor, draws: Any) -> Tensor:  # noqa: ARG002
         """Return another view of the augmented images (N, C, H, W)."""
         return images
 

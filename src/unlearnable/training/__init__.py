@@ -3,6 +3,7 @@
 from unlearnable.training.checkpoint import Checkpoint
 from unlearnable.training.engine import (
     PLAIN,
+    Draws,
     Loss,
     Method,
     Progress,
@@ -25,6 +26,7 @@ __all__ = [
     "PLAIN",
     "Augmentation",
     "Checkpoint",
+    "Draws",
     "Loss",
     "Method",
     "Network",

@@ -25,6 +25,7 @@ SLOTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq", "step")}
 CHECKED_TOGETHER = 50  # steps whose losses are looked at together: on a GPU each look waits for it
 Progress = Callable[[int, int], None]
 Report = Callable[[int, dict[str, float]], None]
+Draws = dict[str, Tensor]
 Loss = Callable[["Trainer", Tensor, Tensor, torch.Generator], Tensor]
 
 
