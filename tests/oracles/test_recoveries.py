@@ -15,7 +15,7 @@ from unlearnable.recoveries import orthogonal_projection as projection
 from unlearnable.recoveries import recover, recovery_named, ueraser
 from unlearnable.recoveries.augmentations import GaussianNoise
 from unlearnable.recoveries.base import BatchRecovery
-from unlearnable.recoveries.randaugment import NAMES, RandAugment, operated
+from unlearnable.recoveries.randaugment import NAMES, RandAugment, draw_operation, operated_
 from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
 from unlearnable.training import Trainer, TrainingRecipe
 from unlearnable.training.device import resident
@@ -198,25 +198,26 @@ def _operated(images: torch.Tensor, place: int, magnitude: int, sign: int) -> to
         drawn = torch.randint(2, (len(images),), generator=torch.Generator().manual_seed(seed)) * 2 - 1
         if bool((drawn == sign).all()):
             own = torch.Generator().manual_seed(seed)
-            return operated(images, torch.full((2,), place), torch.full((2,), magnitude), own) * 255
+            draws = draw_operation(torch.full((2,), place), torch.full((2,), magnitude), (3, 32, 32), own)
+            return operated_(images.clone(), draws["changes"], draws["numbers"]) * 255
     raise AssertionError
 
 
-def test_brightness_and_contrast_are_those_of_the_reference(draw, monkeypatch):
+def test_brightness_and_contrast_are_those_of_the_reference(draw):
     expected, (images, _) = numbers("ueraser"), batch()
-    monkeypatch.setattr("unlearnable.recoveries.ueraser.plasma", lambda seen, _: (formula(0, seen.shape).float() + 1) / 2)
+    maps = (formula(0, images.shape).float() + 1) / 2
     draw("rand", torch.linspace(0, 1, 12))
-    assert some(brightened(images, torch.Generator()), 40) == pytest.approx(expected["brightness"], abs=1e-6)
-    assert some(contrasted(images, torch.Generator()), 40) == pytest.approx(expected["contrast"], abs=1e-6)
+    intensity = ueraser._uniform(ueraser.INTENSITY, 12, torch.Generator())
+    assert some(brightened(images, maps, intensity), 40) == pytest.approx(expected["brightness"], abs=1e-6)
+    assert some(contrasted(images, maps), 40) == pytest.approx(expected["contrast"], abs=1e-6)
     assert {UEraserLite().probability} == set(expected["probabilities"])
 
 
-def test_a_map_is_refined_as_by_the_reference_but_for_its_border(draw):
+def test_a_map_is_refined_as_by_the_reference_but_for_its_border():
     """Theirs counts the inner neighbour of a point on the border twice, and divides its first points by three."""
     points, noise = ((formula(place, torch.Size((2, 3, side, side))).float() + 1) / 2 for place, side in ((0, 5), (1, 9)))
-    draw("rand", noise)
-    found = ueraser._refined(points, torch.tensor([0.25, 0.6]).view(2, 1, 1, 1), torch.Generator())
-    for image, expected in zip(found[:, 0, 1:-1, 1:-1], numbers("ueraser")["refined"], strict=True):
+    found = ueraser._refined(points[:, 0].permute(1, 2, 0), torch.tensor([0.25, 0.6]), noise[:, 0].permute(1, 2, 0))
+    for image, expected in zip(found[1:-1, 1:-1].unbind(2), numbers("ueraser")["refined"], strict=True):
         assert image.flatten()[::3].tolist() == pytest.approx(expected, abs=1e-6)
 
 
@@ -229,5 +230,6 @@ def test_the_loss_is_that_of_the_reference(recovery, name, monkeypatch):
 
     monkeypatch.setattr(UEraserLite, "transform", view)
     images, labels = batch()
-    loss = recovery.loss(trained_by("tanh"), images, labels, torch.Generator(), torch.Generator())
+    draws = recovery.draw(12, (3, 32, 32), torch.Generator())
+    loss = recovery.loss(trained_by("tanh"), images, labels, {}, draws)
     assert loss.item() == pytest.approx(numbers("ueraser")[name], rel=1e-5)
