@@ -11,7 +11,7 @@ from unlearnable.poisons import POISONS
 from unlearnable.recoveries import RECOVERIES
 
 WAITS = {"plain": 0, "published": 0, "randaugment": 2, "ueraser_lite": 2, "ueraser_max": 2}
-KERNELS = {"plain": 22, "published": 80, "randaugment": 200, "ueraser_lite": 200, "ueraser_max": 400}  # beside those of the bare network
+KERNELS = {"plain": 22, "published": 60, "randaugment": 150, "ueraser_lite": 180, "ueraser_max": 400}  # beside those of the bare network
 
 
 @pytest.fixture(scope="module")

@@ -1562,8 +1562,8 @@ REFERENCED_POISONS = (
     Mutant(
         "adversarial noise starts in the inner half of its ball",
         "src/unlearnable/poisons/adversarial_noise.py",
-        ".to(images.device) * deviation * attack.linf",
-        ".to(images.device) * deviation * attack.linf / 2",
+        "images.device) * deviation * attack.linf",
+        "images.device) * deviation * attack.linf / 2",
         ("tests/oracles/test_poisons.py::test_adversarial_noise_is_that_of_the_reference[tap]",),
     ),
     Mutant(
