@@ -93,7 +93,7 @@ def _numbers(name: str, strength: float, shape: Shape) -> tuple[float, ...]:
     return {
         "brightness": (factor,),
         "color": (factor, 1 - factor),
-        "contrast": (factor, 0.0, 1 - factor),
+        "contrast": (factor, 1 - factor, 1.0),
         "sharpness": (1 - factor,),
         "posterize": (levels, levels - 1),
         "solarize": (1 - abs(strength),),
@@ -151,17 +151,18 @@ def moved(images: Tensor, numbers: Tensor) -> Tensor:
     """Return images of which each pixel comes from where the image's matrix says, the nearest one there; outside is zero."""
     height, width = images.shape[2:]
     x = torch.arange((1 - width) / 2, width / 2, device=images.device)
-    y = torch.arange((1 - height) / 2, height / 2, device=images.device)[:, None]
+    y = torch.arange((1 - height) / 2, height / 2, device=images.device)[:, None].expand(height, width).contiguous()  # for long vectors
     by_x, by_y, shift = numbers.view(-1, 2, 3, 1, 1).unbind(2)
     places = torch.addcmul(x * by_x, y, by_y) + shift
     return F.grid_sample(images, places.permute(0, 2, 3, 1), mode="nearest", align_corners=False)
 
 
 def blended(images: Tensor, numbers: Tensor) -> Tensor:
-    """Return images multiplied by factors, with shares of themselves in grey and of their mean grey added."""
-    factor, of_grey, of_mean = _columns(numbers, 3)
+    """Return images multiplied by factors, with shares of themselves in grey, or of their mean grey, added."""
+    factor, share, of_mean = _columns(numbers, 3)
     grey = _grey(images)
-    return images.mul(factor).addcmul_(grey, of_grey).addcmul_(grey.mean((1, 2, 3), keepdim=True), of_mean).clamp_(0, 1)
+    other = torch.where(of_mean > 0, grey.mean((1, 2, 3), keepdim=True), grey)
+    return images.mul(factor).addcmul_(other, share).clamp_(0, 1)
 
 
 def _columns(numbers: Tensor, count: int) -> tuple[Tensor, ...]:
@@ -206,7 +207,8 @@ def posterized(images: Tensor, numbers: Tensor) -> Tensor:
 
 def solarized(images: Tensor, numbers: Tensor) -> Tensor:
     """Return images inverted from a threshold on."""
-    return torch.where(images >= _columns(numbers, 1)[0], 1 - images, images)
+    from_there = torch.ge(images, _columns(numbers, 1)[0], out=torch.empty_like(images))
+    return images.sub(from_there).abs_()  # 1 - x or x; where() takes three times as long on a CPU
 
 
 def autocontrasted(images: Tensor, _: Tensor) -> Tensor:
