@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from unlearnable.errors import InputError
@@ -30,9 +31,14 @@ def keep(name: str, clean: LabelledImages, settings: dict[str, Any], path: Path,
     poisoned = craft(name, clean, Crafting(seed=SEED, device=device, report=report), settings=settings)
     about = {"crafting_seconds": time.perf_counter() - start, **norms(clean, poisoned)}
     path.with_suffix(".json").write_text(json.dumps(about))
+    save(path, poisoned.images)
+
+
+def save(path: Path, values: npt.NDArray[Any]) -> None:
+    """Write an array wholly or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
-        np.save(file, poisoned.images)
+        np.save(file, values)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -50,11 +56,12 @@ def kept(path: Path, clean: LabelledImages) -> tuple[LabelledImages, dict[str, f
     return dataclasses.replace(clean, images=images), json.loads(path.with_suffix(".json").read_text())
 
 
-def on_the_cpu(name: str, clean: LabelledImages, settings: dict[str, Any], path: Path, threads: int) -> None:
+def on_the_cpu(name: str, clean: tuple[Path, Path, int], settings: dict[str, Any], path: Path, threads: int) -> None:
     """Craft a poison in a process of its own, which sees no card."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(threads)
-    keep(name, clean, settings, path, torch.device("cpu"), untold)
+    images, labels = (np.load(file, allow_pickle=False) for file in clean[:2])  # of our own  # noqa: TID251
+    keep(name, LabelledImages(images=images, labels=labels, num_classes=clean[2]), settings, path, torch.device("cpu"), untold)
 
 
 class Ahead:
@@ -68,7 +75,11 @@ class Ahead:
         """Begin to craft what is neither there nor begun."""
         if path.exists() or path in self._processes:
             return
-        work = (name, clean, settings, path, self._threads)
+        # By files: what is passed on goes through a pipe, at which this process would wait for ever if that one died at its start.
+        files = path.with_name(f"{path.stem}-clean.npy"), path.with_name(f"{path.stem}-labels.npy")
+        save(files[0], clean.images)
+        save(files[1], clean.labels)
+        work = (name, (*files, clean.num_classes), settings, path, self._threads)
         process = multiprocessing.get_context("spawn").Process(target=on_the_cpu, args=work, daemon=True)
         process.start()
         self._processes[path] = process
