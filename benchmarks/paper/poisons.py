@@ -70,15 +70,19 @@ class Ahead:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._processes: dict[Path, BaseProcess] = {}
+        self._saved: set[str] = set()
 
     def start(self, name: str, clean: LabelledImages, settings: dict[str, Any], path: Path) -> None:
         """Begin to craft what is neither there nor begun."""
         if path.exists() or path in self._processes:
             return
         # By files: what is passed on goes through a pipe, at which this process would wait for ever if that one died at its start.
-        files = path.with_name(f"{path.stem}-clean.npy"), path.with_name(f"{path.stem}-labels.npy")
-        save(files[0], clean.images)
-        save(files[1], clean.labels)
+        dataset = path.name.partition("-")[0]
+        files = path.with_name(f"{dataset}-images.npy"), path.with_name(f"{dataset}-labels.npy")
+        if dataset not in self._saved:
+            save(files[0], clean.images)
+            save(files[1], clean.labels)
+            self._saved.add(dataset)
         work = (name, (*files, clean.num_classes), settings, path, self._threads)
         process = multiprocessing.get_context("spawn").Process(target=on_the_cpu, args=work, daemon=True)
         process.start()
