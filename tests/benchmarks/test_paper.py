@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from benchmarks.paper import __main__ as command
-from benchmarks.paper import data, work
+from benchmarks.paper import agreement, data, machine, work
 from benchmarks.paper.agreement import CHECK, principal_angles
 from benchmarks.paper.cells import CELLS, CHECKS, Cell, Rates, needs
 from benchmarks.paper.lines import Log, read
@@ -308,6 +310,25 @@ def test_all_checks_of_the_engine_run(parts, tmp_path):
     assert len(found["step"]["found"]["losses_cpu"]) == 20
     assert found["resume"]["found"]["largest_difference_of_weights"] == 0
     assert found["milliseconds"]["found"]["milliseconds"]["published"]["eager"] > 0
+
+
+def test_the_engine_that_is_used_is_timed_last_and_the_eager_one_beside_it(monkeypatch):
+    entered = []
+
+    @contextmanager
+    def eager():
+        entered.append(1)
+        yield
+
+    monkeypatch.setattr(machine, "capture", None)
+    assert list(agreement._engines()) == ["eager"]
+    monkeypatch.setattr(machine, "capture", SimpleNamespace(eager=eager))
+    engines = agreement._engines()
+    assert list(engines) == ["eager", "captured"]
+    with engines["captured"]:
+        assert not entered
+    with engines["eager"]:
+        assert entered
 
 
 def test_principal_angles_are_those_of_the_spans():
