@@ -19,6 +19,7 @@ from unlearnable.recoveries import recover
 from unlearnable.training import Checkpoint, Network, TrainingRecipe, fit_named, normalisation_of, recipe_from
 from unlearnable.training.augmentation import augment
 from unlearnable.training.device import as_float
+from unlearnable.training.replay import eager
 
 CPU = torch.device("cpu")
 Found = dict[str, Any]
@@ -146,6 +147,18 @@ def rerun(ground: Ground) -> Found:
     return found
 
 
+def graphs(ground: Ground) -> Found:
+    """Return how much weights differ between two epochs whose steps were computed anew, and two whose steps were recorded."""
+    images, found = ground.first(2560), {}
+    for kind in ("plain", "published"):
+        recipe, ends = ground.recipe(kind, epochs=2), []
+        for context in _engines().values():
+            with context:
+                ends.append(_last(ground.trained(images, recipe, ground.device)))
+        found[kind] = _apart(*ends)
+    return found
+
+
 def milliseconds(ground: Ground) -> Found:
     """Return the milliseconds of a step of the second epoch, by recipe and engine."""
     found: Found = {}
@@ -166,8 +179,8 @@ def milliseconds(ground: Ground) -> Found:
 
 
 def _engines() -> dict[str, Any]:
-    """Return a context for each engine that there is, the one that is used last."""
-    return {"eager": nullcontext()} if machine.capture is None else {"eager": machine.capture.eager(), "captured": nullcontext()}
+    """Return a context for each engine, the one that is used last."""
+    return {"eager": eager(), "recorded": nullcontext()}
 
 
 def _last(training: Iterator[Checkpoint]) -> Checkpoint:
@@ -192,5 +205,6 @@ CHECK: dict[str, Callable[[Ground], Found]] = {
     **{name: poison(name) for name in FEW_STEPS},
     "resume": resume,
     "rerun": rerun,
+    "graphs": graphs,
     "milliseconds": milliseconds,
 }

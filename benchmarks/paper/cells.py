@@ -9,7 +9,7 @@ PLAIN = ("poisoned", "dfr")  # crop and flip over 60 epochs, as in the peers' ta
 
 # Seconds of the engine's checks on an H100, of half of the images.
 CHECKS = {"step": 15.0, "augmentation": 3.0, "subspace": 15.0, "dfr_head": 10.0, "pil": 10.0, "em_samplewise": 12.0, "ntga": 12.0}
-CHECKS |= {"resume": 12.0, "rerun": 12.0, "milliseconds": 15.0}
+CHECKS |= {"resume": 12.0, "rerun": 12.0, "graphs": 12.0, "milliseconds": 15.0}
 # Seconds there of all of the images: an epoch of a network, DFR's questions to one checkpoint, the whole of all else.
 SECONDS = {"epoch/resnet18": 1.1, "epoch/vgg16": 0.9, "epoch/vit_patch4": 2.5, "epoch/tiny_cnn": 40.0}
 SECONDS |= {"probe/resnet18": 0.45, "probe/vgg16": 0.45, "probe/vit_patch4": 0.9, "probe/tiny_cnn": 60.0}

@@ -5,8 +5,6 @@ import resource
 import shutil
 import subprocess  # for nvidia-smi and git  # nosec B404
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,8 @@ import torch
 import torchvision
 
 from benchmarks.timing import ROOT
+from unlearnable.training import replay
 from unlearnable.training.device import computes_in_bfloat16
-
-CAPTURE = "unlearnable.training.capture"
-capture: Any = import_module(CAPTURE) if find_spec(CAPTURE) else None  # None is an engine without CUDA graphs
 
 
 def name(device: torch.device) -> str:
@@ -58,7 +54,7 @@ def flags(device: torch.device, precision: str) -> dict[str, Any]:
         "tf32_matmul": _flag(lambda: torch.backends.cuda.matmul.allow_tf32),
         "deterministic": torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled(),
         "benchmark": torch.backends.cudnn.benchmark,
-        "captured": capture is not None and device.type == "cuda",
+        "recorded": replay.recordings > 0,
         "threads": torch.get_num_threads(),
     }
 

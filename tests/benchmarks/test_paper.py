@@ -8,16 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from benchmarks.paper import __main__ as command
-from benchmarks.paper import agreement, data, machine, work
+from benchmarks.paper import agreement, data, work
 from benchmarks.paper.agreement import CHECK, principal_angles
 from benchmarks.paper.cells import CELLS, CHECKS, Cell, Rates, needs
 from benchmarks.paper.lines import Log, read
@@ -27,6 +25,7 @@ from torchvision import datasets
 
 from tests.datasets.cifar import write_cifar10
 from unlearnable.errors import InputError
+from unlearnable.training import replay
 
 ROOT = Path(__file__).parents[2]
 FEW = "cifar10/resnet18/ops/*/0,cifar10/resnet18/none/clean/0,cifar10/resnet18/pil/separability/0"
@@ -96,7 +95,7 @@ def test_a_run_leaves_a_line_a_cell_and_a_line_an_epoch(unbroken):
     assert recovered["versions"]["torch"] == torch.__version__
     assert recovered["versions"]["commit"] == "abc"
     assert recovered["flags"]["threads"] == 1
-    assert recovered["flags"]["captured"] is False
+    assert recovered["flags"]["recorded"] is False
     assert [epoch["test_accuracy"] for epoch in recovered["history"]][-1] == recovered["accuracy"]
     assert (recovered["linf"], recovered["pixels"]) == (255, 1)  # one-pixel shortcuts
 
@@ -309,26 +308,17 @@ def test_all_checks_of_the_engine_run(parts, tmp_path):
     assert found["step"]["found"]["largest_difference"] == 0
     assert len(found["step"]["found"]["losses_cpu"]) == 20
     assert found["resume"]["found"]["largest_difference_of_weights"] == 0
+    assert found["graphs"]["found"]["published"]["largest_difference_of_weights"] == 0
     assert found["milliseconds"]["found"]["milliseconds"]["published"]["eager"] > 0
 
 
-def test_the_engine_that_is_used_is_timed_last_and_the_eager_one_beside_it(monkeypatch):
-    entered = []
-
-    @contextmanager
-    def eager():
-        entered.append(1)
-        yield
-
-    monkeypatch.setattr(machine, "capture", None)
-    assert list(agreement._engines()) == ["eager"]
-    monkeypatch.setattr(machine, "capture", SimpleNamespace(eager=eager))
-    engines = agreement._engines()
-    assert list(engines) == ["eager", "captured"]
-    with engines["captured"]:
-        assert not entered
-    with engines["eager"]:
-        assert entered
+def test_both_engines_are_timed(monkeypatch):
+    monkeypatch.setattr(replay, "graphs", lambda: "graphs")
+    recorders = {}
+    for name, context in agreement._engines().items():
+        with context:
+            recorders[name] = replay.Replays(None, [], torch.device("cuda"))._recorder
+    assert recorders == {"eager": None, "recorded": "graphs"}
 
 
 def test_principal_angles_are_those_of_the_spans():

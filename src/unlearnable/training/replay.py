@@ -16,6 +16,7 @@ Recorder = Callable[
     [Callable[[], Tensor]], tuple[Callable[[], None], Tensor]
 ]  # of a function: how it is replayed, and where its result lies
 _allowed = True
+recordings = 0  # that this process has made
 
 
 @contextmanager
@@ -98,6 +99,8 @@ class Replays:
             logger.warning("a training step cannot be recorded, and is computed anew each time: %s", str(error).partition("\n")[0])
             self._recorder = None
             return None
+        global recordings  # noqa: PLW0603
+        recordings += 1
         read = [batch[0], batch[1], *batch[2].values(), *batch[3].values()]
         return _Recorded(read=read, replay=replay, loss=loss, gradients=[parameter.grad for parameter in self._parameters])
 
