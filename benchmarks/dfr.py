@@ -11,7 +11,6 @@ it as Markdown, --figure draws it.
 import argparse
 import json
 import time
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -38,10 +37,8 @@ def cell(
     """Train and probe; return the rows of the probe with what they took."""
     device, recipe = choose_device("auto"), recipe_from(settings["probe"]["train"])
     start = time.perf_counter()
-    checkpoints = [
-        replace(checkpoint, training={})
-        for checkpoint in fit_named(arguments.model, poisoned, test, like=clean, recipe=recipe, seed=seed, device="auto")
-    ]
+    options = {"like": clean, "recipe": recipe, "seed": seed, "device": "auto", "resumable": False}
+    checkpoints = list(fit_named(arguments.model, poisoned, test, **options))
     trained = time.perf_counter() - start
     probe = ReweightingRecipe(**{name: value for name, value in settings["probe"].items() if name != "train"})
     rows = reweight(

@@ -196,7 +196,8 @@ def run(arguments: argparse.Namespace, lines: list[Settings], output: Path) -> N
         if (name, training, seed) in done:
             return
         train_set, start = make(), time.perf_counter()
-        *_, last = fit_named(arguments.model, train_set, test, like=clean, recipe=recipe_from(settings["train"]), seed=seed, device="auto")
+        options = {"like": clean, "recipe": recipe_from(settings["train"]), "seed": seed, "device": "auto", "resumable": False}
+        *_, last = fit_named(arguments.model, train_set, test, **options)
         peak = max(epoch["test_accuracy"] for epoch in last.history)
         measured = {"accuracy": last.measured["test_accuracy"], "peak": peak, "loss": last.measured["loss"]}
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -176,13 +176,13 @@ class Bench:
         clean, test = self.sets(cell.dataset)
         recipe, kept = recipe_from(self.trained_by(cell)), list[Checkpoint]()
         report = self._reporter(cell, f"epoch/{self.model(cell)}", len(train))
-        training = fit_named(self.model(cell), train, test, like=clean, recipe=recipe, seed=cell.seed, device=self.device.type)
-        for checkpoint in training:
+        options = {"like": clean, "recipe": recipe, "seed": cell.seed, "device": self.device.type, "resumable": False}
+        for checkpoint in fit_named(self.model(cell), train, test, **options):
             self._flags = machine.flags(self.device, recipe.precision)
             report(checkpoint.epoch, checkpoint.measured)
             if cell.what != "dfr":
                 kept.clear()
-            kept.append(replace(checkpoint, training={}))
+            kept.append(checkpoint)
         return kept
 
     def _reweighted(self, cell: Cell, poisoned: LabelledImages, about: dict[str, float], start: float) -> Line:
