@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unlearnable.training.device import sent_one
+from unlearnable.seeds import sent_one
 
 Objective = Callable[[Tensor], Tensor]  # images (N, C, H, W) in [0, 1] -> losses (N,)
 

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
+
+Draws = dict[str, Tensor]  # what is random in a step, by name: drawn on the CPU, used on the device
 
 _GLOBAL_TORCH = threading.Lock()
 
@@ -27,6 +30,18 @@ def torch_generator(seed: int, purpose: str) -> torch.Generator:
 def numpy_generator(seed: int, purpose: str) -> np.random.Generator:
     """Return a NumPy generator for ``purpose``."""
     return np.random.default_rng(derive(seed, purpose))
+
+
+def sent(draws: Draws, device: torch.device) -> Draws:
+    """Return ``draws`` on ``device``; the host does not wait until they are there."""
+    return {name: sent_one(value, device) for name, value in draws.items()}
+
+
+def sent_one(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the CPU on ``device``; the host does not wait until it is there, which takes memory that is not paged."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 @contextmanager

@@ -2025,7 +2025,7 @@ GPU = (
     ),
     Mutant(
         "the host waits for every copy to a GPU",
-        "src/unlearnable/training/device.py",
+        "src/unlearnable/seeds.py",
         "tensor.to(device, non_blocking=True)",
         "tensor.to(device)",
         ("tests/gpu/test_pretended.py::test_a_step_hardly_waits_and_has_few_kernels",),

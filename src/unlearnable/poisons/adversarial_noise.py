@@ -18,7 +18,8 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
-from unlearnable.training.device import Pixels, sent_one
+from unlearnable.seeds import sent_one
+from unlearnable.training.device import Pixels
 
 FALLS = (2.667, 1.6, 1.142)  # of the learning rate: whole parts of the epochs divided by these, as published
 

@@ -15,8 +15,8 @@ from unlearnable.adversarial import signed_gradient, uniform
 from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE, POSITIVE_FRACTION
-from unlearnable.seeds import borrowed_global_torch, torch_generator
-from unlearnable.training.device import Pixels, as_float, resident, sent_one
+from unlearnable.seeds import borrowed_global_torch, sent_one, torch_generator
+from unlearnable.training.device import Pixels, as_float, resident
 
 
 @POISONS.add("pil")

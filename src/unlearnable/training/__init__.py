@@ -1,7 +1,7 @@
 """Training as an iterator of checkpoints; it knows no disk, no tracker and no progress bar."""
 
+from unlearnable.seeds import Draws
 from unlearnable.training.checkpoint import Checkpoint, goes_on, spelled
-from unlearnable.training.device import Draws
 from unlearnable.training.engine import Report, fit, fit_named, normalisation_of, require_batch, require_deviations, untold
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearnable.training.device import Draws, sent
+from unlearnable.seeds import Draws, sent
 from unlearnable.training.recipe import Augmentation
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision's rgb_to_grayscale (0.2989, 0.587, 0.114)

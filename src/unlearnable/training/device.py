@@ -14,8 +14,8 @@ from torch import Tensor
 
 from unlearnable.errors import InputError
 from unlearnable.images import LARGE, LabelledImages, Projection
+from unlearnable.seeds import sent_one
 
-Draws = dict[str, Tensor]  # what is random in a step, by name: drawn on the CPU, used on the device
 CHUNK = 512  # images projected at once: few enough that the second pass over them finds them in the cache
 NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")  # what torch and its libraries say
 FLOAT_BYTES = 4
@@ -119,18 +119,6 @@ def computes_in_bfloat16(device: torch.device, precision: str) -> bool:
     if capabilities["architecture"] == "x86_64":  # where it has AVX-512 alone torch emulates bfloat16, slower than float32
         return bool(capabilities["avx512_bf16"] or capabilities["amx_bf16"])
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def sent(draws: Draws, device: torch.device) -> Draws:
-    """Return ``draws`` on ``device``; the host does not wait until they are there."""
-    return {name: sent_one(value, device) for name, value in draws.items()}
-
-
-def sent_one(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the CPU on ``device``; the host does not wait until it is there, which takes memory that is not paged."""
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearnable.training.device import Draws
+from unlearnable.seeds import Draws
 
 logger = logging.getLogger(__name__)
 Step = Callable[[Tensor, Tensor, Draws, Draws], Tensor]  # of images, labels and draws: computes gradients and returns the loss
