@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from benchmarks.paper.cells import CELLS, Cell
-from benchmarks.paper.data import CLASSES, PARTS, hashes, pack, packed
+from benchmarks.paper.data import CLASSES, PARTS, files, pack, packed
 from benchmarks.paper.lines import read
 from benchmarks.paper.table import EXPECTED, PAGE, RESULTS, with_section
 from benchmarks.paper.work import Bench
@@ -115,7 +115,7 @@ def measure(arguments: argparse.Namespace, start: float) -> None:
     if not waiting:
         return say("all of it is measured already")
     for name in {cell.dataset for cell in waiting}:  # what is missing is told before anything is measured
-        hashes(name, arguments.data, PARTS[arguments.part])
+        files(name, arguments.data, PARTS[arguments.part])
     try:
         work(bench, waiting, start + arguments.seconds)
     finally:

@@ -76,11 +76,11 @@ def packed(name: str, folder: Path) -> bool:
     return (folder / f"{name}.json").is_file()
 
 
-def hashes(name: str, folder: Path, parts: tuple[str, ...]) -> dict[Path, str]:
-    """Return the files of some parts with the SHA-256 that each is to have.
+def files(name: str, folder: Path, parts: tuple[str, ...]) -> list[Path]:
+    """Return the files of some parts, each of the bytes that it was packed with.
 
     Raises:
-        InputError: the list or a part is missing, or the list is of another format.
+        InputError: the list or a part is missing or damaged, or the list is of another format.
     """
     if not packed(name, folder):
         raise InputError(f"--data: expected the parts of {name} as --pack writes them, got no {name}.json in {folder}")
@@ -88,30 +88,29 @@ def hashes(name: str, folder: Path, parts: tuple[str, ...]) -> dict[Path, str]:
     if known.get("format") != FORMAT:
         raise InputError(f'{folder / name}.json: expected "format": {FORMAT}, got {known.get("format")!r}')
     found = {folder / f"{name}-{part}.zip": str(known["parts"][part]["sha256"]) for part in parts}
-    for path in found:
+    for path, sha256 in found.items():
         if not path.is_file():
             raise InputError(f"--data: expected the part {path.name}, got no such file in {folder}")
-    return found
+        got = hashlib.sha256(path.read_bytes()).hexdigest()
+        if got != sha256:
+            raise InputError(f"--data: {path} is damaged: expected the SHA-256 {sha256[:12]}…, got {got[:12]}…")
+    return list(found)
 
 
 def unpacked(name: str, folder: Path, parts: tuple[str, ...]) -> LabelledImages:
     """Return the images of some parts, one after the other.
 
     Raises:
-        InputError: as ``hashes``, or a part has another hash.
+        InputError: as ``files``.
     """
-    read = [_read(path, sha256) for path, sha256 in hashes(name, folder, parts).items()]
+    read = [_read(path) for path in files(name, folder, parts)]
     images, labels = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
     return LabelledImages(images=images, labels=labels, num_classes=CLASSES[name])
 
 
-def _read(path: Path, sha256: str) -> tuple[Any, Any]:
+def _read(path: Path) -> tuple[Any, Any]:
     """Return the images (N, 3, H, W) and labels (N,) of a part."""
-    content = path.read_bytes()
-    got = hashlib.sha256(content).hexdigest()
-    if got != sha256:
-        raise InputError(f"--data: {path} is damaged: expected the SHA-256 {sha256[:12]}…, got {got[:12]}…")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    with zipfile.ZipFile(path) as archive:
         labels = np.frombuffer(archive.read("labels"), dtype=np.uint8).astype(np.int64)
         strips = [archive.read(strip) for strip in sorted(archive.namelist()) if strip != "labels"]
     with ThreadPoolExecutor() as pool:

@@ -459,6 +459,12 @@ def test_missing_and_damaged_parts_are_told_in_a_line(parts, tmp_path, capsys):
     damaged = tmp_path / "parts" / "cifar10-train_b.zip"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert wrong(dry(damaged.parent, tmp_path), capsys).startswith(f"--data: {damaged} is damaged: expected the SHA-256 ")
+    half = damaged.with_name("cifar10-train_a.zip")
+    half.write_bytes(half.read_bytes()[:-1])
+    told = wrong(dry(half.parent, tmp_path, "*", "--part", "engine"), capsys)
+    assert told.startswith(f"--data: {half} is damaged: expected the SHA-256 ")  # and no check is written down as failed
+    assert not (tmp_path / "cells.jsonl").exists()
+    shutil.copy(parts / half.name, half)
     damaged.unlink()
     assert wrong(dry(damaged.parent, tmp_path), capsys) == f"--data: expected the part {damaged.name}, got no such file in {damaged.parent}"
     assert wrong(["--pack", str(tmp_path), "--data-root", str(tmp_path)], capsys).startswith("--data-root: expected cifar10 as torchvision")
