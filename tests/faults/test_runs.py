@@ -118,7 +118,7 @@ def test_a_run_clears_away_what_killed_ones_have_left(project):
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint_before(project, monkeypatch):
-    real, step = Trainer.step, {"number": 0}
+    real, step = Trainer._computed, {"number": 0}
 
     def spoilt(self, *arguments):
         step["number"] += 1
@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint_befor
             self.model.head.weight.data.fill_(float("nan"))
         return real(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "step", spoilt)
+    monkeypatch.setattr(Trainer, "_computed", spoilt)
     code, line = command()
     assert code == 1
     assert "loss: expected a finite number, got nan at step 5, in epoch 2 of 2; checkpoints before it are kept" in line
@@ -152,7 +152,7 @@ def test_too_little_memory_is_one_line(error, said, project, monkeypatch):
     def step(self, *arguments):
         raise error
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(Trainer, "_computed", step)
     code, line = command()
     assert code == 1
     assert said in line
@@ -162,7 +162,7 @@ def test_too_little_memory_is_one_line(error, said, project, monkeypatch):
 
 
 def test_too_little_memory_for_torch_on_a_cpu_is_one_line(project, monkeypatch):
-    monkeypatch.setattr(Trainer, "step", lambda self, *arguments: torch.empty(2**60))
+    monkeypatch.setattr(Trainer, "_computed", lambda self, *arguments: torch.empty(2**60))
     code, line = command()
     assert code == 1
     assert "expected enough memory, got none left" in line

@@ -57,7 +57,7 @@ def no_memory(monkeypatch):
     def step(self, *arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(Trainer, "_computed", step)
 
 
 @pytest.mark.parametrize(("label", "setting"), [("clean", "train.batch_size"), ("probed", "probe.train.batch_size")])
