@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from unlearnable.images import channel_statistics
 from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.probes import ReweightingRecipe, SeparabilityRecipe, perturbations, reweight, separability
-from unlearnable.recoveries import RECOVERIES, recover, recovery_named
+from unlearnable.recoveries import RECOVERIES, Recovery, recover, recovery_named
 from unlearnable.training import PLAIN, Augmentation, Checkpoint, Method, Trainer, TrainingRecipe, fit
 from unlearnable.training.device import resident
 from unlearnable.training.trainer import plain_loss
@@ -68,6 +69,17 @@ def outcome(checkpoints: list[Checkpoint]) -> list[object]:
     return [[measured["loss"] for measured in last.history], hashlib.sha256(weights).hexdigest()]
 
 
+def trained_once(device: torch.device, name: str) -> list[object]:
+    """Return the loss and a hash of the weights after an epoch with a recovery that changes the training."""
+    return outcome(trained(device, name, replace(RECIPE, epochs=1)))
+
+
+def changed(device: torch.device, name: str) -> list[object]:
+    """Return a hash of the images as a recovery that changes nothing else leaves them."""
+    _, recovered = recover(name, IMAGES, seed=0, device=device, settings=SETTINGS.get(name, {}))
+    return [hashlib.sha256(resident(recovered, CPU).numpy().tobytes()).hexdigest()]
+
+
 def crafted(device: torch.device, name: str) -> list[object]:
     """Return a hash of the poisoned images; surrogates compute in float32, as the pretended GPU does."""
     settings = dict(BUDGETS[name][0])
@@ -96,12 +108,12 @@ def separated(device: torch.device) -> list[object]:
 
 def cases() -> Iterable[tuple[str, Callable[[torch.device], list[object]]]]:
     """Yield a name and a function of the device for all that is computed on it."""
-    for name in RECOVERIES:
-        yield f"recovery {name}", lambda device, name=name: outcome(trained(device, name, replace(RECIPE, epochs=1)))
+    for name, kind in RECOVERIES.items():
+        yield f"recovery {name}", partial(changed if kind.method is Recovery.method else trained_once, name=name)
     for optimiser, recipe in (("sgd", RECIPE), ("adam", ADAM)):
         yield f"resumed with {optimiser}", lambda device, recipe=recipe: outcome(trained(device, recipe=recipe, done=1))
     for name in POISONS:
-        yield f"poison {name}", lambda device, name=name: crafted(device, name)
+        yield f"poison {name}", partial(crafted, name=name)
     yield "deep feature reweighting", reweighted
     yield "separability", separated
 
