@@ -8,7 +8,10 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --num
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow mutants check lint types laws mlflow viz lock bench release clean
+.PHONY: help demo test test-slow mutants check lint types laws mlflow viz lock bench release clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/installed ## run the main job on the built-in dataset; what is there already is not made again
 	@echo "Three networks are trained on 6,000 images: on clean, on poisoned and on recovered ones. That takes one to two minutes."

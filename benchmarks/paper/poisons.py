@@ -17,7 +17,7 @@ import torch
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.poisons import Crafting, craft
-from unlearnable.training import untold
+from unlearnable.training import no_report
 
 SEED = 0  # of every poison; the seeds of cells are those of trainings
 Report = Callable[[int, dict[str, float]], None]
@@ -61,7 +61,7 @@ def on_the_cpu(name: str, clean: tuple[Path, Path, int], settings: dict[str, Any
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(threads)
     images, labels = (np.load(file, allow_pickle=False) for file in clean[:2])  # of our own  # noqa: TID251
-    keep(name, LabelledImages(images=images, labels=labels, num_classes=clean[2]), settings, path, torch.device("cpu"), untold)
+    keep(name, LabelledImages(images=images, labels=labels, num_classes=clean[2]), settings, path, torch.device("cpu"), no_report)
 
 
 class Ahead:

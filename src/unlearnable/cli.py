@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from unlearnable.tracking.server import Server
 
 WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseException, YAMLError, OSError)
+AT_LEAST_ONE = click.IntRange(min=1)
 PARAMETER = re.compile(r"""(?:=\s*"[^"]*"|=\s*'[^']*'|\[[^\]]*\]|[^,])+""")  # up to a comma, but not one in quotes or of a list
 WHOLE = re.compile(r"""=\s*["'\[]""")  # what Kedro would split at its commas
 SAME_COMMAND = "the same command goes on from there"
@@ -72,7 +73,7 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
                 return command(pipeline=pipeline, pipelines=pipelines, **options)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
-                needed = "expected enough memory, got none left: a smaller train.batch_size or ingest.train_size needs less"
+                needed = "out of memory: lower train.batch_size or ingest.train_size"
                 raise click.ClickException(f"{needed} ({' '.join(str(error).split())[:200]})") from error
             raise
 
@@ -169,7 +170,7 @@ cli.add_command(run)
 
 @cli.group()
 def runs() -> None:
-    """What is known of runs."""
+    """Runs and their state."""
 
 
 @runs.command()
@@ -196,7 +197,7 @@ def tracking() -> None:
 @tracking.command()
 @env_option
 def replay(env: str | None) -> None:
-    """Send MLflow what it lacks of all runs that are over."""
+    """Send MLflow everything that it lacks of finished runs."""
     folder, server = _tracked(env)
     if server is None:
         raise click.ClickException("mlflow.yml: 'tracking_uri': expected a server to send records to, got none")
@@ -214,14 +215,19 @@ def study() -> None:
 @click.argument("name")
 @env_option
 @click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time; run nothing.")
-@click.option("--executor", type=click.Choice(["processes", "dask"]), default="processes", show_default=True, help="Who works at it.")
-@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Of a Dask cluster; without it --executor=dask makes one of this machine.")
-@click.option("--processes", "count", type=click.IntRange(min=1), help="Runs at a time on this machine; two a GPU, or as many as cores.")
-@click.option("--threads", type=click.IntRange(min=1), help="Of each run; the cores divided by the runs where not given.")
-@click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="How often a run is begun that is killed.")
+@click.option("--executor", type=click.Choice(["processes", "dask"]), default="processes", show_default=True, help="What runs the cells.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Address of a Dask cluster; without it, dask starts one on this machine.")
+@click.option(
+    "--processes",
+    "count",
+    type=click.IntRange(min=1),
+    help="Number of runs at a time on this machine.  [default: two for each GPU, or the number of cores]",
+)
+@click.option("--threads", type=AT_LEAST_ONE, show_default="cores divided by runs", help="Number of threads of each run.")
+@click.option("--tries", type=AT_LEAST_ONE, default=3, show_default=True, help="How many times to start a run that is killed.")
 @_told(SAME_COMMAND)
 def run_study(dry_run: bool, tries: int, **options: Any) -> None:
-    """Run what a study lacks, and what it shares first; what is there already is not made again."""
+    """Run the cells that a study lacks. Finished cells are kept."""
     from unlearnable.study import commands
 
     if dry_run:
@@ -246,7 +252,7 @@ def study_status(**options: Any) -> None:
 @env_option
 @_told(SAME_COMMAND)
 def study_report(**options: Any) -> None:
-    """Write one page with all that a study has found, its table and its figures."""
+    """Write the results of a study: a page, a table and figures."""
     from unlearnable.study import commands
 
     commands.report(**options)

@@ -42,13 +42,13 @@ def pngs(place, images=IMAGES, names=None):
 # ---- folders of PNG files
 
 
-@case("expected 17.png and 0 more among 39 files, got none", "png_folder")
+@case("missing 17.png; found 39 files", "png_folder")
 def _a_missing_index(place):
     (pngs(place) / "17.png").unlink()
     return place / "pngs"
 
 
-@case("expected 0.png and 39 more among 0 files", "png_folder")
+@case("missing 0.png and 39 more; found 0 files", "png_folder")
 def _an_empty_folder(place):
     (place / "pngs").mkdir()
     return place / "pngs"

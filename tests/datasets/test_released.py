@@ -250,7 +250,7 @@ def test_every_format_is_described_and_has_a_reader():
     assert set(FORMATS) == set(READERS)
     for name in FORMATS:
         assert name in (ReleasedPoison.__doc__ or "")
-        assert f"`{name}`" in (ROOT / "README.md").read_text()
+        assert f"`{name}`" in (ROOT / "docs" / "datasets.md").read_text()
 
 
 def test_no_other_name_than_those_of_arrays_is_known():

@@ -116,7 +116,7 @@ def _(sandbox):
     return sandbox.cifar(labels=[10, *range(1, 10), *range(10)])
 
 
-@case(10, "index out of range", "pngs", "expected 17.png and 0 more among 300 files, got none", command=True)
+@case(10, "index out of range", "pngs", "missing 17.png; found 300 files", command=True)
 def _(sandbox):
     folder = pngs(sandbox)
     (folder / "17.png").rename(folder / "300.png")
@@ -445,21 +445,19 @@ def _(sandbox):
     46,
     "bad YAML",
     "conf/test/parameters.yml",
-    "expected YAML with each name once, got did not find expected ',' or '}' in line ",
+    "invalid YAML, line ",
     command=True,
 )
 def _(sandbox):
     return sandbox.configured("parameters.yml", "\ningest: {train_size: 30\n")
 
 
-@case(
-    46, "a tab in YAML", "conf/test/parameters.yml", "expected YAML with each name once, got character that cannot start any token in line "
-)
+@case(46, "a tab in YAML", "conf/test/parameters.yml", "invalid YAML, line ")
 def _(sandbox):
     return sandbox.configured("parameters.yml", "\ningest:\n\ttrain_size: 30\n")
 
 
-@case(46, "duplicate key in YAML", "conf/test/parameters.yml", "expected YAML with each name once, got duplicate key threads in line ")
+@case(46, "duplicate key in YAML", "conf/test/parameters.yml", "invalid YAML, line ")
 def _(sandbox):
     return sandbox.configured("parameters.yml", "\nthreads: 2\n")
 

@@ -58,7 +58,7 @@ def test_every_case_of_the_list_is_tried():
 
 
 def test_every_case_asks_for_a_name_and_for_what_was_expected():
-    said = ("expected ", "unknown ", "did you mean ")
+    said = ("expected ", "unknown ", "did you mean ", "invalid ", "missing ")
     assert [str(case) for case in CASES if not case.names or not case.message.startswith(said)] == []
 
 

@@ -100,7 +100,7 @@ def test_another_seed_is_another_poison(name, clean):
 @pytest.mark.parametrize("name", POISONS)
 def test_it_is_described(name):
     assert (POISONS[name].__doc__ or "").strip()
-    assert f"`{name}`" in (ROOT / "README.md").read_text()
+    assert f"`{name}`" in (ROOT / "docs" / "methods.md").read_text()
     assert not {"self", "args", "kwargs"} & set(settings_of(POISONS[name])["fields"])
 
 

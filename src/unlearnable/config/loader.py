@@ -207,8 +207,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
         except (YAMLError, ValueError) as error:
             mark = getattr(error, "problem_mark", None)
             problem = str(getattr(error, "problem", None) or error).removeprefix("found ").rstrip(".")
-            where = f" in line {mark.line + 1}" if mark else ""
-            return f"{file}: expected YAML with each name once, got {problem}{where}"
+            where = f", line {mark.line + 1}" if mark else ""
+            return f"{file}: invalid YAML{where}: {problem}"
 
     def _require_credentials(self, catalog: dict[str, Any]) -> None:
         wanted = {name: entry.get("credentials") for name, entry in catalog.items() if isinstance(entry, dict)}

@@ -23,7 +23,7 @@ def reweighted(
 ) -> list[dict[str, Any]]:
     """Return what ``probes.reweight`` finds by the settings ``probe``, with a bar of its progress."""
     from unlearnable.probes import ReweightingRecipe, reweight
-    from unlearnable.training import recipe_from, untold
+    from unlearnable.training import no_report, recipe_from
     from unlearnable.training.device import choose_device, enough_memory
 
     own = {name: value for name, value in settings.items() if name != "train"}
@@ -38,5 +38,5 @@ def reweighted(
             seed=seed,
             device=choose_device(device),
             progress=progress,
-            report=report or untold,
+            report=report or no_report,
         )

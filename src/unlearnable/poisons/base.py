@@ -12,7 +12,7 @@ from unlearnable.errors import InputError
 from unlearnable.images import CHUNK, LabelledImages, blank
 from unlearnable.ranges import nested
 from unlearnable.register import Register
-from unlearnable.training import Progress, Report, ignore, untold
+from unlearnable.training import Progress, Report, ignore, no_report
 
 Perturbation = npt.NDArray[np.float32]
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ class Crafting:
     seed: int = 0
     device: torch.device = CPU
     progress: Progress = ignore
-    report: Report = untold
+    report: Report = no_report
 
 
 Poison = Callable[..., Perturbation]  # (clean, crafting, *, settings)

@@ -30,7 +30,7 @@ from unlearnable.probes.softmax import Values, fit_softmax
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, NOT_EMPTY, POSITIVE
 from unlearnable.register import Register
 from unlearnable.seeds import derive, numpy_generator, torch_generator
-from unlearnable.training import Augmentation, Checkpoint, Network, Progress, Report, TrainingRecipe, ignore, normalisation_of, untold
+from unlearnable.training import Augmentation, Checkpoint, Network, Progress, Report, TrainingRecipe, ignore, no_report, normalisation_of
 from unlearnable.training.augmentation import augment
 from unlearnable.training.device import Pixels, as_float, is_out_of_memory, resident
 from unlearnable.training.network import BATCH
@@ -201,7 +201,7 @@ def reweight(
     seed: int,
     device: torch.device,
     progress: Progress = ignore,
-    report: Report = untold,
+    report: Report = no_report,
 ) -> list[Row]:
     """Ask every estimator of every checkpoint, and of the network before its first step (epoch 0, the control).
 

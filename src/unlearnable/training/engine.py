@@ -20,7 +20,7 @@ from unlearnable.training.trainer import PLAIN, Method, Progress, Trainer, ignor
 Report = Callable[[int, dict[str, float]], None]
 
 
-def untold(number: int, measured: dict[str, float]) -> None:
+def no_report(number: int, measured: dict[str, float]) -> None:
     """Report a round, or an epoch, to nobody."""
 
 

@@ -27,7 +27,8 @@ def read_pngs(folder: Path, ids: npt.NDArray[np.int64], shape: tuple[int, int, i
     files = _by_index(folder)
     missing = [int(index) for index in ids if int(index) not in files]
     if missing:
-        raise InputError(f"expected {missing[0]}.png and {len(missing) - 1} more among {len(files)} files, got none")
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise InputError(f"missing {missing[0]}.png{more}; found {len(files)} files")
     if len(files) != published or max(files) >= published:
         raise InputError(
             f"expected {published} files, 0.png to {published - 1}.png, got {len(files)}, the last of which is {max(files)}.png"
