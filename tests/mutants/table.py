@@ -212,10 +212,10 @@ RECOVERIES = (
         ("tests/recoveries/test_battery.py::test_a_recovery_that_changes_nothing_is_the_control",),
     ),
     Mutant(
-        "a recovery draws from what plain training draws from",
+        "a recovery takes the CutMix of the recipe away",
         "src/unlearnable/recoveries/base.py",
-        "self.transform(images, own)",
-        "self.transform(images, shared)",
+        "mixes=self.mixes",
+        "mixes=True",
         ("tests/recoveries/test_battery.py::test_a_recovery_that_changes_nothing_is_the_control",),
     ),
     Mutant(
