@@ -22,7 +22,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import torch_generator
-from unlearnable.training.device import as_float, resident
+from unlearnable.training.device import as_float, no_noise, resident
 
 WEIGHT_VARIANCE, BIAS_VARIANCE = 1.76, 0.18
 
@@ -58,7 +58,7 @@ def ntga(
     generator = torch_generator(crafting.seed, "poison/ntga")
     pixels, labels = resident(clean, crafting.device), torch.from_numpy(clean.labels).to(crafting.device)
     order = torch.randperm(len(clean), generator=generator).to(crafting.device)
-    perturbation = torch.zeros(clean.images.shape, device=crafting.device)
+    perturbation = no_noise(clean.images.shape, crafting.device)
     blocks = order.split(block_size)
     for number, block in enumerate(blocks, start=1):
         others = order[~torch.isin(order, block)] if len(blocks) > 1 else order

@@ -16,7 +16,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import borrowed_global_torch, sent_one, torch_generator
-from unlearnable.training.device import Pixels, as_float, resident
+from unlearnable.training.device import Pixels, as_float, no_noise, resident
 
 
 @POISONS.add("pil")
@@ -49,7 +49,7 @@ def pil(
     linear = _linear(clean, crafting)
     _fit(linear, pixels, labels, crafting, epochs, learning_rate, batch_size)
     generator = torch_generator(crafting.seed, "poison/pil/start")
-    perturbation = torch.empty(clean.images.shape, device=crafting.device)
+    perturbation = no_noise(clean.images.shape, crafting.device)
     for chunk in torch.arange(len(clean), device=crafting.device).split(batch_size):
         images = as_float(pixels[chunk])
         objective = partial(_objective, linear, images, labels[chunk], weight)
