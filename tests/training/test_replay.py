@@ -41,9 +41,11 @@ def standing_in(model, records):
         records.append(loss)
 
         def replay():
+            held = [parameter.grad for parameter in model.parameters()]
             loss.copy_(function())
-            for gradient, parameter in zip(gradients, model.parameters(), strict=True):
+            for gradient, parameter, before in zip(gradients, model.parameters(), held, strict=True):
                 gradient.copy_(parameter.grad)
+                parameter.grad = before  # a graph writes numbers, and knows nothing of Python's names
 
         return replay, loss
 
