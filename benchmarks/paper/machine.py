@@ -16,11 +16,6 @@ from unlearnable.training import replay
 from unlearnable.training.device import computes_in_bfloat16
 
 
-def name(device: torch.device) -> str:
-    """Return the name of the card, or of the processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-
-
 @cache
 def versions(commit: str | None) -> dict[str, str | None]:
     """Return the versions of all that decides numbers; what is not known is None."""
@@ -54,7 +49,7 @@ def flags(device: torch.device, precision: str) -> dict[str, Any]:
         "tf32_matmul": _flag(lambda: torch.backends.cuda.matmul.allow_tf32),
         "deterministic": torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled(),
         "benchmark": torch.backends.cudnn.benchmark,
-        "recorded": replay.recordings > 0,
+        "recorded": device.type == "cuda" and replay.recordings > 0,
         "threads": torch.get_num_threads(),
     }
 

@@ -25,6 +25,7 @@ from unlearnable.images import LabelledImages, balanced_subset
 from unlearnable.probes import ReweightingRecipe, SeparabilityRecipe, perturbations, reweight, separability
 from unlearnable.recoveries import recover
 from unlearnable.training import Checkpoint, fit_named, recipe_from
+from unlearnable.training.device import name_of
 
 COUNTS = [500, 1000, 5000, 15_000]  # clean samples
 SMALL_MODEL, SMALL, SMALL_TEST = "tiny_cnn", 200, 100  # of a dry run
@@ -53,7 +54,7 @@ class Bench:
     def __init__(self, *, data: Path, out: Path, device: torch.device, dry: bool, commit: str | None) -> None:
         self.data, self.device, self.dry, self.commit = data, device, dry, commit
         self.log, self.rates = Log(out), Rates()
-        self.machine = machine.name(device)
+        self.machine = name_of(device)
         self.poisons = out / "poisons"
         self.poisons.mkdir(exist_ok=True)
         self.ahead = Ahead(threads=1 if dry else max(1, min(4, (os.cpu_count() or 1) // 4)))

@@ -4,12 +4,12 @@ The threat model is a ball in the maximum norm around each image, cut by the ran
 objective; whoever attacks hands in the negative loss.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from unlearnable.seeds import sent_one
+from unlearnable.seeds import sent_one, uniform
 
 Objective = Callable[[Tensor], Tensor]  # images (N, C, H, W) in [0, 1] -> losses (N,)
 
@@ -22,11 +22,6 @@ def within(delta: Tensor, images: Tensor, linf: float) -> Tensor:
 def random_start(images: Tensor, linf: float, generator: torch.Generator) -> Tensor:
     """Return a perturbation (N, C, H, W), uniform in the ball; ``generator`` is a CPU generator."""
     return within(sent_one(uniform(images.shape, generator), images.device) * linf, images, linf)
-
-
-def uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Return numbers between -1 and 1, on the CPU; ``generator`` is a CPU generator."""
-    return torch.rand(tuple(shape), generator=generator).mul_(2).sub_(1)
 
 
 def signed_gradient(objective: Objective, images: Tensor, delta: Tensor) -> Tensor:

@@ -217,12 +217,7 @@ def study() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time; run nothing.")
 @click.option("--executor", type=click.Choice(["processes", "dask"]), default="processes", show_default=True, help="What runs the cells.")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Address of a Dask cluster; without it, dask starts one on this machine.")
-@click.option(
-    "--processes",
-    "count",
-    type=click.IntRange(min=1),
-    help="Number of runs at a time on this machine.  [default: two for each GPU, or the number of cores]",
-)
+@click.option("--processes", "count", type=AT_LEAST_ONE, show_default="two a GPU, or one a core", help="Number of runs at a time here.")
 @click.option("--threads", type=AT_LEAST_ONE, show_default="cores divided by runs", help="Number of threads of each run.")
 @click.option("--tries", type=AT_LEAST_ONE, default=3, show_default=True, help="How many times to start a run that is killed.")
 @_told(SAME_COMMAND)

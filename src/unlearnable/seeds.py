@@ -5,7 +5,7 @@ The global generators of torch and NumPy are never read, so that results do not 
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,6 +30,11 @@ def torch_generator(seed: int, purpose: str) -> torch.Generator:
 def numpy_generator(seed: int, purpose: str) -> np.random.Generator:
     """Return a NumPy generator for ``purpose``."""
     return np.random.default_rng(derive(seed, purpose))
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return numbers between -1 and 1, on the CPU; ``generator`` is a CPU generator."""
+    return torch.rand(tuple(shape), generator=generator).mul_(2).sub_(1)
 
 
 def sent(draws: Draws, device: torch.device) -> Draws:

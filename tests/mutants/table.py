@@ -1301,8 +1301,8 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "what is probed is trained by the recipe of all trainings",
-        "src/unlearnable/pipelines/train_poisoned/pipeline.py",
-        'RECIPES = {"probed": "params:probe.train"}',
+        "src/unlearnable/pipelines/train_poisoned/nodes.py",
+        'RECIPES = {"probed": "probe.train"}',
         "RECIPES: dict[str, str] = {}",
         ("tests/pipelines/test_probes.py::test_a_changed_setting_makes_what_it_decides_and_nothing_else",),
     ),
@@ -2012,7 +2012,7 @@ GPU = (
     Mutant(
         "memory that has run out is taken for a step that cannot be recorded",
         "src/unlearnable/training/replay.py",
-        "        except torch.OutOfMemoryError:\n            raise\n",
+        "            if is_out_of_memory(error):\n                raise\n",
         "",
         ("tests/training/test_replay.py::test_out_of_memory_is_not_taken_for_a_step_that_cannot_be_recorded",),
     ),

@@ -18,7 +18,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
-from unlearnable.seeds import sent_one
+from unlearnable.seeds import sent_one, uniform
 from unlearnable.training.device import Pixels
 
 FALLS = (2.667, 1.6, 1.142)  # of the learning rate: whole parts of the epochs divided by these, as published
@@ -113,7 +113,7 @@ def _attacked(workshop: Workshop, attack: Attack, losses: Objective, images: Ten
 def shift_and_flip(images: Tensor, shift: float, generator: torch.Generator) -> Tensor:
     """Return each image moved by up to ``shift`` pixels and mirrored at random, bilinear and differentiable; outside is zero."""
     height, width = images.shape[2:]
-    draws = torch.rand(3, len(images), generator=generator).mul_(2).sub_(1)
+    draws = uniform((3, len(images)), generator)
     zero, one = torch.zeros(len(images)), torch.ones(len(images))
     rows = [
         torch.stack([draws[2].sign(), zero, draws[0] * 2 * shift / width], 1),

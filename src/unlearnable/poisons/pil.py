@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearnable.adversarial import signed_gradient, uniform
+from unlearnable.adversarial import signed_gradient
 from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE, POSITIVE_FRACTION
-from unlearnable.seeds import borrowed_global_torch, sent_one, torch_generator
+from unlearnable.seeds import borrowed_global_torch, sent_one, torch_generator, uniform
 from unlearnable.training.device import Pixels, as_float, no_noise, resident
 
 

@@ -6,9 +6,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from unlearnable.adversarial import descend, uniform, within
+from unlearnable.adversarial import descend, within
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.recoveries.base import BatchRecovery, Needs, register
+from unlearnable.seeds import uniform
 from unlearnable.training import Draws, Trainer, plain_loss
 from unlearnable.training.augmentation import Shape
 

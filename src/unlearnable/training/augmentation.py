@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearnable.seeds import Draws, sent
+from unlearnable.seeds import Draws, sent, uniform
 from unlearnable.training.recipe import Augmentation
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision's rgb_to_grayscale (0.2989, 0.587, 0.114)
@@ -93,9 +93,9 @@ def draw_affine(recipe: Augmentation, count: int, generator: torch.Generator) ->
 
     Two samplings, as the published recipe has two transforms: what the first moves out of the image does not come back.
     """
-    uniform = torch.rand(3, count, generator=generator).mul_(2).sub_(1)
-    angle, tan = uniform[0] * math.radians(recipe.rotation), (uniform[1] * math.radians(recipe.shear)).tan()
-    scale, zero = 1 / (1 + uniform[2] * recipe.scale), torch.zeros_like(angle)
+    turn, shear, growth = uniform((3, count), generator)
+    angle, tan = turn * math.radians(recipe.rotation), (shear * math.radians(recipe.shear)).tan()
+    scale, zero = 1 / (1 + growth * recipe.scale), torch.zeros_like(angle)
     draws = {}
     if recipe.rotation:
         draws["rotation"] = _matrices([[angle.cos(), -angle.sin(), zero], [angle.sin(), angle.cos(), zero]])
@@ -117,7 +117,7 @@ def _sampled(images: Tensor, matrices: Tensor) -> Tensor:
 def draw_jitter(recipe: Augmentation, count: int, generator: torch.Generator) -> Draws:
     """Return the factors (3, N) of brightness, contrast and saturation, and for each image their order where it has one of its own."""
     strengths = torch.tensor([recipe.brightness, recipe.contrast, recipe.saturation])[:, None]
-    draws = {"factors": 1 + torch.rand(3, count, generator=generator).mul_(2).sub_(1) * strengths}
+    draws = {"factors": 1 + uniform((3, count), generator) * strengths}
     if recipe.shuffle_jitter:
         draws["orders"] = torch.rand(3, count, generator=generator).argsort(0)
     return draws

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable.seeds import Draws
+from unlearnable.training.device import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 Step = Callable[[Tensor, Tensor, Draws, Draws], Tensor]  # of images, labels and draws: computes gradients and returns the loss
@@ -93,9 +94,9 @@ class Replays:
         batch = images.clone(), labels.clone(), _cloned(shared), _cloned(own)
         try:
             replay, loss = recorder(lambda: self._step(*batch))
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             logger.warning("a training step cannot be recorded, and is computed anew each time: %s", str(error).partition("\n")[0])
             self._recorder = None
             return None

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from unlearnable.images import LabelledImages
     from unlearnable.training import Checkpoint
 
-PARAMETERS = {"probed": "probe.train"}  # of a training, where they are not those of ``train``
+# Parameters of a training, where they are not those of ``train``: the paper trains what it probes by another recipe.
+RECIPES = {"probed": "probe.train"}
 
 
 def train(
@@ -38,7 +39,7 @@ def train(
 
     chosen = recovery_named(recovery, (settings or {}).get(recovery) or {})
     training = recipe_from(recipe)
-    with bar(f"train on the {label} set") as progress, enough_memory(f"{PARAMETERS.get(label, 'train')}.batch_size"):
+    with bar(f"train on the {label} set") as progress, enough_memory(f"{RECIPES.get(label, 'train')}.batch_size"):
         yield from fit_named(
             model,
             train_set,

@@ -4,11 +4,10 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
-from unlearnable.pipelines.train_poisoned.nodes import train
+from unlearnable.pipelines.train_poisoned.nodes import RECIPES, train
 
 SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train", "probed": "poisoned_train"}
 BESIDE = {"compressed": "compressed_train"}  # of an audit alone
-RECIPES = {"probed": "params:probe.train"}  # the paper trains what it probes by another recipe
 PARAMETERS = ("params:model", "params:train", "params:seed", "params:device")
 MORE = {  # a recovery may change the training as well as the set
     "recovered": ("params:recovery", "params:recover"),
@@ -27,7 +26,7 @@ def _training(label: str) -> Pipeline:
     inputs = (*PARAMETERS, *MORE.get(label, ()))
     node = Node(function, [*sets, *inputs], "checkpoints", name="train", tags="training")
     outputs = {"checkpoints": f"{label}_checkpoints"}
-    parameters = {name: name for name in inputs} | {"params:train": RECIPES.get(label, "params:train")}
+    parameters = {name: name for name in inputs} | {"params:train": f"params:{RECIPES.get(label, 'train')}"}
     return Pipeline([node], namespace=label, inputs=sets, outputs=outputs, parameters=parameters)
 
 
