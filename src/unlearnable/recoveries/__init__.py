@@ -11,12 +11,14 @@ from unlearnable.recoveries import (
     randaugment,
     ueraser,
 )
-from unlearnable.recoveries.base import RECOVERIES, LinearWeights, Needs, Recovery, recover, recovery_named
+from unlearnable.recoveries.base import RECOVERIES, Needs, Recovery, recover, recovery_named
+from unlearnable.recoveries.orthogonal_projection import LinearWeights, OrthogonalProjection
 
 __all__ = [
     "RECOVERIES",
     "LinearWeights",
     "Needs",
+    "OrthogonalProjection",
     "Recovery",
     "adversarial_training",
     "augmentations",
