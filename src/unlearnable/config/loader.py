@@ -24,9 +24,11 @@ from yaml import YAMLError
 
 from unlearnable.config.entries import missing, require_keys
 from unlearnable.config.recipe import DERIVED, FOLLOWED, OWN_BYTES, READ, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
+from unlearnable.config.settings import defaults
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest, unknown
+from unlearnable.signatures import filled_in
 
 LIKE = "like"  # in the parameters of an environment: the one whose parameters stand where it says nothing
 BESIDE = ("param", "recipe", "training")  # what ``${beside:…}`` may stand for
@@ -124,9 +126,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @cached_property
     def _given(self) -> dict[str, Any]:
-        """The parameters as files and command line give them."""
+        """The parameters as files and command line give them; what these leave out of a method's settings is as published."""
         self._register()
-        return dict(self._resolved("parameters"))
+        return dict(filled_in(defaults(), dict(self._resolved("parameters"))))
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:

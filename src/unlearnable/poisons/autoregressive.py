@@ -58,9 +58,17 @@ class Search:
         return published if self.least_response is None else self.least_response
 
 
+PUBLISHED = Search()
+
+
 @POISONS.add("ar")
 def ar(
-    clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE], search: Search, processes: str | None = None
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    l2: Annotated[float, POSITIVE] = 1.0,
+    search: Search = PUBLISHED,
+    processes: str | None = None,
 ) -> Perturbation:
     """Return for each image a signal of its class's process with the norm ``l2`` in units of [0, 1] (published: 1).
 
@@ -79,7 +87,12 @@ def ar(
 
 @POISONS.add("ar_linf")
 def ar_linf(
-    clean: LabelledImages, crafting: Crafting, *, linf: Annotated[float, POSITIVE_FRACTION], search: Search, processes: str | None = None
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255,
+    search: Search = PUBLISHED,
+    processes: str | None = None,
 ) -> Perturbation:
     """Return what ``ar`` does, each signal scaled to the largest value ``linf`` in units of [0, 1]."""
     return _signals(clean, crafting, _processes(clean, crafting, search, processes), np.inf, linf)

@@ -21,7 +21,7 @@ SIDE = 3
 
 
 @POISONS.add("cuda")
-def cuda(clean: LabelledImages, crafting: Crafting, *, blur: Annotated[float, POSITIVE]) -> Perturbation:
+def cuda(clean: LabelledImages, crafting: Crafting, *, blur: Annotated[float, POSITIVE] = 0.3) -> Perturbation:
     """Return what filtering by the kernel of its class, and division by the brightest value, changes in each image.
 
     Args:

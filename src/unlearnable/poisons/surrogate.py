@@ -27,7 +27,7 @@ class Surrogate:
     """Which network, and its stochastic gradient descent.
 
     Args:
-        model: a registered model.
+        model: a registered model; ResNet-18 is published for all poisons that train one.
         batch_size: images a training step.
         learning_rate: of the first step.
         momentum: of SGD.
@@ -36,7 +36,7 @@ class Surrogate:
         precision: as in the training recipe.
     """
 
-    model: str
+    model: str = "resnet18"
     batch_size: Annotated[int, AT_LEAST_ONE] = 128
     learning_rate: Annotated[float, POSITIVE] = 0.1
     momentum: Annotated[float, FRACTION] = 0.9

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, Projection, balanced_subset, blank
-from unlearnable.ranges import nested
 from unlearnable.register import Register
 from unlearnable.seeds import numpy_generator, torch_generator
+from unlearnable.signatures import nested
 from unlearnable.training import Draws, Method, Trainer, plain_loss
 from unlearnable.training.augmentation import Shape
 from unlearnable.training.device import CHUNK, as_float
