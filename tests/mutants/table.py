@@ -199,7 +199,7 @@ RECOVERIES = (
     ),
     Mutant(
         "a projection forgets the point that is to stay",
-        "src/unlearnable/training/device.py",
+        "src/unlearnable/training/pixels.py",
         "self._directions @ chunk.T - self._offsets",
         "self._directions @ chunk.T",
         ("tests/recoveries/test_orthogonal_projection.py::test_a_centred_fit_keeps_the_mean_image",),
@@ -943,7 +943,7 @@ RUNS = (
     ),
     Mutant(
         "a projection of images that lie otherwise in memory is lost",
-        "src/unlearnable/training/device.py",
+        "src/unlearnable/training/pixels.py",
         "return flat.view(images.shape)",
         "return images",
         ("tests/training/test_device.py::test_a_projection_is_not_lost_where_images_lie_otherwise_in_memory",),

@@ -19,7 +19,7 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
 from unlearnable.seeds import sent_one, uniform
-from unlearnable.training.device import Pixels
+from unlearnable.training.pixels import Pixels
 
 FALLS = (2.667, 1.6, 1.142)  # of the learning rate: whole parts of the epochs divided by these, as published
 

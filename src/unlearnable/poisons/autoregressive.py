@@ -29,7 +29,7 @@ SETTLED = 4  # rows and columns cut off
 TAPS = 8  # of the 3x3 window, in reading order; the ninth is the pixel itself
 TRIALS = 3
 SCREEN = 8  # rows of a first, short trial: nearly all processes diverge in it
-CHUNK = 1024  # images swept at once
+SWEPT_AT_ONCE = 1024  # images
 CANDIDATES = 512  # processes tried at once
 LARGEST_FILE = 1 << 20  # bytes: coefficients of a thousand classes are a third of it
 
@@ -181,11 +181,11 @@ def _signals(clean: LabelledImages, crafting: Crafting, processes: Signals, orde
     """Return a signal for each image, its norm of that order being ``size``."""
     rng = numpy_generator(crafting.seed, "poison/ar/signals")
     perturbation = blank(clean.images.shape, np.float32)
-    for start in range(0, len(clean), CHUNK):
-        labels = clean.labels[start : start + CHUNK]
+    for start in range(0, len(clean), SWEPT_AT_ONCE):
+        labels = clean.labels[start : start + SWEPT_AT_ONCE]
         signals = _sweep(processes[labels], clean.shape, rng)
         norms = np.linalg.norm(signals.reshape(len(labels), -1), ord=order, axis=1)
-        perturbation[start : start + CHUNK] = signals * (size / norms)[:, None, None, None]
+        perturbation[start : start + SWEPT_AT_ONCE] = signals * (size / norms)[:, None, None, None]
         crafting.progress(start + len(labels), len(clean))
     return perturbation
 

@@ -15,7 +15,7 @@ from unlearnable.images import LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import POSITIVE
 from unlearnable.seeds import numpy_generator
-from unlearnable.training.device import as_float
+from unlearnable.training.pixels import as_float
 
 SIDE = 3
 

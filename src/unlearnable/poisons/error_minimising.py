@@ -18,7 +18,7 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.ops import with_shortcuts
 from unlearnable.poisons.surrogate import OfEachClass, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE_FRACTION
-from unlearnable.training.device import Pixels
+from unlearnable.training.pixels import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)

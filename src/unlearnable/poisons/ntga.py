@@ -22,7 +22,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import torch_generator
-from unlearnable.training.device import as_float, no_noise, resident
+from unlearnable.training.pixels import as_float, no_noise, resident
 
 WEIGHT_VARIANCE, BIAS_VARIANCE = 1.76, 0.18
 

@@ -16,7 +16,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import borrowed_global_torch, sent_one, torch_generator, uniform
-from unlearnable.training.device import Pixels, as_float, no_noise, resident
+from unlearnable.training.pixels import Pixels, as_float, no_noise, resident
 
 
 @POISONS.add("pil")

@@ -20,7 +20,7 @@ from unlearnable.metrics import accuracy
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, register
 from unlearnable.seeds import torch_generator
-from unlearnable.training.device import CHUNK, Pixels, as_float, resident
+from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, resident
 
 View = Callable[[Tensor], Tensor]  # of pixels (n, D): float32 (n, D), as a linear model sees them
 
@@ -93,7 +93,7 @@ class OrthogonalProjection(Recovery):
 
         weights = fitted(centred)
         basis = orthonormal_basis(weights) if self.directions is None else leading_directions(weights, self.directions, fitted, centred)
-        logits = torch.cat([centred(chunk) @ weights.T for chunk in pixels.split(CHUNK)])
+        logits = torch.cat([centred(chunk) @ weights.T for chunk in pixels.split(FLOATS_AT_ONCE)])
         projection = Projection(basis=basis.cpu().numpy(), centre=centre.cpu().numpy())
         return LinearWeights(weights=weights.cpu().numpy(), train_accuracy=accuracy(logits, labels), projection=projection)
 
@@ -154,7 +154,7 @@ def orthonormal_basis(weights: Tensor) -> Tensor:
 
 
 def _mean_image(pixels: Pixels) -> Tensor:
-    total: Tensor = torch.stack([as_float(chunk).sum(0, dtype=torch.float64) for chunk in pixels.split(CHUNK)]).sum(0)
+    total: Tensor = torch.stack([as_float(chunk).sum(0, dtype=torch.float64) for chunk in pixels.split(FLOATS_AT_ONCE)]).sum(0)
     return (total / len(pixels)).float()
 
 
