@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.timing import in_turns, machine
 from unlearnable.images import Projection
-from unlearnable.training.device import project_out_
+from unlearnable.training.pixels import project_out_
 
 PIXELS, DIRECTIONS = 3072, 10
 

@@ -13,7 +13,7 @@ from unlearnable.images import Projection, channel_statistics
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import recover
 from unlearnable.training import TrainingRecipe, fit_named
-from unlearnable.training.device import Projected, resident, seen
+from unlearnable.training.pixels import Projected, resident, seen
 
 IMAGES = make_images(1500, classes=3)  # more than one chunk
 POISONS = {

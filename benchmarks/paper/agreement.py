@@ -18,7 +18,7 @@ from unlearnable.probes import fitted_head
 from unlearnable.recoveries import OrthogonalProjection
 from unlearnable.training import Checkpoint, Network, TrainingRecipe, fit_named, normalisation_of, recipe_from
 from unlearnable.training.augmentation import augment
-from unlearnable.training.device import as_float
+from unlearnable.training.pixels import as_float
 from unlearnable.training.replay import eager
 
 CPU = torch.device("cpu")

@@ -1,13 +1,6 @@
-"""Ranges of settings, written beside the type: ``l2: Annotated[float, POSITIVE]``.
+"""Ranges of settings, written beside the type in a signature: ``l2: Annotated[float, POSITIVE]``."""
 
-A recipe states its settings once, in the signature of the function or dataclass that takes them; the parameter check of
-the Kedro floor reads names, types, defaults and these ranges from there.
-"""
-
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +20,3 @@ AT_LEAST_ONE = Range(ge=1)
 NOT_EMPTY = Range(min_length=1)
 FRACTION = Range(ge=0, le=1)
 POSITIVE_FRACTION = Range(gt=0, le=1)
-
-
-def nested(function: Callable[..., Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return ``settings`` of ``function`` with every block that its signature names as a dataclass made into one."""
-    kinds = {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
-    made = {name: kinds[name](**nested(kinds[name], value)) for name, value in settings.items() if is_dataclass(kinds.get(name))}
-    return settings | made

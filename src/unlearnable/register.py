@@ -1,12 +1,20 @@
 """Things known by name (poisons, recoveries, models); an unknown name lists the known ones."""
 
-from collections.abc import Callable, Iterator, Mapping
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Generic, TypeVar
 
 from unlearnable.errors import InputError
 
 T = TypeVar("T")
+
+
+def import_modules(package: str, path: Iterable[str]) -> None:
+    """Import all modules of a package, each of which registers what it holds: a new one is found where it lies."""
+    for module in pkgutil.iter_modules(path):
+        import_module(f"{package}.{module.name}")
 
 
 def nearest(name: object, known: list[str]) -> str:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from functools import reduce
 
 import pytest
 import torch
@@ -15,12 +16,16 @@ import yaml
 
 from tests.config.test_recipe import PARAMETERS, changed, leaves, loader
 from tests.conftest import ROOT
-from unlearnable.config.settings import read, settings, settings_of
+from unlearnable.config.loader import RecipeConfigLoader
+from unlearnable.config.settings import defaults, read, settings
 from unlearnable.config.validation import check, check_machine
 from unlearnable.errors import InputError
 from unlearnable.models import MODELS
 from unlearnable.poisons import POISONS
+from unlearnable.poisons.surrogate import Surrogate
 from unlearnable.recoveries import RECOVERIES
+from unlearnable.settings import CONFIG_LOADER_ARGS
+from unlearnable.signatures import nested, settings_of
 
 WRONG = [
     ("poison", "opps", f"unknown poison 'opps'; known: {', '.join(POISONS)}, released (did you mean 'ops'?)"),
@@ -146,6 +151,38 @@ def test_every_setting_of_a_recipe_stands_in_its_block(register, block):
         assert set(PARAMETERS[block].get(name, {})) == set(settings_of(function)["fields"])
 
 
+UNUSED = ("em_classwise", "noise", "steps")  # class-wise noise takes one a batch, whatever this says
+
+
+def test_signatures_default_to_the_published_scale():
+    """``conf/cifar10`` has the figures of the papers, most of which ``conf/base`` reduces."""
+    published = {**loader("cifar10")["parameters"]["craft"]}
+    del published["seed"]
+    assert set(leaves(published)) == set(leaves(defaults()["craft"]))
+    for path in set(leaves(published)) - {UNUSED}:
+        found, expected = (reduce(dict.__getitem__, path, block) for block in (defaults()["craft"], published))
+        assert found == (pytest.approx(expected, rel=1e-4) if isinstance(expected, float) else expected), path
+
+
+def test_what_the_configuration_leaves_out_is_as_published(tmp_path):
+    """Recoveries have no reduced scale: without their files nothing changes."""
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (conf / "base" / "parameters_recover.yml").unlink()
+    (conf / "base" / "parameters_separability.yml").unlink()
+    lean = RecipeConfigLoader(str(conf), env="base", runtime_params={"recover": {"jpeg": {"quality": 50}}}, **CONFIG_LOADER_ARGS)
+    check(lean["parameters"])
+    expected = changed(PARAMETERS["recover"], ["jpeg", "quality"], 50)
+    assert lean["parameters"]["recover"] == changed(expected, ["orthogonal_projection", "milestones"], None)  # these are then 10 and 15
+    assert lean["parameters"]["separability"] == PARAMETERS["separability"]
+
+
+def test_a_block_that_is_given_in_part_keeps_the_rest_of_its_methods_own():
+    """The surrogate of error-minimising noise clips gradients, where the class of all surrogates does not."""
+    block = nested(POISONS["em_samplewise"], {"surrogate": {"batch_size": 64}})
+    assert block == {"surrogate": Surrogate(model="resnet18", batch_size=64, gradient_clip=5.0)}
+    assert nested(POISONS["tap"], {"surrogate": {"batch_size": 64}}) == {"surrogate": Surrogate(batch_size=64, gradient_clip=None)}
+
+
 def test_every_parameter_is_explained_or_evident():
     for file in (ROOT / "conf").glob("*/parameters*.yml"):
         assert isinstance(yaml.safe_load(file.read_text()), dict)
@@ -153,11 +190,11 @@ def test_every_parameter_is_explained_or_evident():
 
 
 def test_settings_are_read_from_signatures():
-    def recipe(images, *, seed: int, strength: float = 0.5) -> None:
+    def recipe(images, *, seed: int, strength: float = 0.5, times: int) -> None:
         """Take settings."""
 
-    assert list(inspect.signature(recipe).parameters) == ["images", "seed", "strength"]
-    assert set(settings_of(recipe)["fields"]) == {"strength"}
+    assert list(inspect.signature(recipe).parameters) == ["images", "seed", "strength", "times"]
+    assert settings_of(recipe)["fields"] == {"strength": {"is": "float", "default": 0.5}, "times": {"is": "int"}}
 
 
 def test_what_was_read_is_kept_until_a_source_changes(tmp_path, monkeypatch):

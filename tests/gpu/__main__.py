@@ -23,7 +23,7 @@ from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.probes import ReweightingRecipe, SeparabilityRecipe, perturbations, reweight, separability
 from unlearnable.recoveries import RECOVERIES, Recovery, recover, recovery_named
 from unlearnable.training import PLAIN, Augmentation, Checkpoint, Method, Trainer, TrainingRecipe, fit
-from unlearnable.training.device import resident
+from unlearnable.training.pixels import resident
 from unlearnable.training.trainer import plain_loss
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pytest
 from tests.oracles.table import STAND_INS, referenced
 from unlearnable.models import MODELS
 from unlearnable.probes import ESTIMATORS
-from unlearnable.probes.separability import MODELS as SEPARABILITY
+from unlearnable.probes.separability import SEPARATORS
 from unlearnable.recoveries import RECOVERIES
 
 PROJECT = Path(__file__).parents[2]
@@ -16,7 +16,7 @@ COVERED = {
     "recovery": set(RECOVERIES) - {"none"},
     "model": set(MODELS),
     "estimator": set(ESTIMATORS),
-    "separability": set(SEPARABILITY),
+    "separability": set(SEPARATORS),
 }
 
 

@@ -9,10 +9,10 @@ from tests.oracles.table import numbers
 from tests.oracles.weights import fill, formula
 from unlearnable.models import ImageClassifier
 from unlearnable.probes import ESTIMATORS, ReweightingRecipe, SeparabilityRecipe, reweighting, separability
-from unlearnable.probes.separability import MODELS
+from unlearnable.probes.separability import SEPARATORS
 from unlearnable.probes.softmax import Values, _Problem, fit_softmax
 from unlearnable.training import Augmentation, Network
-from unlearnable.training.device import resident
+from unlearnable.training.pixels import resident
 
 CPU = torch.device("cpu")
 IMAGES = labelled(400, classes=10, channels=1, side=4)
@@ -28,7 +28,7 @@ def values() -> Values:
 
 @pytest.mark.parametrize("name", ["linear", "tanh_1", "tanh_2"])
 def test_a_networks_loss_and_gradients_are_those_of_the_reference(name):
-    model = MODELS[name]
+    model = SEPARATORS[name]
     expected = LAYERS[f"hidden_{len(model.hidden)}"]
     assert [*model.hidden, 10] == expected["width"]
     problem = _Problem(values(), model.hidden, 0.0, None)
@@ -50,7 +50,7 @@ def test_accuracies_are_those_of_the_reference():
     """Of the network with one hidden layer theirs ends at 62 % and ours at 64 %, which is the most: images repeat with other labels."""
     recipe = SeparabilityRecipe(held_out=0, iterations=100)
     found = separability(PIXELS, LABELS, num_classes=10, recipe=recipe, device=CPU)["models"]
-    for name, model in MODELS.items():
+    for name, model in SEPARATORS.items():
         expected = LAYERS[f"hidden_{len(model.hidden)}"]["accuracies"]["500"]
         assert found[name]["train_accuracy"] == pytest.approx(expected, abs=0.02), name
 

@@ -18,7 +18,7 @@ from unlearnable.recoveries.base import BatchRecovery
 from unlearnable.recoveries.randaugment import NAMES, RandAugment, draw_operation, operated_
 from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
 from unlearnable.training import Trainer, TrainingRecipe
-from unlearnable.training.device import resident
+from unlearnable.training.pixels import resident
 
 CPU = torch.device("cpu")
 RECIPE = TrainingRecipe(epochs=1, batch_size=12, learning_rate=0.1, precision="float32")

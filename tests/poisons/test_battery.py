@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, make_images
-from unlearnable.config.settings import settings_of
 from unlearnable.errors import InputError
 from unlearnable.poisons import POISONS, Crafting, apply, craft
+from unlearnable.signatures import settings_of
 from unlearnable.training import device as devices
 
 LEVEL = 1 / 255

@@ -12,10 +12,10 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.models import build
 from unlearnable.probes import ESTIMATORS, ReweightingRecipe, fitted_head, reweight
-from unlearnable.probes.reweighting import Bench, _with_head, clean_samples
+from unlearnable.probes.reweighting import Bench, _with_head, fitted_and_held_out
 from unlearnable.training import Augmentation, Checkpoint, Network, TrainingRecipe, fit_named
 from unlearnable.training import device as devices
-from unlearnable.training.device import resident
+from unlearnable.training.pixels import resident
 
 CPU = torch.device("cpu")
 TRAINING = TrainingRecipe(
@@ -97,7 +97,7 @@ def test_frozen_is_scikit_learns_fit_to_the_features(checkpoints, sets):
 
     clean, test = sets
     network = bench_of(checkpoints[-1], sets).network
-    fitted, _ = clean_samples(clean, RECIPE)
+    fitted, _ = fitted_and_held_out(clean, RECIPE)
     features, tested = (network.features(resident(images, CPU)).numpy() for images in (fitted, test))
     scaler = StandardScaler().fit(features)
     head = LogisticRegression(C=1 / (RECIPE.l2 * len(features)), tol=1e-6, max_iter=1000).fit(scaler.transform(features), fitted.labels)
@@ -133,7 +133,7 @@ def bench_of(checkpoint: Checkpoint, sets) -> Bench:
     clean, test = sets
     model = build("tiny_cnn", shape=(3, 32, 32), num_classes=4, seed=0)
     model.load_state_dict(checkpoint.state)
-    fitted, held_out = clean_samples(clean, RECIPE)
+    fitted, held_out = fitted_and_held_out(clean, RECIPE)
     return Bench(
         network=Network(model, channel_statistics(clean), CPU, "float32"),
         pixels=resident(fitted, CPU),
@@ -200,7 +200,7 @@ def test_samples_may_be_named_by_a_file(sets, tmp_path):
     named = clean.ids[[7, 6, 5, 4, 11, 2, 1, 0]]
     np.save(tmp_path / "named.npy", named)
     recipe = ReweightingRecipe(clean_samples=[4, 6], held_out=20, sample_indices=str(tmp_path / "named.npy"))
-    fitted, held_out = clean_samples(clean, recipe)
+    fitted, held_out = fitted_and_held_out(clean, recipe)
     assert fitted.ids.tolist() == named[:6].tolist()
     assert len(held_out) == 20
     assert not np.isin(held_out.ids, fitted.ids).any()
@@ -219,18 +219,18 @@ def test_a_file_that_names_no_samples_is_one_line(values, message, sets, tmp_pat
     np.save(tmp_path / "named.npy", values)
     recipe = ReweightingRecipe(clean_samples=6, held_out=20, sample_indices=str(tmp_path / "named.npy"))
     with pytest.raises(InputError, match=rf"^probe\.sample_indices \(.*named\.npy\): {message}$"):
-        clean_samples(sets[0], recipe)
+        fitted_and_held_out(sets[0], recipe)
 
 
 @pytest.mark.parametrize("sampling", ["balanced", "uniform"])
 def test_samples_are_seeded_and_never_held_out(sampling, sets):
     clean, _ = sets
     recipe = replace(RECIPE, sampling=sampling, clean_samples=[40, 102])
-    fitted, held_out = clean_samples(clean, recipe)
+    fitted, held_out = fitted_and_held_out(clean, recipe)
     assert (len(fitted), len(held_out)) == (102, 40)
     assert not set(fitted.ids) & set(held_out.ids)
-    assert np.array_equal(clean_samples(clean, recipe)[0].ids, fitted.ids)
-    assert not np.array_equal(clean_samples(clean, replace(recipe, sample_seed=1))[0].ids, fitted.ids)
+    assert np.array_equal(fitted_and_held_out(clean, recipe)[0].ids, fitted.ids)
+    assert not np.array_equal(fitted_and_held_out(clean, replace(recipe, sample_seed=1))[0].ids, fitted.ids)
     counts = np.bincount(fitted.labels)
     assert (counts.max() - counts.min() <= 1) == (sampling == "balanced")
 
@@ -238,7 +238,7 @@ def test_samples_are_seeded_and_never_held_out(sampling, sets):
 def test_an_order_that_is_sorted_by_class_still_gives_every_class(sets):
     clean, _ = sets
     by_class = clean.subset(np.argsort(clean.labels, kind="stable"))
-    fitted, _ = clean_samples(by_class, replace(RECIPE, clean_samples=8))
+    fitted, _ = fitted_and_held_out(by_class, replace(RECIPE, clean_samples=8))
     assert list(np.bincount(fitted.labels)) == [2, 2, 2, 2]
 
 

@@ -12,7 +12,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons import Crafting, craft
 from unlearnable.probes import SeparabilityRecipe, perturbations, separability
 from unlearnable.probes.filters import detected, estimated_filters, filters_of
-from unlearnable.probes.separability import MODELS, class_means
+from unlearnable.probes.separability import SEPARATORS, class_means
 
 CPU = torch.device("cpu")
 RECIPE = SeparabilityRecipe(iterations=60)
@@ -136,7 +136,7 @@ def test_it_is_reproducible_and_counts_up_to_the_end(global_generators_untouched
         for _ in range(2)
     )
     assert [fit["curve"] for fit in one["models"].values()] == [fit["curve"] for fit in other["models"].values()]
-    assert steps[-1] == (4 * len(MODELS), 4 * len(MODELS))
+    assert steps[-1] == (4 * len(SEPARATORS), 4 * len(SEPARATORS))
     assert steps[: len(steps) // 2] == sorted(steps[: len(steps) // 2])
 
 

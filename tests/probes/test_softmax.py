@@ -7,7 +7,7 @@ from scipy.optimize import approx_fprime
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from unlearnable.probes.softmax import CHUNK, CONVERGED, SEPARATED, STEP_LIMIT, Values, _Problem, _whitening, fit_softmax
+from unlearnable.probes.softmax import CONVERGED, ROWS_AT_ONCE, SEPARATED, STEP_LIMIT, Values, _Problem, _whitening, fit_softmax
 
 
 def mixture(count=1500, columns=20, classes=4, *, distance=0.5, seed=0) -> Values:
@@ -31,7 +31,7 @@ def loss(model: LogisticRegression, values: Values) -> float:
 @pytest.mark.parametrize("l2", [0.01, 1.0])
 def test_with_l2_it_is_scikit_learns(l2):
     values = mixture()
-    assert len(values.rows) > 2 * CHUNK
+    assert len(values.rows) > 2 * ROWS_AT_ONCE
     ours = fit_softmax(values, iterations=1000, tolerance=1e-6, l2=l2, until_separated=False)
     theirs = sklearns(values, C=1 / (l2 * len(values.rows)))
     assert ours.ended == CONVERGED

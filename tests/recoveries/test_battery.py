@@ -15,9 +15,9 @@ from unlearnable.models import build
 from unlearnable.probes import fitted_head
 from unlearnable.recoveries import RECOVERIES, Needs, recover, recovery_named
 from unlearnable.recoveries.augmentations import CutMix, Cutout
-from unlearnable.recoveries.base import BatchRecovery, clean_samples
+from unlearnable.recoveries.base import BatchRecovery, balanced_samples
 from unlearnable.training import Augmentation, Method, Network, Trainer, TrainingRecipe, fit_named, mixed_loss
-from unlearnable.training.device import resident
+from unlearnable.training.pixels import resident
 
 CPU = torch.device("cpu")
 RECIPE = TrainingRecipe(epochs=2, batch_size=16, learning_rate=0.05, augmentation=Augmentation(crop=2, brightness=0.2))
@@ -196,7 +196,7 @@ def test_a_new_head_takes_the_place_of_the_last_one_and_of_nothing_else():
     assert changed == {"head.weight", "head.bias"}
     network = Network(build("tiny_cnn", shape=(3, 32, 32), num_classes=4, seed=0), channel_statistics(images), CPU, "float32")
     network.model.load_state_dict(plain[-1].state)
-    samples = clean_samples(images, 20, seed=0, setting="x")
+    samples = balanced_samples(images, 20, seed=0, setting="x")
     head = fitted_head(network.features(resident(samples, CPU)), torch.from_numpy(samples.labels), num_classes=4, l2=0.1)
     expected = head.logits(network.features(resident(images, CPU)))
     network.model.load_state_dict(ours[-1].state)

@@ -10,7 +10,7 @@ from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import RECOVERIES, recover
 from unlearnable.recoveries.orthogonal_projection import OrthogonalProjection, orthonormal_basis
 from unlearnable.training import device as devices
-from unlearnable.training.device import project_out_, resident
+from unlearnable.training.pixels import project_out_, resident
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,8 @@ from unlearnable.images import Projection
 from unlearnable.training import TrainingRecipe, fit_named
 from unlearnable.training import device as devices
 from unlearnable.training.checkpoint import carried_on
-from unlearnable.training.device import OnHost, Projected, Projector, choose_device, enough_memory, has_room, made_on, resident, seen
+from unlearnable.training.device import choose_device, enough_memory, has_room, made_on
+from unlearnable.training.pixels import OnHost, Projected, Projector, resident, seen
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 IMAGES = make_images(40, classes=4)

@@ -52,7 +52,9 @@ def _class_of(name: str, kind: str) -> type:
     expected = f"catalog entry '{name}': expected a class of datasets as type, got '{kind}'"
     try:
         there = vars(import_module(module))
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if not module.startswith(str(error.name)):
+            raise  # one that the module itself imports
         raise InputError(f"{expected}: there is no module '{module}'") from None
     known = [each for each, thing in there.items() if inspect.isclass(thing) and issubclass(thing, AbstractDataset)]
     if found not in known:

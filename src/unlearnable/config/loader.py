@@ -38,9 +38,11 @@ from unlearnable.config.recipe import (
     craft_seed,
     names,
 )
+from unlearnable.config.settings import defaults
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
+from unlearnable.signatures import filled_in
 
 LIKE = "like"  # in the parameters of an environment: the one whose parameters stand where it says nothing
 OF_ITSELF = re.compile(r"\$\{(param|dataset):([\w.]*)\}")  # what the path of a dataset may name before there is a recipe
@@ -171,9 +173,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @cached_property
     def _given(self) -> dict[str, Any]:
-        """The parameters as files and command line give them."""
+        """The parameters as files and command line give them; what these leave out of a method's settings is as published."""
         self._register()
-        return dict(self._resolved("parameters"))
+        return dict(filled_in(defaults(), dict(self._resolved("parameters"))))
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:

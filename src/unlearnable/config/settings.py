@@ -1,4 +1,4 @@
-"""What may be set: names of poisons, recoveries and networks, and the types and ranges of their settings, as plain data.
+"""What may be set: names of poisons, recoveries and networks, and the types, ranges and defaults of their settings, as plain data.
 
 They are read from the signatures of the functions and dataclasses that take them, so a new poison brings its own check along. To read
 them imports torch, which takes seconds, and a misspelt name is to be told at once. So what was read is kept beside the compiled modules,
@@ -6,28 +6,21 @@ as they are: under the hash of the sources, and read anew where a source has cha
 """
 
 import hashlib
-import inspect
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
 from functools import cache
 from importlib.util import cache_from_source
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-from unlearnable.ranges import Range
+from unlearnable.signatures import Description, defaults_of, settings_of
 
-GIVEN_BY_THE_RUN = ("seed", "device")  # arguments of recipes that are no settings of their own
 PACKAGE = Path(__file__).parents[1]
-READ_FROM = ("config/settings.py", "poisons", "probes", "ranges.py", "recoveries", "models", "training")  # in the package
-TYPES = {int: "int", float: "float", bool: "bool", str: "str", NoneType: "none"}
-
-Description = dict[str, Any]  # of a type: {"is": "int", "ge": 1}, {"is": "block", "fields": {…}}, …
+READ_FROM = ("config/settings.py", "models", "poisons", "probes", "ranges.py", "recoveries", "signatures.py", "training")  # in the package
 
 
 @cache
@@ -65,6 +58,14 @@ def read() -> Description:
     }
 
 
+def defaults() -> dict[str, Any]:
+    """Return the published default of every setting that a signature has one for, in the blocks of the parameters."""
+    known = settings()
+    named = {"craft": known["poisons"], "recover": known["recoveries"]}
+    of_each = {block: {name: defaults_of(one) for name, one in blocks.items()} for block, blocks in named.items()}
+    return of_each | {block: defaults_of(known[block]) for block in ("train", "probe", "separability")}
+
+
 def _blocks(register: Mapping[str, Callable[..., Any]]) -> Description:
     return {name: settings_of(function) for name, function in register.items()}
 
@@ -72,40 +73,6 @@ def _blocks(register: Mapping[str, Callable[..., Any]]) -> Description:
 def package_of(thing: Callable[..., Any]) -> str:
     """Return the name of the package that a poison, a recovery or a network comes from."""
     return str(getattr(thing, "func", thing).__module__).partition(".")[0]
-
-
-def settings_of(function: Callable[..., Any]) -> Description:
-    """Return the description of the keyword-only settings of ``function`` (or dataclass)."""
-    fields = {
-        name: described(parameter.annotation) | {"required": parameter.default is parameter.empty}
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in GIVEN_BY_THE_RUN
-    }
-    return {"is": "block", "name": function.__name__, "fields": fields}
-
-
-def described(annotation: Any) -> Description:
-    """Return the description of a type.
-
-    Raises:
-        TypeError: it is of a kind that no setting has had so far.
-    """
-    if is_dataclass(annotation):
-        return settings_of(annotation)  # type: ignore[arg-type]
-    if annotation in TYPES:
-        return {"is": TYPES[annotation]}
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return described(arguments[0]) | {
-            limit: value for note in arguments[1:] if isinstance(note, Range) for limit, value in asdict(note).items() if value is not None
-        }
-    if origin is Literal:
-        return {"is": "one of", "values": list(arguments)}
-    if origin is list:
-        return {"is": "list", "of": described(arguments[0])}
-    if origin in (Union, UnionType):
-        return {"is": "any of", "types": [described(choice) for choice in arguments]}
-    raise TypeError(f"settings: expected a type that can be checked, got {annotation!r}")
 
 
 # ---- what was read is kept

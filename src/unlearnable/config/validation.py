@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from unlearnable.config.recipe import DERIVED, RELEASED
-from unlearnable.config.settings import TYPES, Description, settings
+from unlearnable.config.settings import settings
 from unlearnable.errors import InputError
 from unlearnable.ranges import Range
 from unlearnable.register import nearest, unknown
+from unlearnable.signatures import TYPES, Description
 
 LARGEST_SEED = 2**32 - 1
 KINDS: dict[str, Any] = {word: kind for kind, word in TYPES.items()}
@@ -27,7 +28,7 @@ class _Strict(BaseModel):
 def model_of(block: Description, **more: Any) -> type[BaseModel]:
     """Return a pydantic model of a described block of settings, and of the fields ``more``."""
     fields: dict[str, Any] = {
-        name: (_pydantic_type(field), ... if field["required"] else None)  # what a default is, is the function's affair
+        name: (_pydantic_type(field), None if "default" in field else ...)  # what a default is, is the function's affair
         for name, field in block["fields"].items()
     }
     return create_model(f"settings of {block['name']}", __base__=_Strict, **fields, **more)
@@ -90,7 +91,7 @@ def _all_parameters() -> type[BaseModel]:
     known = settings()
     keep = Annotated[int, Field(ge=0)]
     fields: dict[str, Any] = {
-        "craft": (_block("craft", known["poisons"], seed=(Seed | None, ...)), ...),
+        "craft": (_block("craft", known["poisons"], seed=(Seed | None, None)), ...),
         "recover": (_block("recover", known["recoveries"]), ...),
         "train": (model_of(known["train"], keep_checkpoints=(keep, ...)), ...),
         "probe": (model_of(known["probe"], train=(model_of(known["train"]), ...)), ...),

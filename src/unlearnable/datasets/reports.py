@@ -102,7 +102,6 @@ class PageDataset(Artifact[str, Path]):
         found = re.search(rb"<!-- recipe (\w+) -->\n\Z", content)
         return Path(self._get_load_path()), found[1].decode() if found else None
 
-
     def preview(self) -> ImagePreview:
         """Return what kedro-viz shows: the first picture of the page."""
         return ImagePreview(PICTURE.findall(self.load().read_text())[0])

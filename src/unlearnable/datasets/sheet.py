@@ -3,11 +3,12 @@
 import io
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
 from unlearnable.images import LabelledImages
-from unlearnable.training.device import as_float, resident
+from unlearnable.training.pixels import as_float, resident
 
 CLASSES, EACH = 10, 12  # rows and columns at most
 GAP = 2  # pixels
@@ -26,6 +27,8 @@ def contact_sheet(images: LabelledImages) -> bytes:
     return buffer.getvalue()
 
 
-def _seen(images: LabelledImages) -> np.ndarray:
+def _seen(images: LabelledImages) -> npt.NDArray[np.uint8]:
+    """Return pixels (N, H, W, C)."""
     pixels = as_float(resident(images, torch.device("cpu")).cpu()).clamp(0, 1)
-    return (pixels * 255).round().byte().numpy().transpose(0, 2, 3, 1)
+    seen: npt.NDArray[np.uint8] = (pixels * 255).round().byte().numpy().transpose(0, 2, 3, 1)
+    return seen

@@ -1,20 +1,6 @@
 """Networks by name. Every model answers ``features(x)`` and owns a linear ``head`` on them."""
 
-from unlearnable.models import densenet, googlenet, mobilenet, resnet, small_cnn, vgg, vit
-from unlearnable.models.base import MODELS, ImageClassifier, Shape, build, require_model, require_takes
+from unlearnable.models.base import ImageClassifier, build, require_model, require_takes
+from unlearnable.models.networks import MODELS, Shape
 
-__all__ = [
-    "MODELS",
-    "ImageClassifier",
-    "Shape",
-    "build",
-    "densenet",
-    "googlenet",
-    "mobilenet",
-    "require_model",
-    "require_takes",
-    "resnet",
-    "small_cnn",
-    "vgg",
-    "vit",
-]
+__all__ = ["MODELS", "ImageClassifier", "Shape", "build", "require_model", "require_takes"]

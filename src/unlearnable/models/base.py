@@ -1,23 +1,15 @@
 """What every network has, and how it is made."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from unlearnable.errors import InputError
 from unlearnable.models.any_timm import PREFIX, require_timm, timm_network
-from unlearnable.register import Register, unknown
+from unlearnable.models.networks import MODELS, Shape
+from unlearnable.register import unknown
 from unlearnable.seeds import borrowed_global_torch
 
-Shape = tuple[int, int, int]  # channels, height and width of an image
-Extractor = Callable[[Shape], nn.Module]  # images (N, C, H, W) -> features (N, width)
-SMALL = 64  # pixels: images up to this side are seen at full resolution, by the stem of the published CIFAR variants
-SMALL_STEM: dict[str, object] = {"kernel_size": 3, "stride": 1, "padding": 1}
-
 OWN = "own"
-
-MODELS: Register[Extractor] = Register("model")
 
 
 class ImageClassifier(nn.Module):
@@ -95,27 +87,3 @@ def require_model(parameter: str, name: str) -> None:
         require_timm(parameter, name)
     elif name not in MODELS:
         raise unknown(parameter, name, [*MODELS, f"{PREFIX}NAME"])
-
-
-def is_small(shape: Shape) -> bool:
-    """Return whether images of that shape are seen at full resolution."""
-    return max(shape[1:]) <= SMALL
-
-
-def taking(channels: int, conv: nn.Conv2d, **changed: object) -> nn.Conv2d:
-    """Return a first convolution like ``conv`` that takes ``channels`` and differs in what ``changed`` names.
-
-    It has new weights where anything differs, and is ``conv`` itself where nothing does.
-    """
-    if channels == conv.in_channels and not changed:
-        return conv
-    like = {name: getattr(conv, name) for name in ("out_channels", "kernel_size", "stride", "padding")} | changed
-    return nn.Conv2d(channels, bias=conv.bias is not None, **like)
-
-
-def square(name: str, shape: Shape, patch: int) -> int:
-    """Return the side of square images that patches divide; raise InputError where they are others."""
-    _, height, width = shape
-    if height != width or height % patch:
-        raise InputError(f"model '{name}': expected square images with a side that {patch} divides, got {height}x{width}")
-    return height

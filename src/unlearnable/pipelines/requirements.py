@@ -9,7 +9,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.models import require_takes
 from unlearnable.poisons import POISONS
 from unlearnable.poisons import require as require_poison
-from unlearnable.probes import ReweightingRecipe, clean_samples
+from unlearnable.probes import ReweightingRecipe, fitted_and_held_out
 from unlearnable.recoveries import recovery_named
 from unlearnable.training import recipe_from, require_batch, require_deviations
 
@@ -34,4 +34,4 @@ def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters
         require_poison(poison, clean, parameters["craft"].get(poison) or {})
     if "params:probe" in inputs:
         recipe = {name: value for name, value in parameters["probe"].items() if name != "train"}
-        clean_samples(clean.without_pixels(), ReweightingRecipe(**recipe))
+        fitted_and_held_out(clean.without_pixels(), ReweightingRecipe(**recipe))

@@ -19,7 +19,7 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
 from unlearnable.seeds import sent_one, uniform
-from unlearnable.training.device import Pixels
+from unlearnable.training.pixels import Pixels
 
 FALLS = (2.667, 1.6, 1.142)  # of the learning rate: whole parts of the epochs divided by these, as published
 
@@ -44,9 +44,19 @@ class Attack:
     shift: Annotated[float, NON_NEGATIVE] = 4.0
 
 
+PUBLISHED = Surrogate()
+TO_OTHERS = Attack()
+TO_ITSELF = Attack(step=0.8 / 255, steps=100, restarts=1, shift=0.0)  # of ``hypo``
+
+
 @POISONS.add("tap")
 def tap(
-    clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    surrogate: Surrogate = PUBLISHED,
+    epochs: Annotated[int, AT_LEAST_ONE] = 40,
+    attack: Attack = TO_OTHERS,
 ) -> Perturbation:
     """Return perturbations that a network trained for ``epochs`` takes for the next class, label y + 1 modulo the classes."""
     workshop = Workshop(clean, crafting, surrogate, "tap", schedule=_in_steps(epochs), augmentation=CROP_AND_FLIP)
@@ -55,7 +65,12 @@ def tap(
 
 @POISONS.add("error_max")
 def error_max(
-    clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    surrogate: Surrogate = PUBLISHED,
+    epochs: Annotated[int, AT_LEAST_ONE] = 40,
+    attack: Attack = TO_OTHERS,
 ) -> Perturbation:
     """Return perturbations that raise the loss of a network trained for ``epochs``."""
     workshop = Workshop(clean, crafting, surrogate, "error_max", schedule=_in_steps(epochs), augmentation=CROP_AND_FLIP)
@@ -69,7 +84,12 @@ def error_max(
 
 @POISONS.add("hypo")
 def hypo(
-    clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, epochs: Annotated[int, AT_LEAST_ONE] = 40, attack: Attack
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    surrogate: Surrogate = PUBLISHED,
+    epochs: Annotated[int, AT_LEAST_ONE] = 40,
+    attack: Attack = TO_ITSELF,
 ) -> Perturbation:
     """Return perturbations that lower the loss of a network trained for ``epochs``; their steps start at the image itself."""
     workshop = Workshop(clean, crafting, surrogate, "hypo", schedule={"epochs": epochs}, augmentation=CROP_AND_FLIP)

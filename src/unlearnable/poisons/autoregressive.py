@@ -29,7 +29,7 @@ SETTLED = 4  # rows and columns cut off
 TAPS = 8  # of the 3x3 window, in reading order; the ninth is the pixel itself
 TRIALS = 3
 SCREEN = 8  # rows of a first, short trial: nearly all processes diverge in it
-CHUNK = 1024  # images swept at once
+SWEPT_AT_ONCE = 1024  # images
 CANDIDATES = 512  # processes tried at once
 LARGEST_FILE = 1 << 20  # bytes: coefficients of a thousand classes are a third of it
 
@@ -58,9 +58,17 @@ class Search:
         return published if self.least_response is None else self.least_response
 
 
+PUBLISHED = Search()
+
+
 @POISONS.add("ar")
 def ar(
-    clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE], search: Search, processes: str | None = None
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    l2: Annotated[float, POSITIVE] = 1.0,
+    search: Search = PUBLISHED,
+    processes: str | None = None,
 ) -> Perturbation:
     """Return for each image a signal of its class's process with the norm ``l2`` in units of [0, 1] (published: 1).
 
@@ -79,7 +87,12 @@ def ar(
 
 @POISONS.add("ar_linf")
 def ar_linf(
-    clean: LabelledImages, crafting: Crafting, *, linf: Annotated[float, POSITIVE_FRACTION], search: Search, processes: str | None = None
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255,
+    search: Search = PUBLISHED,
+    processes: str | None = None,
 ) -> Perturbation:
     """Return what ``ar`` does, each signal scaled to the largest value ``linf`` in units of [0, 1]."""
     return _signals(clean, crafting, _processes(clean, crafting, search, processes), np.inf, linf)
@@ -168,11 +181,11 @@ def _signals(clean: LabelledImages, crafting: Crafting, processes: Signals, orde
     """Return a signal for each image, its norm of that order being ``size``."""
     rng = numpy_generator(crafting.seed, "poison/ar/signals")
     perturbation = blank(clean.images.shape, np.float32)
-    for start in range(0, len(clean), CHUNK):
-        labels = clean.labels[start : start + CHUNK]
+    for start in range(0, len(clean), SWEPT_AT_ONCE):
+        labels = clean.labels[start : start + SWEPT_AT_ONCE]
         signals = _sweep(processes[labels], clean.shape, rng)
         norms = np.linalg.norm(signals.reshape(len(labels), -1), ord=order, axis=1)
-        perturbation[start : start + CHUNK] = signals * (size / norms)[:, None, None, None]
+        perturbation[start : start + SWEPT_AT_ONCE] = signals * (size / norms)[:, None, None, None]
         crafting.progress(start + len(labels), len(clean))
     return perturbation
 

@@ -11,8 +11,8 @@ import torch
 
 from unlearnable.errors import InputError
 from unlearnable.images import CHUNK, LabelledImages, blank
-from unlearnable.ranges import nested
 from unlearnable.register import Register
+from unlearnable.signatures import nested
 from unlearnable.training import Progress, Report, ignore, no_report
 
 Perturbation = npt.NDArray[np.float32]

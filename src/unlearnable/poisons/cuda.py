@@ -15,13 +15,13 @@ from unlearnable.images import LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import POSITIVE
 from unlearnable.seeds import numpy_generator
-from unlearnable.training.device import as_float
+from unlearnable.training.pixels import as_float
 
 SIDE = 3
 
 
 @POISONS.add("cuda")
-def cuda(clean: LabelledImages, crafting: Crafting, *, blur: Annotated[float, POSITIVE]) -> Perturbation:
+def cuda(clean: LabelledImages, crafting: Crafting, *, blur: Annotated[float, POSITIVE] = 0.3) -> Perturbation:
     """Return what filtering by the kernel of its class, and division by the brightest value, changes in each image.
 
     Args:

@@ -18,7 +18,7 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.ops import with_shortcuts
 from unlearnable.poisons.surrogate import OfEachClass, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE_FRACTION
-from unlearnable.training.device import Pixels
+from unlearnable.training.pixels import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,18 @@ class ErrorMinimisation:
     steps: Annotated[int, AT_LEAST_ONE] = 20
     train_batches: Annotated[int, AT_LEAST_ONE] = 10
     stop_error: Annotated[float, FRACTION] = 0.01
-    rounds: Annotated[int | None, AT_LEAST_ONE] = 100
+    rounds: Annotated[int | None, AT_LEAST_ONE] = None
+
+
+PUBLISHED = Surrogate(batch_size=512, gradient_clip=5.0)
+OF_EACH_IMAGE = ErrorMinimisation()
+OF_EACH_CLASS = ErrorMinimisation(stop_error=0.1)
 
 
 @POISONS.add("em_samplewise")
-def em_samplewise(clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, noise: ErrorMinimisation) -> Perturbation:
+def em_samplewise(
+    clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate = PUBLISHED, noise: ErrorMinimisation = OF_EACH_IMAGE
+) -> Perturbation:
     """Return error-minimising noise with a pattern of its own for each image (published: ResNet-18, 20 steps of 0.8/255)."""
     workshop = Workshop(clean, crafting, surrogate, "em_samplewise")
     delta = workshop.noise()
@@ -65,8 +72,8 @@ def em_classwise(
     clean: LabelledImages,
     crafting: Crafting,
     *,
-    surrogate: Surrogate,
-    noise: ErrorMinimisation,
+    surrogate: Surrogate = PUBLISHED,
+    noise: ErrorMinimisation = OF_EACH_CLASS,
     portion: Annotated[float, POSITIVE_FRACTION] = 0.2,
 ) -> Perturbation:
     """Return error-minimising noise with one pattern a class, found on a ``portion`` of the images (published: 0.2)."""
@@ -88,7 +95,9 @@ def em_classwise(
 
 
 @POISONS.add("ops_plus_em")
-def ops_plus_em(clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate, noise: ErrorMinimisation) -> Perturbation:
+def ops_plus_em(
+    clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate = PUBLISHED, noise: ErrorMinimisation = OF_EACH_IMAGE
+) -> Perturbation:
     """Return sample-wise error-minimising noise with the clean images' one-pixel shortcuts in it (published as CIFAR-10-S)."""
     return with_shortcuts(clean, em_samplewise(clean, crafting, surrogate=surrogate, noise=noise))
 

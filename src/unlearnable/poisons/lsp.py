@@ -1,5 +1,6 @@
 """Linearly separable perturbations: Yu et al., "Availability Attacks Create Shortcuts" (KDD 2022), Section 4."""
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -11,9 +12,12 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_b
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.seeds import derive
 
+PATCHES = 4  # published, as the norm is
+PUBLISHED_L2 = 6 / 255 * math.sqrt(3 * 32 * 32)
+
 
 @required_by("lsp")
-def require_patches(clean: LabelledImages, *, patches: int, **others: object) -> None:  # noqa: ARG001
+def require_patches(clean: LabelledImages, *, patches: int = PATCHES, **others: object) -> None:  # noqa: ARG001
     """Raise InputError where images cannot be cut into that many patches along each side."""
     _, height, width = clean.shape
     if height % patches or width % patches:
@@ -25,9 +29,9 @@ def lsp(
     clean: LabelledImages,
     crafting: Crafting,
     *,
-    l2: Annotated[float, POSITIVE],
+    l2: Annotated[float, POSITIVE] = PUBLISHED_L2,
     class_sep: Annotated[float, POSITIVE] = 10.0,
-    patches: Annotated[int, AT_LEAST_ONE] = 4,
+    patches: Annotated[int, AT_LEAST_ONE] = PATCHES,
 ) -> Perturbation:
     """Return a grid of flat patches for each image, drawn around a corner of a hypercube that belongs to its class.
 

@@ -22,7 +22,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import torch_generator
-from unlearnable.training.device import as_float, no_noise, resident
+from unlearnable.training.pixels import as_float, no_noise, resident
 
 WEIGHT_VARIANCE, BIAS_VARIANCE = 1.76, 0.18
 
@@ -32,8 +32,8 @@ def ntga(
     clean: LabelledImages,
     crafting: Crafting,
     *,
-    linf: Annotated[float, POSITIVE_FRACTION],
-    step: Annotated[float, POSITIVE_FRACTION],
+    linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255,
+    step: Annotated[float, POSITIVE_FRACTION] = 1.1 * 8 / 255 / 10,
     steps: Annotated[int, AT_LEAST_ONE] = 10,
     time: Annotated[float, POSITIVE] = 64.0,
     layers: Annotated[int, AT_LEAST_ONE] = 5,

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages, blank
+from unlearnable.images import CHUNK, LabelledImages, blank
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_by
 
-CHUNK = 1024  # images added up at once
 Sums = npt.NDArray[np.int64]
 
 

@@ -16,7 +16,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import borrowed_global_torch, sent_one, torch_generator, uniform
-from unlearnable.training.device import Pixels, as_float, no_noise, resident
+from unlearnable.training.pixels import Pixels, as_float, no_noise, resident
 
 
 @POISONS.add("pil")
@@ -24,8 +24,8 @@ def pil(
     clean: LabelledImages,
     crafting: Crafting,
     *,
-    linf: Annotated[float, POSITIVE_FRACTION],
-    step: Annotated[float, POSITIVE_FRACTION],
+    linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255,
+    step: Annotated[float, POSITIVE_FRACTION] = 0.8 / 255,
     steps: Annotated[int, AT_LEAST_ONE] = 30,
     weight: Annotated[float, FRACTION] = 0.9,
     epochs: Annotated[int, AT_LEAST_ONE] = 30,

@@ -32,9 +32,14 @@ class Steps:
         steps: how many.
     """
 
-    linf: Annotated[float, POSITIVE_FRACTION]
-    step: Annotated[float, POSITIVE_FRACTION]
-    steps: Annotated[int, AT_LEAST_ONE]
+    linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255
+    step: Annotated[float, POSITIVE_FRACTION] = 1.6 / 255
+    steps: Annotated[int, AT_LEAST_ONE] = 10
+
+
+PUBLISHED = Surrogate()
+DEFENDER = Steps()
+ADVERSARY = Steps(linf=4 / 255, step=0.8 / 255)
 
 
 @POISONS.add("rem")
@@ -42,11 +47,11 @@ def rem(
     clean: LabelledImages,
     crafting: Crafting,
     *,
-    surrogate: Surrogate,
+    surrogate: Surrogate = PUBLISHED,
     train_steps: Annotated[int, AT_LEAST_ONE] = 5000,
     decay_every: Annotated[int, AT_LEAST_ONE] = 2000,
-    defender: Steps,
-    adversary: Steps,
+    defender: Steps = DEFENDER,
+    adversary: Steps = ADVERSARY,
     transformations: Annotated[int, AT_LEAST_ONE] = 5,
 ) -> Perturbation:
     """Return noise whose loss stays low under crops, flips and an adversary.

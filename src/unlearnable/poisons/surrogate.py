@@ -16,7 +16,7 @@ from unlearnable.poisons.base import Crafting
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE
 from unlearnable.seeds import derive, torch_generator
 from unlearnable.training import Augmentation, Trainer, TrainingRecipe
-from unlearnable.training.device import CHUNK, Pixels, as_float, no_noise, resident
+from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, no_noise, resident
 
 ONE_EPOCH = {"epochs": 1}
 CROP_AND_FLIP = Augmentation(crop=4, flip=True)  # the published augmentation of surrogates on CIFAR-10
@@ -27,7 +27,7 @@ class Surrogate:
     """Which network, and its stochastic gradient descent.
 
     Args:
-        model: a registered model.
+        model: a registered model; ResNet-18 is published for all poisons that train one.
         batch_size: images a training step.
         learning_rate: of the first step.
         momentum: of SGD.
@@ -36,7 +36,7 @@ class Surrogate:
         precision: as in the training recipe.
     """
 
-    model: str
+    model: str = "resnet18"
     batch_size: Annotated[int, AT_LEAST_ONE] = 128
     learning_rate: Annotated[float, POSITIVE] = 0.1
     momentum: Annotated[float, FRACTION] = 0.9
@@ -131,7 +131,7 @@ class Workshop:
 
     def chunks(self) -> tuple[Tensor, ...]:
         """Return all indices in order, cut into chunks."""
-        chunks: tuple[Tensor, ...] = torch.arange(len(self.pixels), device=self.pixels.device).split(CHUNK)
+        chunks: tuple[Tensor, ...] = torch.arange(len(self.pixels), device=self.pixels.device).split(FLOATS_AT_ONCE)
         return chunks
 
     def _perturbed(self, indices: Tensor, perturbation: Pixels | OfEachClass | None) -> Tensor:

@@ -27,37 +27,37 @@ Linf = Annotated[float, POSITIVE_FRACTION]
 
 
 @POISONS.add("classwise_random")
-def classwise_random(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+def classwise_random(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the pattern of its class, each value uniform in [-linf, linf]; linf in units of [0, 1]."""
     return of_each_class(_drawn(clean, crafting, "classwise_random", clean.shape[1:], linf), clean)
 
 
 @POISONS.add("regions_4")
-def regions_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+def regions_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 2 x 2 flat regions of its class; linf in units of [0, 1]."""
     return of_each_class(_regions(clean, crafting, 4, linf), clean)
 
 
 @POISONS.add("regions_16")
-def regions_16(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+def regions_16(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 4 x 4 flat regions of its class; linf in units of [0, 1]."""
     return of_each_class(_regions(clean, crafting, 16, linf), clean)
 
 
 @POISONS.add("l2_regions_4")
-def l2_regions_4(clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE]) -> Perturbation:
+def l2_regions_4(clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE] = 1.0) -> Perturbation:
     """Return for each image the 2 x 2 flat regions of its class, scaled to the norm ``l2`` in units of [0, 1]."""
     return of_each_class(scaled_to_l2(_regions(clean, crafting, 4, 1.0), l2), clean)
 
 
 @POISONS.add("patches_4")
-def patches_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+def patches_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 4 x 4 tile of its class, repeated; linf in units of [0, 1]."""
     return of_each_class(_patches(clean, crafting, 4, linf), clean)
 
 
 @POISONS.add("patches_8")
-def patches_8(clean: LabelledImages, crafting: Crafting, *, linf: Linf) -> Perturbation:
+def patches_8(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 8 x 8 tile of its class, repeated; linf in units of [0, 1]."""
     return of_each_class(_patches(clean, crafting, 8, linf), clean)
 

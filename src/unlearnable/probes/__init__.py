@@ -1,6 +1,6 @@
 """Questions put to checkpoints (deep feature reweighting) and to perturbations (separability)."""
 
-from unlearnable.probes.reweighting import ESTIMATORS, FittedHead, ReweightingRecipe, clean_samples, fitted_head, reweight
+from unlearnable.probes.reweighting import ESTIMATORS, FittedHead, ReweightingRecipe, fitted_and_held_out, fitted_head, reweight
 from unlearnable.probes.separability import SeparabilityRecipe, perturbations, separability
 
 __all__ = [
@@ -8,7 +8,7 @@ __all__ = [
     "FittedHead",
     "ReweightingRecipe",
     "SeparabilityRecipe",
-    "clean_samples",
+    "fitted_and_held_out",
     "fitted_head",
     "perturbations",
     "reweight",

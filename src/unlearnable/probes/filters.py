@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 512  # images filtered at once
+FILTERED_AT_ONCE = 512  # images
 TAPS = 8  # of the 3x3 window, in reading order; the ninth is the pixel itself
 RIDGE = 1e-9
 
@@ -37,7 +37,7 @@ def estimated_filters(noise: Tensor, labels: Tensor, num_classes: int) -> Tensor
     channels = noise.shape[1]
     processes = torch.full((num_classes, channels, TAPS), math.nan, dtype=torch.float64, device=noise.device)
     for label in labels.unique():
-        products = _products(noise[labels == label][:CHUNK])
+        products = _products(noise[labels == label][:FILTERED_AT_ONCE])
         past, present = products[:, :TAPS, :TAPS], products[:, :TAPS, TAPS]
         ridge = RIDGE * past.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1.0)
         processes[label] = torch.linalg.solve(past + ridge[:, None, None] * torch.eye(TAPS).to(past), present)
@@ -46,7 +46,7 @@ def estimated_filters(noise: Tensor, labels: Tensor, num_classes: int) -> Tensor
 
 def detected(noise: Tensor, filters: Tensor) -> Tensor:
     """Return for each of ``noise`` (N, C, H, W) the class (N,) whose filter answers least: convolution, ReLU, sum, least."""
-    return torch.cat([_answers(part.float(), filters).nan_to_num(math.inf).argmin(1) for part in noise.split(CHUNK)])
+    return torch.cat([_answers(part.float(), filters).nan_to_num(math.inf).argmin(1) for part in noise.split(FILTERED_AT_ONCE)])
 
 
 def _answers(noise: Tensor, filters: Tensor) -> Tensor:

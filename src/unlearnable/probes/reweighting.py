@@ -30,10 +30,22 @@ from unlearnable.probes.softmax import Values, fit_softmax
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, NOT_EMPTY, POSITIVE
 from unlearnable.register import Register
 from unlearnable.seeds import derive, numpy_generator, torch_generator
-from unlearnable.training import Augmentation, Checkpoint, Network, Progress, Report, TrainingRecipe, ignore, no_report, normalisation_of
+from unlearnable.training import (
+    Augmentation,
+    Checkpoint,
+    Network,
+    Normalisation,
+    Progress,
+    Report,
+    TrainingRecipe,
+    ignore,
+    no_report,
+    normalisation_of,
+)
 from unlearnable.training.augmentation import augment
-from unlearnable.training.device import Pixels, as_float, is_out_of_memory, resident
+from unlearnable.training.device import is_out_of_memory
 from unlearnable.training.network import BATCH
+from unlearnable.training.pixels import Pixels, as_float, resident
 
 HEAD_ITERATIONS = 1000
 REFERENCE_EPOCHS, REFERENCE_BATCH, REFERENCE_RATE = 15, 1024, 0.5  # dfr_step_2.py of the reference code
@@ -202,6 +214,7 @@ def reweight(
     device: torch.device,
     progress: Progress = ignore,
     report: Report = no_report,
+    normalisation: Normalisation | None = None,
 ) -> list[Row]:
     """Ask every estimator of every checkpoint, and of the network before its first step (epoch 0, the control).
 
@@ -210,12 +223,13 @@ def reweight(
         clean: the clean training images.
         test: the clean test images.
         model: the registered model that was trained.
-        training: the recipe that it was trained with; normalisation is by the channels of ``clean``.
+        training: the recipe that it was trained with.
         recipe: how.
         seed: that of the training, whose first weights are the control's.
         device: where.
         progress: called with checkpoints done and in all.
         report: called with each epoch and what was measured there.
+        normalisation: of the training; None is by the channels of ``clean``.
 
     Returns:
         a row for each epoch, estimator and number of clean samples: ``epoch``, ``estimator``, ``clean_samples``, ``held_out_samples``,
@@ -227,10 +241,10 @@ def reweight(
             checkpoint, or a checkpoint is of another network.
     """
     estimators = {name: ESTIMATORS[name] for name in recipe.estimators}
-    fitted, held_out = clean_samples(clean, recipe)
+    fitted, held_out = fitted_and_held_out(clean, recipe)
     network = build(model, shape=clean.shape, num_classes=clean.num_classes, seed=seed, initialisation=training.initialisation)
     bench = Bench(
-        network=Network(network, normalisation_of(clean, training), device, training.precision),
+        network=Network(network, normalisation or normalisation_of(clean, training), device, training.precision),
         pixels=resident(fitted, device),
         labels=torch.from_numpy(fitted.labels).to(device),
         held_out=resident(held_out, device),
@@ -254,7 +268,7 @@ def reweight(
     return rows
 
 
-def clean_samples(clean: LabelledImages, recipe: ReweightingRecipe) -> tuple[LabelledImages, LabelledImages]:
+def fitted_and_held_out(clean: LabelledImages, recipe: ReweightingRecipe) -> tuple[LabelledImages, LabelledImages]:
     """Return the images that heads are fitted to, of which each count takes the first, and the held-out ones after them.
 
     Raises:

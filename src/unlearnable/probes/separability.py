@@ -26,7 +26,7 @@ WIDTH = 30  # of the paper's tanh networks
 RANK_ENERGY = 0.99
 COMPARED = 1000  # images, to see whether two sets are in one order
 STRANGE = 0.75  # of what two images differ by: images of one class differ by more, perturbations change less
-CHUNK = 512  # images subtracted, or added up, at once
+SUMMED_AT_ONCE = 512  # images subtracted, or added up
 Part = tuple[Tensor, Tensor]  # rows (n, D) and labels (n,)
 
 
@@ -49,7 +49,7 @@ class SeparabilityRecipe:
     split_seed: Annotated[int, NON_NEGATIVE] = 0
 
 
-class Model(NamedTuple):
+class Separator(NamedTuple):
     """What is fitted: hidden layers, and whether around the mean of the values and in whitened coordinates."""
 
     hidden: tuple[int, ...] = ()
@@ -57,11 +57,11 @@ class Model(NamedTuple):
     whitened: bool = False
 
 
-MODELS = {
-    "linear": Model(centred=False),
-    "linear_converged": Model(whitened=True),
-    "tanh_1": Model((WIDTH,)),
-    "tanh_2": Model((WIDTH, WIDTH)),
+SEPARATORS = {
+    "linear": Separator(centred=False),
+    "linear_converged": Separator(whitened=True),
+    "tanh_1": Separator((WIDTH,)),
+    "tanh_2": Separator((WIDTH, WIDTH)),
 }
 
 
@@ -93,7 +93,7 @@ def _require_one_order(clean: LabelledImages, poisoned: LabelledImages) -> None:
 
 
 def _differences(clean: LabelledImages, poisoned: LabelledImages) -> Iterator[Tensor]:
-    pairs = zip(*(torch.from_numpy(images.images).split(CHUNK) for images in (clean, poisoned)), strict=True)
+    pairs = zip(*(torch.from_numpy(images.images).split(SUMMED_AT_ONCE) for images in (clean, poisoned)), strict=True)
     return (after.short() - before for before, after in pairs)
 
 
@@ -117,7 +117,7 @@ def separability(
         progress: called with iterations done and in all.
 
     Returns:
-        ``images``; ``models``, for each of MODELS train_accuracy, held_out_accuracy (None where nothing is held out), ended,
+        ``images``; ``models``, for each of SEPARATORS train_accuracy, held_out_accuracy (None where nothing is held out), ended,
         iterations, ``curve``, the training accuracy after each iteration, and seconds; ``class_means`` as ``class_means`` gives them;
         ``filters``, the two accuracies of the autoregressive detector.
     """
@@ -125,7 +125,7 @@ def separability(
     fitted, held_out = _split(images, labels, recipe)
     shifts, scale = _scaling(images)
     found: dict[str, Any] = {}
-    for place, (name, model) in enumerate(MODELS.items()):
+    for place, (name, model) in enumerate(SEPARATORS.items()):
         if name == "linear_converged" and found["linear"]["ended"] == SEPARATED:
             found[name] = found["linear"] | {"seconds": 0.0}  # the same problem, which has no minimum
             continue
@@ -150,7 +150,7 @@ def class_means(images: Tensor, labels: Tensor, num_classes: int) -> dict[str, f
     """
     sums = torch.zeros(num_classes, images[0].numel(), dtype=torch.float64, device=images.device)
     total = 0.0
-    for part, classes in zip(images.flatten(1).split(CHUNK), labels.split(CHUNK), strict=True):
+    for part, classes in zip(images.flatten(1).split(SUMMED_AT_ONCE), labels.split(SUMMED_AT_ONCE), strict=True):
         values = part.double()
         sums.index_add_(0, classes, values)
         total += float(values.square().sum())
@@ -178,16 +178,16 @@ def _scaling(images: Tensor) -> tuple[tuple[float, float], float]:
     The paper scales to [0, 1]; around the mean, which a bias makes the same model, a solver needs fewer iterations.
     """
     low, high = float(images.min()), float(images.max())
-    mean = sum(float(part.sum()) for part in images.split(CHUNK)) / images.numel()
+    mean = sum(float(part.sum()) for part in images.split(SUMMED_AT_ONCE)) / images.numel()
     return (low, mean), 1 / max(high - low, 1.0)
 
 
 def _counted(progress: Progress, place: int, steps: int) -> Progress:
     """Return the progress of one model, each of which is as long as any other whatever its iterations."""
-    return lambda done, total: progress(place * steps + done * steps // total, len(MODELS) * steps)
+    return lambda done, total: progress(place * steps + done * steps // total, len(SEPARATORS) * steps)
 
 
-def _fitted(model: Model, fitted: Values, held_out: Values, recipe: SeparabilityRecipe, progress: Progress) -> dict[str, Any]:
+def _fitted(model: Separator, fitted: Values, held_out: Values, recipe: SeparabilityRecipe, progress: Progress) -> dict[str, Any]:
     start = time.perf_counter()
     fit = fit_softmax(
         fitted,

@@ -21,7 +21,7 @@ from torch import Tensor
 from unlearnable.seeds import torch_generator
 from unlearnable.training import Progress, ignore
 
-CHUNK = 512  # rows turned into floats at once: few enough that the cache still has them for the second product
+ROWS_AT_ONCE = 512  # turned into floats at once: few enough that the cache still has them for the second product
 GPU_NUMBERS = 2**28  # as many at once there, a GiB: 50,000 images of CIFAR-10 are half of it
 SEPARATED, CONVERGED, STEP_LIMIT = "reached 100 %", "converged", "step limit"
 WHITENING_ROWS = 10_000
@@ -52,7 +52,7 @@ class Values:
     def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield rows as float32, neither shifted nor scaled, in a buffer that the next ones overwrite, and their labels."""
         columns, device = self.rows.shape[1], self.rows.device
-        size = CHUNK if device.type == "cpu" else max(1, GPU_NUMBERS // columns)
+        size = ROWS_AT_ONCE if device.type == "cpu" else max(1, GPU_NUMBERS // columns)
         buffer = torch.empty(min(size, len(self.rows)), columns, device=device)
         for rows, labels in zip(self.rows.split(size), self.labels.split(size), strict=True):
             yield buffer[: len(rows)].copy_(rows), labels

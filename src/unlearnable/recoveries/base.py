@@ -12,12 +12,12 @@ from torch import Tensor
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, balanced_subset, blank
-from unlearnable.ranges import nested
 from unlearnable.register import Register
 from unlearnable.seeds import numpy_generator, torch_generator
+from unlearnable.signatures import nested
 from unlearnable.training import Draws, Method, Trainer, plain_loss
 from unlearnable.training.augmentation import Shape
-from unlearnable.training.device import CHUNK, as_float
+from unlearnable.training.pixels import FLOATS_AT_ONCE, as_float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +151,13 @@ def transforms() -> Any:
 def each_changed(images: LabelledImages, function: Callable[[Tensor], Tensor], device: torch.device) -> LabelledImages:
     """Return images changed once by ``function`` of float32 chunks (n, C, H, W) in units of [0, 1], rounded to 256 levels."""
     changed = blank(images.images.shape, np.uint8)
-    for start in range(0, len(images), CHUNK):
-        chunk = torch.from_numpy(images.images[start : start + CHUNK]).to(device)
-        changed[start : start + CHUNK] = function(as_float(chunk)).mul(255).round_().clamp_(0, 255).byte().cpu().numpy()
+    for start in range(0, len(images), FLOATS_AT_ONCE):
+        chunk = torch.from_numpy(images.images[start : start + FLOATS_AT_ONCE]).to(device)
+        changed[start : start + FLOATS_AT_ONCE] = function(as_float(chunk)).mul(255).round_().clamp_(0, 255).byte().cpu().numpy()
     return replace(images, images=changed)
 
 
-def clean_samples(clean: LabelledImages, count: int, *, seed: int, setting: str) -> LabelledImages:
+def balanced_samples(clean: LabelledImages, count: int, *, seed: int, setting: str) -> LabelledImages:
     """Return ``count`` clean images, as many of each class as of any other within one.
 
     Raises:

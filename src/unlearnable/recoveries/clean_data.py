@@ -8,9 +8,9 @@ import torch
 from unlearnable.images import LabelledImages
 from unlearnable.probes import fitted_head
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
-from unlearnable.recoveries.base import Needs, Recovery, clean_samples, register
+from unlearnable.recoveries.base import Needs, Recovery, balanced_samples, register
 from unlearnable.training import Method, Network
-from unlearnable.training.device import resident
+from unlearnable.training.pixels import resident
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class CleanDataRecovery(Recovery):
 
     def samples(self, clean: LabelledImages) -> LabelledImages:
         """Return the clean images; raise InputError where there are too few."""
-        return clean_samples(clean, self.clean_samples, seed=self.sample_seed, setting=f"recover.{self.name}.clean_samples")
+        return balanced_samples(clean, self.clean_samples, seed=self.sample_seed, setting=f"recover.{self.name}.clean_samples")
 
 
 @register("early_stopping")

@@ -23,7 +23,7 @@ from unlearnable.metrics import accuracy
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.recoveries.base import Needs, Recovery, register
 from unlearnable.seeds import torch_generator
-from unlearnable.training.device import CHUNK, Pixels, as_float, resident
+from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, resident
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,7 +116,7 @@ class OrthogonalProjection(Recovery):
         models = [fitted(centred)]
         while self.directions is not None and (basis := leading_directions(models, self.directions)).shape[1] < self.directions:
             models.append(fitted(_seen_without(centred, basis.float())))
-        logits = torch.cat([centred(chunk) @ models[0].T for chunk in pixels.split(CHUNK)])
+        logits = torch.cat([centred(chunk) @ models[0].T for chunk in pixels.split(FLOATS_AT_ONCE)])
         return LinearWeights(
             weights=torch.stack(models).cpu().numpy(),
             centre=centre.cpu().numpy(),
@@ -186,7 +186,7 @@ def orthonormal_basis(weights: Tensor) -> Tensor:
 
 
 def _mean_image(pixels: Pixels) -> Tensor:
-    total: Tensor = torch.stack([as_float(chunk).sum(0, dtype=torch.float64) for chunk in pixels.split(CHUNK)]).sum(0)
+    total: Tensor = torch.stack([as_float(chunk).sum(0, dtype=torch.float64) for chunk in pixels.split(FLOATS_AT_ONCE)]).sum(0)
     return (total / len(pixels)).float()
 
 

@@ -12,8 +12,9 @@ from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
 from unlearnable.seeds import torch_generator
 from unlearnable.training.checkpoint import Checkpoint, carried_on
-from unlearnable.training.device import choose_device, made_on, on_host, seen
+from unlearnable.training.device import choose_device, made_on, on_host
 from unlearnable.training.network import Network, Normalisation
+from unlearnable.training.pixels import seen
 from unlearnable.training.recipe import TrainingRecipe
 from unlearnable.training.trainer import PLAIN, Method, Progress, Trainer, ignore
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from unlearnable.models import ImageClassifier
-from unlearnable.training.device import Pixels, Projected, as_float, computes_in_bfloat16
+from unlearnable.training.device import computes_in_bfloat16
+from unlearnable.training.pixels import Pixels, Projected, as_float
 
 BATCH = 250  # images of an evaluation: on a CPU its activations stay in the cache, half as fast again as with 1,000
 GPU_BATCH = 1_000

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, Range, nested
+from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, Range
+from unlearnable.signatures import nested
 
 ROUNDING = 1e-9  # of steps divided by the steps of an epoch
 
@@ -48,6 +49,9 @@ class Augmentation:
 class TrainingRecipe:
     """Settings of a training by stochastic gradient descent with momentum, or by Adam.
 
+    Epochs, batches, rate and decay are by default those of the networks that the paper probes by deep feature reweighting. Its rate
+    changes once an epoch, and its augmentation (``crop`` 4 and ``flip``) is left out here: a mirrored digit is another sign.
+
     Args:
         learning_rate: the largest of the training.
         momentum: of SGD; the first of Adam's two decays, of which the second is 0.999.
@@ -63,9 +67,9 @@ class TrainingRecipe:
         precision: ``bfloat16`` (autocast and channels_last), ``float32``, or ``auto``: bfloat16 where the device computes in it.
     """
 
-    epochs: Annotated[int, AT_LEAST_ONE]
-    batch_size: Annotated[int, AT_LEAST_ONE]
-    learning_rate: Annotated[float, POSITIVE]
+    epochs: Annotated[int, AT_LEAST_ONE] = 60
+    batch_size: Annotated[int, AT_LEAST_ONE] = 128
+    learning_rate: Annotated[float, POSITIVE] = 0.1
     final_learning_rate: Annotated[float, NON_NEGATIVE] = 0.0
     optimiser: Literal["sgd", "adam"] = "sgd"
     momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9

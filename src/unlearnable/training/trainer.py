@@ -14,8 +14,9 @@ from unlearnable.models import ImageClassifier
 from unlearnable.seeds import Draws, sent, sent_one
 from unlearnable.training.augmentation import Shape, applied, draw, draw_cutmix
 from unlearnable.training.checkpoint import Checkpoint
-from unlearnable.training.device import Pixels, Projected, as_float, lies_on_host, on_host
+from unlearnable.training.device import on_host
 from unlearnable.training.network import Network, Normalisation
+from unlearnable.training.pixels import Pixels, Projected, as_float, lies_on_host
 from unlearnable.training.recipe import TrainingRecipe
 from unlearnable.training.replay import Replays
 

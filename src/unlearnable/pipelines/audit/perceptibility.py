@@ -10,7 +10,7 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from unlearnable.images import LabelledImages
-from unlearnable.training.device import as_float
+from unlearnable.training.pixels import as_float
 
 TOGETHER = 128  # images
 WINDOW = 11  # pixels of SSIM: smaller images have none

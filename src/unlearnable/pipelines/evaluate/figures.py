@@ -13,7 +13,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.metrics import mean_perturbations
 from unlearnable.pipelines.drawing import Figure
 from unlearnable.recoveries import LinearWeights
-from unlearnable.training.device import as_float, resident
+from unlearnable.training.pixels import as_float, resident
 
 COLOURS = {"clean": "#4477aa", "poisoned": "#cc6677", "recovered": "#228833"}  # told apart by colour-blind readers too
 HEADS = ("#228833", "#4477aa", "#aa8833")
