@@ -86,6 +86,33 @@ def test_the_wheel_and_the_configuration_run_without_the_checkout(dist, tmp_path
     assert list((tmp_path / "data" / "03_primary").rglob("clean_train.safetensors/*/clean_train.safetensors"))
 
 
+SMALLER = {
+    "train_size=6000, test_size=1000": "train_size=200, test_size=60",
+    '"epochs": 7': '"epochs": 2',
+    "=1000))": "=100, held_out=50))",
+}
+BESIDE = """
+import sys
+assert set(trained) == {"clean", "poisoned", "recovered"} and all(0 < each.accuracy < 1 for each in trained.values())
+assert unlearnable.__file__.startswith(sys.argv[1]), unlearnable.__file__
+assert not {"mlflow", "omegaconf", "kedro.framework.session", "pydantic"} & set(sys.modules)
+"""
+
+
+def test_the_lines_of_the_readme_run_from_the_wheel_alone(dist, tmp_path):
+    """On fewer images, with no configuration beside it; the built-in images bring Kedro's class of datasets and nothing else of it."""
+    [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for before, after in SMALLER.items():
+        assert lines.count(before) == 1
+        lines = lines.replace(before, after)
+    [wheel] = dist.glob("*.whl")
+    environment = {**os.environ, "PYTHONPATH": str(wheel), "OMP_NUM_THREADS": "1"}  # a wheel is an archive that modules are imported from
+    command = [sys.executable, "-P", "-c", lines + BESIDE, str(wheel)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "1.0"  # the perturbation is linearly separable by construction
+
+
 def test_nothing_local_is_released(dist):
     for archive in dist.glob("*.tar.gz"):
         with tarfile.open(archive) as content:

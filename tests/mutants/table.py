@@ -1244,6 +1244,13 @@ WHOLE_RUNS = (
         ("tests/test_api.py::test_a_wrong_call_is_one_line",),
     ),
     Mutant(
+        "importing the package imports all of it",
+        "src/unlearnable/__init__.py",
+        "\npolitely()\n",
+        "\npolitely()\nimport_module(\"torch\")\n",
+        ("tests/test_api.py::test_importing_brings_torch_when_a_function_is_asked_for",),
+    ),
+    Mutant(
         "what a block of settings leaves out is not as its method has it",
         "src/unlearnable/signatures.py",
         "replace(default, **own) if isinstance(default, kind) else kind(**own)",
