@@ -12,6 +12,7 @@ import tarfile
 import tomllib
 import zipfile
 from email import message_from_bytes
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
+from unlearnable.__main__ import main
 
 BIN = Path(sys.executable).parent
 LOCKS = ("requirements.lock", "requirements-uv.lock")
@@ -71,6 +73,22 @@ def test_the_wheel_has_every_module_and_names_what_it_needs(dist):
     assert {Requirement(need) for need in about.get_all("Requires-Dist")} == {
         Requirement(need) for need in (*PROJECT["project"]["dependencies"], *extras)
     }
+
+
+def test_the_wheel_has_a_command_and_types(dist):
+    [wheel] = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        [told] = [archive.read(name).decode() for name in names if name.endswith("/entry_points.txt")]
+    assert "unlearnable/py.typed" in names
+    [command] = re.findall(r"^unlearnable = (.*)$", told, re.MULTILINE)
+    assert EntryPoint(name="unlearnable", value=command, group="console_scripts").load() is main
+
+
+def test_the_command_says_in_a_line_that_kedro_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kedro", None)
+    with pytest.raises(SystemExit, match=r"^unlearnable: expected the packages of its extra 'pipeline', got no kedro: pip install [^\n]*$"):
+        main()
 
 
 def test_the_wheel_and_the_configuration_run_without_the_checkout(dist, tmp_path):

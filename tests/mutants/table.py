@@ -1247,7 +1247,7 @@ WHOLE_RUNS = (
         "importing the package imports all of it",
         "src/unlearnable/__init__.py",
         "\npolitely()\n",
-        "\npolitely()\nimport_module(\"torch\")\n",
+        '\npolitely()\nimport_module("torch")\n',
         ("tests/test_api.py::test_importing_brings_torch_when_a_function_is_asked_for",),
     ),
     Mutant(
