@@ -12,6 +12,7 @@ import tarfile
 import tomllib
 import zipfile
 from email import message_from_bytes
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
+from unlearnable.__main__ import main
 
 BIN = Path(sys.executable).parent
 LOCKS = ("requirements.lock", "requirements-uv.lock")
@@ -73,6 +75,22 @@ def test_the_wheel_has_every_module_and_names_what_it_needs(dist):
     }
 
 
+def test_the_wheel_has_a_command_and_types(dist):
+    [wheel] = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        [told] = [archive.read(name).decode() for name in names if name.endswith("/entry_points.txt")]
+    assert "unlearnable/py.typed" in names
+    [command] = re.findall(r"^unlearnable = (.*)$", told, re.MULTILINE)
+    assert EntryPoint(name="unlearnable", value=command, group="console_scripts").load() is main
+
+
+def test_the_command_says_in_a_line_that_kedro_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kedro", None)
+    with pytest.raises(SystemExit, match=r"^unlearnable: expected the packages of its extra 'pipeline', got no kedro: pip install [^\n]*$"):
+        main()
+
+
 def test_the_wheel_and_the_configuration_run_without_the_checkout(dist, tmp_path):
     [wheel] = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -84,6 +102,33 @@ def test_the_wheel_and_the_configuration_run_without_the_checkout(dist, tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "data" / "03_primary").rglob("clean_train.safetensors/*/clean_train.safetensors"))
+
+
+SMALLER = {
+    "train_size=6000, test_size=1000": "train_size=200, test_size=60",
+    '"epochs": 7': '"epochs": 2',
+    "=1000))": "=100, held_out=50))",
+}
+BESIDE = """
+import sys
+assert set(trained) == {"clean", "poisoned", "recovered"} and all(0 < each.accuracy < 1 for each in trained.values())
+assert unlearnable.__file__.startswith(sys.argv[1]), unlearnable.__file__
+assert not {"mlflow", "omegaconf", "kedro.framework.session", "pydantic"} & set(sys.modules)
+"""
+
+
+def test_the_lines_of_the_readme_run_from_the_wheel_alone(dist, tmp_path):
+    """On fewer images, with no configuration beside it; the built-in images bring Kedro's class of datasets and nothing else of it."""
+    [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for before, after in SMALLER.items():
+        assert lines.count(before) == 1
+        lines = lines.replace(before, after)
+    [wheel] = dist.glob("*.whl")
+    environment = {**os.environ, "PYTHONPATH": str(wheel), "OMP_NUM_THREADS": "1"}  # a wheel is an archive that modules are imported from
+    command = [sys.executable, "-P", "-c", lines + BESIDE, str(wheel)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "1.0"  # the perturbation is linearly separable by construction
 
 
 def test_nothing_local_is_released(dist):

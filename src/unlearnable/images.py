@@ -4,12 +4,15 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from tempfile import TemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from unlearnable.errors import InputError
+
+if TYPE_CHECKING:
+    from torch.utils.data import TensorDataset
 
 RANK = 4  # (N, C, H, W)
 CHUNK = 1024  # images that are looked at together
@@ -34,6 +37,12 @@ class Projection:
         if self.basis.ndim != 2 or self.centre.shape != self.basis.shape[:1]:
             raise InputError(f"projection: expected basis (D, K) and centre (D,), got {self.basis.shape} and {self.centre.shape}")
 
+    def __call__(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return images (N, ...), in units of [0, 1], projected: they leave that range."""
+        flat: Any = images.reshape(len(images), -1)
+        projected: npt.NDArray[np.float32] = (flat - (flat - self.centre) @ self.basis @ self.basis.T).reshape(images.shape)
+        return projected
+
     @property
     def removed_directions(self) -> int:
         """The number K of directions removed."""
@@ -45,7 +54,8 @@ class LabelledImages:
     """Images with labels, checked when made.
 
     A recovered set is the poisoned set and the projection that removes the shortcut from it: projected pixels leave
-    [0, 1] and are never clipped or rounded, so they are computed in float32 where they are used.
+    [0, 1] and are never clipped or rounded, so they are computed in float32 where they are used. Then ``images`` alone are those of the
+    poisoned set, and ``pixels()`` and ``to_torch()`` give what is to be trained on.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -92,6 +102,23 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        projected = "" if self.projection is None else f", less {self.projection.removed_directions} directions"
+        return f"LabelledImages({len(self):,} of {shape}, {self.num_classes} classes{projected})"
+
+    def pixels(self) -> npt.NDArray[np.float32]:
+        """Return the images as they are to be seen: float32 (N, C, H, W) in units of [0, 1]; those of a projected set leave that range."""
+        pixels: npt.NDArray[np.float32] = self.images.astype(np.float32) / np.float32(255)
+        return pixels if self.projection is None else self.projection(pixels)
+
+    def to_torch(self) -> "TensorDataset":
+        """Return ``pixels()`` with their labels as a dataset of torch, for loaders and trainings of one's own."""
+        import torch  # here, since images are described without it
+        from torch.utils.data import TensorDataset
+
+        return TensorDataset(torch.from_numpy(self.pixels()), torch.tensor(self.labels))
 
     def called(self, label: int) -> str:
         """Return what a class is called in messages: its name, or its number where it has none."""

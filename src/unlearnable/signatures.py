@@ -5,16 +5,37 @@ setting once, there, and the checks of the library and of the Kedro project read
 """
 
 import inspect
-from collections.abc import Callable
+import operator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from unlearnable.errors import InputError
 from unlearnable.ranges import Range
+from unlearnable.register import nearest
 
 GIVEN_BY_THE_RUN = ("seed", "device")  # arguments of recipes that are no settings of their own
 TYPES = {int: "int", float: "float", bool: "bool", str: "str", NoneType: "none"}
+EXPECTED = {
+    "block": "a valid dictionary",
+    "bool": "a valid boolean",
+    "float": "a valid number",
+    "int": "a valid integer",
+    "list": "a valid list",
+    "none": "None",
+    "str": "a valid string",
+}
+IS: dict[str, Any] = {"bool": bool, "float": (int, float), "int": int, "none": NoneType, "str": str}
+BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "gt": ("greater than", operator.gt),
+    "ge": ("greater than or equal to", operator.ge),
+    "lt": ("less than", operator.lt),
+    "le": ("less than or equal to", operator.le),
+}
+LARGEST = sys.float_info.max
 
 Description = dict[str, Any]  # of a type: {"is": "int", "ge": 1, "default": 3}, {"is": "block", "fields": {…}}, …
 
@@ -61,6 +82,98 @@ def described(annotation: Any) -> Description:
     if origin in (Union, UnionType):
         return {"is": "any of", "types": [described(choice) for choice in arguments]}
     raise TypeError(f"settings: expected a type that can be checked, got {annotation!r}")
+
+
+class Problem(NamedTuple):
+    """What is wrong with a setting: where it stands, what came, and the line that says so."""
+
+    path: tuple[str | int, ...]
+    value: Any
+    line: str
+
+
+def require(name: str, block: Description, given: Mapping[str, Any]) -> None:
+    """Raise InputError where ``given`` are no settings of a described block; one line names each that is wrong, under ``name``."""
+    if wrong := list(problems(block, dict(given), tuple(name.split(".")))):
+        raise InputError("; ".join(problem.line for problem in wrong))
+
+
+def problems(kind: Description, value: Any, path: tuple[str | int, ...] = ()) -> Iterator[Problem]:
+    """Yield what is wrong with a value that is to be as described, and with all that is in it."""
+    if kind["is"] == "any of":
+        yield from _of_choice(kind, value, path)
+    elif kind["is"] == "one of":
+        if value not in kind["values"]:
+            yield _unlike(_in_words(kind["values"]), value, path)
+    elif not _is(kind["is"], value):
+        yield _unlike(EXPECTED[kind["is"]], value, path)
+    elif kind["is"] == "block":
+        yield from _of_block(kind, value, path)
+    elif kind["is"] == "list":
+        yield from _of_list(kind, value, path)
+    elif kind["is"] in ("int", "float"):
+        yield from _of_number(kind, value, path)
+
+
+def _is(word: str, value: Any) -> bool:
+    if word in ("block", "list"):
+        return isinstance(value, dict if word == "block" else list)
+    return isinstance(value, IS[word]) and (word == "bool" or not isinstance(value, bool))
+
+
+def _of_choice(kind: Description, value: Any, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    """Of several types: ``None`` or something else, or one of a kind or a list of them, which is checked as a list."""
+    others = [each for each in kind["types"] if each["is"] != "none"]
+    if value is None and len(others) < len(kind["types"]):
+        return
+    limits = {name: kind[name] for name in BOUNDS if name in kind}
+    if len(others) == 1:
+        yield from problems(others[0] | limits, value, path)
+    else:
+        [several] = [each for each in others if each["is"] == "list"]
+        yield from problems(several, value if isinstance(value, list) else [value], path)
+
+
+def _of_block(kind: Description, value: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Problem]:
+    known = kind["fields"]
+    for name, field in known.items():
+        if name in value:
+            yield from problems(field, value[name], (*path, name))
+        elif "default" not in field:
+            yield Problem((*path, name), value, f"parameter '{_dotted((*path, name))}': expected a value, got none")
+    for name in [each for each in value if each not in known]:
+        told = f"unknown parameter '{_dotted((*path, name))}'; known: {', '.join(known)}{nearest(name, list(known))}"
+        yield Problem((*path, name), value[name], told)
+
+
+def _of_list(kind: Description, value: list[Any], path: tuple[str | int, ...]) -> Iterator[Problem]:
+    if len(value) < kind.get("min_length", 0):
+        yield _unlike(f"at least {kind['min_length']} item", value, path)
+    for place, each in enumerate(value):
+        yield from problems(kind["of"], each, (*path, place))
+
+
+def _of_number(kind: Description, value: float, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    if kind["is"] == "float" and not -LARGEST <= value <= LARGEST:
+        yield _unlike("a finite number", value, path)
+        return
+    for name, (words, holds) in BOUNDS.items():
+        if name in kind and not holds(value, kind[name]):
+            yield _unlike(f"{words} {kind[name]}", value, path)
+            return
+
+
+def _unlike(expected: str, value: Any, path: tuple[str | int, ...]) -> Problem:
+    return Problem(path, value, f"parameter '{_dotted(path)}': expected {expected}, got {value!r}")
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _in_words(values: list[Any]) -> str:
+    *others, last = map(repr, values)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def defaults_of(block: Description) -> dict[str, Any]:

@@ -768,9 +768,9 @@ CONFIGURATION = (
     ),
     Mutant(
         "parameters may be no numbers",
-        "src/unlearnable/config/validation.py",
-        "allow_inf_nan=False",
-        "allow_inf_nan=True",
+        "src/unlearnable/signatures.py",
+        'if kind["is"] == "float" and not -LARGEST <= value <= LARGEST:',
+        'if kind["is"] == "no number":',
         ("tests/config/test_validation.py::test_a_wrong_parameter_is_one_line[craft.lsp.l2=nan]",),
     ),
     Mutant(
@@ -1212,9 +1212,9 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "a number in quotes is taken for a number",
-        "src/unlearnable/config/validation.py",
-        'extra="forbid", strict=True, allow_inf_nan',
-        'extra="forbid", allow_inf_nan',
+        "src/unlearnable/signatures.py",
+        '"float": (int, float), "int": int,',
+        '"float": (int, float, str), "int": (int, str),',
         ("tests/faults/test_inputs.py::test_a_malformed_input_is_one_line_and_leaves_nothing[36-number given in quotes]",),
     ),
     Mutant(
@@ -1267,6 +1267,48 @@ WHOLE_RUNS = (
         ("tests/config/test_validation.py::test_what_was_read_is_kept_until_a_source_changes",),
     ),
     Mutant(
+        "projected images of the library forget the point that is to stay",
+        "src/unlearnable/images.py",
+        "(flat - (flat - self.centre) @ self.basis",
+        "(flat - flat @ self.basis",
+        ("tests/test_api.py::test_a_projection_keeps_its_centre",),
+    ),
+    Mutant(
+        "a recovery that changes no image is said to have changed some",
+        "src/unlearnable/api.py",
+        'recovery != "none" and type(chosen)',
+        'recovery == "none" and type(chosen)',
+        ("tests/test_api.py::test_a_wrong_call_is_one_line",),
+    ),
+    Mutant(
+        "a probe of the library sees images by the channels of others",
+        "src/unlearnable/api.py",
+        "normalisation=training.normalisation,",
+        "normalisation=None,",
+        ("tests/test_api.py::test_a_probe_sees_images_as_the_network_did",),
+    ),
+    Mutant(
+        "early stopping takes the worst epoch",
+        "src/unlearnable/api.py",
+        "_held_out(checkpoint) > _held_out(taken)",
+        "_held_out(checkpoint) < _held_out(taken)",
+        ("tests/test_api.py::test_early_stopping_takes_the_first_of_the_best_epochs_on_clean_images",),
+    ),
+    Mutant(
+        "an unknown setting is passed over",
+        "src/unlearnable/signatures.py",
+        "for name in [each for each in value if each not in known]:",
+        "for name in list[str]():",
+        ("tests/test_api.py::test_a_wrong_call_is_one_line",),
+    ),
+    Mutant(
+        "importing the package imports all of it",
+        "src/unlearnable/__init__.py",
+        "\npolitely()\n",
+        '\npolitely()\nimport_module("torch")\n',
+        ("tests/test_api.py::test_importing_brings_torch_when_a_function_is_asked_for",),
+    ),
+    Mutant(
         "what a block of settings leaves out is not as its method has it",
         "src/unlearnable/signatures.py",
         "replace(default, **own) if isinstance(default, kind) else kind(**own)",
@@ -1289,9 +1331,9 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "the upper end of a range is not described",
-        "src/unlearnable/config/validation.py",
-        "tuple(limit.name for limit in dataclasses.fields(Range))",
-        'tuple(limit.name for limit in dataclasses.fields(Range) if limit.name != "le")',
+        "src/unlearnable/signatures.py",
+        '"le": ("less than or equal to", operator.le)',
+        '"le": ("less than or equal to", operator.ne)',
         ("tests/config/test_validation.py::test_a_wrong_parameter_is_one_line",),
     ),
     Mutant(

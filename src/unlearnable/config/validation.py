@@ -1,109 +1,53 @@
 """Checks of all parameters before anything runs, and before torch is imported."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
-from functools import cache, reduce
-from operator import or_
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from functools import cache
+from typing import Any
 
 from unlearnable.config.recipe import DERIVED, RELEASED
 from unlearnable.config.settings import settings
 from unlearnable.errors import InputError
-from unlearnable.ranges import Range
-from unlearnable.register import nearest, unknown
-from unlearnable.signatures import TYPES, Description
+from unlearnable.register import unknown
+from unlearnable.signatures import Description, Problem, problems
 
-LARGEST_SEED = 2**32 - 1
-KINDS: dict[str, Any] = {word: kind for kind, word in TYPES.items()}
-LIMITS = tuple(limit.name for limit in dataclasses.fields(Range))
 ANY_OF_TIMM = "timm:"  # what the names of timm's networks begin with
+NAME: Description = {"is": "str"}
+SEED: Description = {"is": "int", "ge": 0, "le": 2**32 - 1}
+COUNT: Description = {"is": "int", "ge": 1}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+def _or_none(kind: Description) -> Description:
+    return {"is": "any of", "types": [kind, {"is": "none"}]}
 
 
-def model_of(block: Description, **more: Any) -> type[BaseModel]:
-    """Return a pydantic model of a described block of settings, and of the fields ``more``."""
-    fields: dict[str, Any] = {
-        name: (_pydantic_type(field), None if "default" in field else ...)  # what a default is, is the function's affair
-        for name, field in block["fields"].items()
-    }
-    return create_model(f"settings of {block['name']}", __base__=_Strict, **fields, **more)
+def _block(**fields: Description) -> Description:
+    return {"is": "block", "fields": fields}
 
 
-def _pydantic_type(described: Description) -> Any:
-    limits = {name: described[name] for name in LIMITS if name in described}
-    kind = _kind(described)
-    return Annotated[kind, Field(**limits)] if limits else kind
-
-
-def _kind(described: Description) -> Any:
-    kind = described["is"]
-    if kind == "block":
-        return model_of(described)
-    if kind == "one of":
-        return Literal[tuple(described["values"])]
-    if kind == "list":
-        return list[_pydantic_type(described["of"])]  # type: ignore[misc]
-    if kind == "any of":
-        return _any_of(described["types"])
-    return KINDS[kind]
-
-
-def _any_of(types: list[Description]) -> Any:
-    lists = [each for each in types if each["is"] == "list"]
-    if lists and {"is": "none"} not in types:  # one or several of a kind: two branches would be two errors
-        return Annotated[_pydantic_type(lists[0]), BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
-    return reduce(or_, map(_pydantic_type, types))
-
-
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class _Ingest(_Strict):
-    train_size: Count | None
-    test_size: Count | None
-    subset_seed: Seed
-
-
-class _Audit(_Strict):
-    recovery: str
-
-
-class _Parameters(_Strict):
-    poison: str
-    recovery: str
-    model: str
-    seed: Seed
-    data_root: str
-    device: str
-    threads: Count | None
-    ingest: _Ingest
-    audit: _Audit
+def _methods(known: Mapping[str, Description]) -> dict[str, Description]:
+    """Return the blocks of everything registered, none of which need be given."""
+    return {name: block | {"default": {}} for name, block in known.items()}
 
 
 @cache
-def _all_parameters() -> type[BaseModel]:
+def _all_parameters() -> Description:
     known = settings()
-    keep = Annotated[int, Field(ge=0)]
-    fields: dict[str, Any] = {
-        "craft": (_block("craft", known["poisons"], seed=(Seed | None, None)), ...),
-        "recover": (_block("recover", known["recoveries"]), ...),
-        "train": (model_of(known["train"], keep_checkpoints=(keep, ...)), ...),
-        "probe": (model_of(known["probe"], train=(model_of(known["train"]), ...)), ...),
-        "separability": (model_of(known["separability"]), ...),
-    }
-    return create_model("parameters", __base__=_Parameters, **fields)
-
-
-def _block(name: str, blocks: Mapping[str, Description], **more: Any) -> type[BaseModel]:
-    """Return the model of a block that may hold the settings of everything registered, and has the fields ``more``."""
-    fields: dict[str, Any] = {known: (model_of(block), {}) for known, block in blocks.items()}
-    return create_model(name, __base__=_Strict, **fields, **more)
+    return _block(
+        poison=NAME,
+        recovery=NAME,
+        model=NAME,
+        seed=SEED,
+        data_root=NAME,
+        device=NAME,
+        threads=_or_none(COUNT),
+        ingest=_block(train_size=_or_none(COUNT), test_size=_or_none(COUNT), subset_seed=SEED),
+        audit=_block(recovery=NAME),
+        craft=_block(**_methods(known["poisons"]), seed=_or_none(SEED) | {"default": None}),
+        recover=_block(**_methods(known["recoveries"])),
+        train=_block(**known["train"]["fields"], keep_checkpoints={"is": "int", "ge": 0}),
+        probe=_block(**known["probe"]["fields"], train=known["train"]),
+        separability=known["separability"],
+    )
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -113,11 +57,8 @@ def check(parameters: Mapping[str, Any]) -> None:
         InputError: one line that names each parameter that is wrong, what was expected and what came.
     """
     given = {name: value for name, value in parameters.items() if name not in DERIVED}
-    model = _all_parameters()
-    try:
-        model.model_validate(given)
-    except ValidationError as error:
-        raise InputError("; ".join(_line(model, problem) for problem in _own(error.errors()))) from None
+    if wrong := _own(list(problems(_all_parameters(), given))):
+        raise InputError("; ".join(problem.line for problem in wrong))
     known, probe = settings(), given["probe"]
     _require("poison", given["poison"], [*known["poisons"], RELEASED])
     _require("recovery", given["recovery"], list(known["recoveries"]))
@@ -159,26 +100,7 @@ def _networks(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"craft.{poison}.surrogate.model", surrogate["model"]
 
 
-def _own(problems: list[Any]) -> list[Any]:
+def _own(wrong: list[Problem]) -> list[Problem]:
     """Return the problems less those of ``probe.train`` that it has from ``train``, where they were set."""
-    shared = {("probe", *problem["loc"]): repr(problem["input"]) for problem in problems if problem["loc"][0] == "train"}
-    return [problem for problem in problems if shared.get(problem["loc"]) != repr(problem["input"])]
-
-
-def _line(model: type[BaseModel], problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _known(model, problem["loc"][:-1])
-        return f"unknown parameter '{name}'; known: {', '.join(known)}{nearest(problem['loc'][-1], known)}"
-    if problem["type"] == "missing":
-        return f"parameter '{name}': expected a value, got none"
-    if problem["type"] == "too_short":
-        return f"parameter '{name}': expected at least {problem['ctx']['min_length']} item, got {problem['input']!r}"
-    expected = problem["msg"].removeprefix("Input should be ").split(" or instance of")[0]
-    return f"parameter '{name}': expected {expected}, got {problem['input']!r}"
-
-
-def _known(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    for part in path:
-        model = model.model_fields[str(part)].annotation  # type: ignore[assignment]
-    return list(model.model_fields)
+    shared = {("probe", *problem.path): repr(problem.value) for problem in wrong if problem.path[0] == "train"}
+    return [problem for problem in wrong if shared.get(problem.path) != repr(problem.value)]
