@@ -3,8 +3,9 @@
 import warnings
 
 from unlearnable.config.loader import RecipeConfigLoader
-from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, StorageHooks, SummaryHooks, TrackingHooks
+from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, StorageHooks, SummaryHooks, reports
 from unlearnable.session import Session
+from unlearnable.tracking.hooks import TrackingHooks
 
 # Kedro calls an older name of OmegaConf's; not for our users to read at every run.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
@@ -17,4 +18,4 @@ CONFIG_LOADER_ARGS = {
     "config_patterns": {"mlflow": ["mlflow*"], "storage": ["storage*"]},
     "merge_strategy": {"parameters": "soft", "mlflow": "soft", "storage": "soft"},
 }
-HOOKS = (CheckHooks(), ArtifactHooks(), StorageHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks())
+HOOKS = (CheckHooks(), ArtifactHooks(), StorageHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks(reports))
