@@ -1,10 +1,13 @@
 """Processes of tests that start in a tenth of a second: forks of one that has imported what they import."""
 
+import io
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,12 @@ from unlearnable.study.forks import IMPORTED
 
 ROOT = Path(__file__).parents[1]
 SERVER = multiprocessing.get_context("forkserver")
+MLFLOW = ("mlflow", "mlflow.store.tracking.sqlalchemy_store")  # what the process beside a run imports
 
 
 def fork(function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
     """Call a function in a process of its own, with one thread for each library; return the process."""
-    SERVER.set_forkserver_preload([*IMPORTED, "tests.conftest", "tests.forks"])
+    SERVER.set_forkserver_preload([*IMPORTED, *MLFLOW, "tests.conftest", "tests.forks"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT / "src"), str(ROOT), before)))  # where the server finds modules
     process = SERVER.Process(target=_called, args=(function, arguments))
@@ -29,6 +33,52 @@ def fork(function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
         else:
             os.environ["PYTHONPATH"] = before
     return process
+
+
+class Beside:
+    """The process beside a run, as ``delivery.start`` returns it, but a fork: mlflow is imported in it, which takes seconds of CPU."""
+
+    def __init__(self) -> None:
+        told, self.stdin = _pipe()
+        self.stdout, says = _pipe()
+        self._process = fork(_feed, Connection(told.detach(), writable=False), Connection(says.detach(), readable=False))
+        self.pid = self._process.pid
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("fork", timeout)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _pipe():
+    """Return the ends of a pipe: for reading, for writing."""
+    reads, writes = os.pipe()
+    return FileIO(reads, "r"), FileIO(writes, "w")
+
+
+class FileIO(io.FileIO):
+    def detach(self) -> int:
+        """Return a copy of the number, and close this one."""
+        copy = os.dup(self.fileno())
+        self.close()
+        return copy
+
+
+def _feed(told: Connection, says: Connection) -> None:
+    os.setsid()
+    os.dup2(told.fileno(), 0)
+    os.dup2(says.fileno(), 1)
+    told.close()
+    says.close()
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    from unlearnable.tracking.feed import main
+
+    main()
+    sys.stdout.flush()
 
 
 def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -1,12 +1,11 @@
-"""What happens around a run: its parameters are checked, it is tracked, and it ends with a table.
+"""What happens around a run: its parameters are checked, and it ends with a table. What is recorded of it: ``tracking.hooks``.
 
-Libraries that take seconds to import (torch, mlflow) are imported when a run needs them, not when Kedro lists commands.
+Libraries that take seconds to import (torch) are imported when a run needs them, not when Kedro lists commands.
 """
 
 import logging
-import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
 
 logger = logging.getLogger(__name__)
-ROUNDS = logging.getLogger("unlearnable.pipelines.progress")
 CLEAN = "clean_train"
 CRAFTING = "crafting"
-WORKS = {CRAFTING: "craft-{poison}", "probing": "probe-checkpoints"}  # tags of nodes that tell each round, and their MLflow runs
 ONLY = "orthogonal_projection"  # the recovery of Algorithm 1's nodes
 
 
@@ -199,13 +196,13 @@ class SummaryHooks:
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Print what the run found, also where all of it was there already."""
-        if reports := [report for _, report in _reports(pipeline, catalog)]:
+        if found := [report for _, report in reports(pipeline, catalog)]:
             from unlearnable.summary import show
 
-            show(reports)
+            show(found)
 
 
-def _reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, Path]]]]:
+def reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, Path]]]]:
     """Yield the name of each scores of ``pipeline``, with the scores and the paths of the files beside them."""
     for name in sorted(name for name in pipeline.all_outputs() if name.endswith("scores")):
         files = sorted(pipeline.only_nodes_with_tags(name).all_outputs())
@@ -215,86 +212,3 @@ def _reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str,
 def _trained(node: Any) -> str:
     """Return the name of the set that a node trains on."""
     return str(node.outputs[0]).removesuffix("_checkpoints")
-
-
-class _Rounds(logging.Handler):
-    """Hands what each round of a crafting, or each epoch that is probed, has measured on to the tracker."""
-
-    def __init__(self, tracker: Any) -> None:
-        super().__init__()
-        self._tracker = tracker
-
-    def emit(self, record: Any) -> None:
-        """Log what a record of ``pipelines.progress.log_round`` carries."""
-        self._tracker.log_step(record.work, record.number, record.measured)
-
-
-class TrackingHooks:
-    """One MLflow run for each Kedro run, and a child of it for the crafting, for each training and for the probing."""
-
-    def __init__(self) -> None:
-        self._tracker: Any = None
-        self._project = Path()
-        self._loader: Any = None
-        self._settings: dict[str, Any] = {}
-        self._rounds = logging.Handler()
-
-    @hook_impl
-    def after_context_created(self, context: Any) -> None:
-        """Read ``mlflow.yml``."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        self._project, self._loader, self._settings = context.project_path, context.config_loader, context.config_loader["mlflow"]
-
-    @hook_impl(wrapper=True)
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> Generator[None, Any, Any]:
-        """Start the run before the other hooks look at the machine and the data, so that what they refuse is a run that FAILED."""
-        from unlearnable.tracking import Tracker
-
-        if self._tracker is not None:  # of an earlier run of this process, which an interrupt may have left open
-            self._tracker.end(KeyboardInterrupt())
-        tracker = Tracker(self._settings, self._project)
-        tracker.start(catalog.load("parameters"), run_params, {name: self._loader.recipe_hash(name) for name in pipeline.all_outputs()})
-        self._tracker = tracker
-        with self._tracker.ended_by_errors():
-            return (yield)
-
-    @hook_impl
-    def before_node_run(self, node: Any, inputs: dict[str, Any]) -> None:
-        """Start a child run where a training, the crafting or the probing starts."""
-        if "training" in node.tags:
-            self._tracker.start_child(_trained(node), f"train-{_trained(node)}", training=_trained(node))
-        for work in WORKS.keys() & node.tags:
-            self._tracker.start_child(work, WORKS[work].format(poison=inputs.get("params:poison")))
-            self._rounds = _Rounds(self._tracker)
-            ROUNDS.addHandler(self._rounds)
-
-    @hook_impl
-    def after_node_run(self, node: Any) -> None:
-        """End the child run of the crafting or of the probing."""
-        for work in WORKS.keys() & node.tags:
-            ROUNDS.removeHandler(self._rounds)
-            self._tracker.end_child(work)
-
-    @hook_impl
-    def after_dataset_saved(self, node: Any, data: Any) -> None:
-        """Record what each checkpoint was made on, and what was measured up to it."""
-        if "training" in node.tags:
-            self._tracker.log_made_on(_trained(node), data.made_on)
-            self._tracker.log_history(_trained(node), data.history)
-            if data.is_last:
-                self._tracker.end_child(_trained(node))
-
-    @hook_impl
-    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Log scores with the files beside them, and end the run."""
-        with self._tracker.ended_by_errors():
-            for name, (scores, files) in _reports(pipeline, catalog):
-                self._tracker.log_scores(name, scores, list(files.values()))
-        self._tracker.end()
-
-    @hook_impl
-    def on_pipeline_error(self, error: Exception) -> None:
-        """Mark the run and its open children as FAILED, or as KILLED by an interrupt."""
-        ROUNDS.removeHandler(self._rounds)
-        if self._tracker is not None:  # a signal may come before there is one
-            self._tracker.end(error)

@@ -5,9 +5,10 @@ import warnings
 from unlearnable.config.graph import Graph
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.recipe import CHOICES, IGNORED
-from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, StorageHooks, SummaryHooks, TrackingHooks
+from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, StorageHooks, SummaryHooks, reports
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.session import Session
+from unlearnable.tracking.hooks import TrackingHooks
 
 # Kedro calls an older name of OmegaConf's; not for our users to read at every run.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
@@ -21,4 +22,4 @@ CONFIG_LOADER_ARGS = {
     "config_patterns": {"mlflow": ["mlflow*"], "storage": ["storage*"]},
     "merge_strategy": {"parameters": "soft", "mlflow": "soft", "storage": "soft"},
 }
-HOOKS = (CheckHooks(), ArtifactHooks(), StorageHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks())
+HOOKS = (CheckHooks(), ArtifactHooks(), StorageHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks(reports))

@@ -74,8 +74,7 @@ def test_the_table_has_a_row_an_epoch_and_is_what_the_scores_say(project):
 
 
 def test_every_checkpoint_is_kept_for_the_probe_and_nothing_else_of_the_training(project):
-    recipe = loader("test")["parameters"]["recipe"]["train_probed"]
-    [folder] = (project / "data" / "06_models" / "digits" / "lsp" / "tiny_cnn" / recipe).glob("checkpoints/*/checkpoints")
+    [folder] = (project / loader("test").filepath("probed_checkpoints")).glob("*/checkpoints")
     assert {path.name for path in folder.glob("*.safetensors")} == {"epoch-0001.safetensors", "epoch-0002.last.safetensors"}
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 from kedro.runner import ThreadRunner
+from safetensors.torch import load_file
 
 from tests.config.test_recipe import loader
 from tests.conftest import ROOT, copy_golden, make_images, recorded
@@ -22,6 +23,7 @@ from tests.datasets.cifar import write_cifar10
 from unlearnable.cli import run as run_command
 from unlearnable.hooks import CheckHooks
 from unlearnable.images import LabelledImages
+from unlearnable.models import build
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.craft_poison.nodes import craft
 from unlearnable.pipelines.evaluate.figures import directions_figure, examples_figure
@@ -207,7 +209,7 @@ def test_a_cell_is_one_run_with_a_child_for_each_training(golden):
     found = mlflow.search_runs(experiment_names=["unlearnable"])
     [cell] = [run for _, run in found[found["tags.mlflow.parentRunId"].isna()].iterrows()]
     children = found[found["tags.mlflow.parentRunId"] == cell["run_id"]]
-    assert cell["tags.mlflow.runName"] == "digits-lsp-orthogonal_projection-tiny_cnn-seed0"
+    assert cell["tags.mlflow.runName"] == "orthoproj,dfr,separability lsp orthogonal_projection tiny_cnn seed 0"
     trainings = {"clean", "poisoned", "recovered", "probed"}
     assert set(children["tags.mlflow.runName"]) == {"craft-lsp", "probe-checkpoints", *(f"train-{name}" for name in trainings)}
     trained = children[children["params.training"].notna()]
@@ -232,11 +234,34 @@ def test_a_cell_is_one_run_with_a_child_for_each_training(golden):
         assert [(metric.step, metric.value) for metric in history] == list(zip(rows["epoch"], rows[column], strict=True))
 
 
-def test_two_runs_that_differ_in_one_parameter_show_just_that(project):
-    run(project, pipeline="ingest", train={"epochs": 1})
+def test_two_runs_that_differ_in_one_parameter_show_just_that(golden, tmp_path):
+    project = copy_golden(golden, tmp_path / "project")
+    run(project, pipeline="ingest", ingest={"subset_seed": 1})
     first, *_, other = (run.params for run in recorded(project))
-    differing = sorted(name for name in first.keys() | other.keys() if first.get(name) != other.get(name))
-    assert differing == ["probe.train.epochs", "train.epochs"]  # the one follows the other
+    assert other == {"dataset": "digits", "threads": "1", **{name: value for name, value in other.items() if name.startswith("ingest.")}}
+    assert {name: (first[name], value) for name, value in other.items() if first[name] != value} == {"ingest.subset_seed": ("0", "1")}
+
+
+def test_the_last_weights_of_a_training_are_a_model_that_says_how_to_load_it(golden, tmp_path):
+    """What MLflow hands out, loaded as its description says, is as accurate on the test images as the training measured."""
+    mlflow.set_tracking_uri(f"sqlite:///{golden / 'mlflow.db'}")
+    experiment = mlflow.get_experiment_by_name("unlearnable").experiment_id
+    found = mlflow.search_logged_models(experiment_ids=[experiment], output_format="list")
+    assert sorted(model.name for model in found) == [f"{label}-tiny_cnn" for label in ("clean", "poisoned", "probed", "recovered")]
+    [path] = (golden / "data" / "03_primary").rglob("clean_test.safetensors/*/clean_test.safetensors")
+    test = load_file(path)
+    for model in found:
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(tmp_path / model.name)))
+        about = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["unlearnable"]
+        network = build(about["model"], shape=tuple(about["shape"]), num_classes=about["num_classes"], seed=0).eval()
+        network.load_state_dict(load_file(folder / about["weights"]))
+        mean, deviation = (torch.tensor(about[name], dtype=torch.float32).view(1, -1, 1, 1) for name in ("mean", "deviation"))
+        with torch.inference_mode():
+            right = network((test["images"] / 255 - mean) / deviation).argmax(1) == test["labels"]
+        assert right.float().mean().item() == pytest.approx(
+            mlflow.get_run(model.source_run_id).data.metrics["test_accuracy"], abs=0.02
+        )  # of bfloat16
+        assert "load_state_dict" in model.tags["mlflow.note.content"]
 
 
 def test_cifar10_is_the_same_job_on_another_entry(project, tmp_path):

@@ -183,7 +183,7 @@ def test_its_runs_have_one_parent_in_mlflow(project):
     assert {f"{run['params.recovery']}" for _, run in cells[cells["status"] == "FINISHED"].iterrows()} == set(STUDY["recoveries"])
 
 
-def test_its_page_and_table_hold_what_cells_found(project):
+def test_its_page_and_table_hold_what_cells_found(project, tmp_path):
     told = study(project, "report", "small")
     assert told.exit_code == 0, told.stderr
     folder = project / "data" / "08_reporting" / "studies" / "small"
@@ -197,6 +197,12 @@ def test_its_page_and_table_hold_what_cells_found(project):
         assert json.loads(row["made_on"]) == found["made_on"]
         assert {training["device"] for training in found["made_on"].values()} == {"cpu"}
         assert "/runs/" in row["run_url"]
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    [parent] = mlflow.search_runs(experiment_names=["unlearnable"], filter_string="attributes.run_name = 'study-small'")["run_id"]
+    shown = Path(mlflow.artifacts.download_artifacts(run_id=parent, dst_path=str(tmp_path)))
+    assert {path.name: path.read_bytes() for path in shown.iterdir()} == {
+        name: (folder / name).read_bytes() for name in ("report.html", "cells.parquet")
+    }
     page = (folder / "report.html").read_text()
     assert STUDY["description"] in page
     assert "grayscale" in page

@@ -8,8 +8,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.conftest import empty_database
-from unlearnable.tracking import Tracker, TrackingSettings
+from tests.forks import Beside
+from unlearnable.config.recipe import CELL_NAMES
+from unlearnable.tracking import Tracker, TrackingSettings, delivery
 from unlearnable.tracking.delivery import send, to_send
+from unlearnable.tracking.facts import start_of
 from unlearnable.tracking.record import CELL, Record, records
 from unlearnable.tracking.server import Server
 
@@ -18,7 +21,9 @@ MEASURED = ("loss", "test_accuracy", "learning_rate")
 METRICS = EPOCHS * len(MEASURED)
 LONGEST_S = 2.0  # that recording an epoch may take on a busy machine; a server that is waited for takes longer
 PARAMETERS = {"dataset": "digits", "poison": "lsp", "recovery": "none", "model": "small_cnn", "seed": 0, "train": {"epochs": EPOCHS}}
-RUN_PARAMS = {"pipeline_names": ["orthoproj"], "env": "test"}
+RUN_PARAMS = {"pipeline_names": ["orthoproj"], "env": "test", "runtime_params": {"train": {"epochs": EPOCHS}}}
+TAKEN = [*(f"params:{name}" for name in CELL_NAMES), "params:train"]
+RAW_IMAGES = {"type": "digits", "sha256": "abcd", "path": "/home/somebody"}
 
 
 class Place:
@@ -30,6 +35,7 @@ class Place:
             "tracking_uri": uri,
             "experiment": experiment,
             "system_metrics": False,
+            "models": True,
             "records": "data/09_tracking",
             "wait_s": wait_s,
         }
@@ -53,11 +59,16 @@ class Place:
     def tracker(self) -> Tracker:
         """A tracker that has started."""
         tracker = Tracker(self.values, self.folder)
-        tracker.start(PARAMETERS | {"recipe": {"ingest": "0123"}}, RUN_PARAMS)
+        self.started = tracker
+        tracker.start(**start_of(PARAMETERS, RUN_PARAMS, TAKEN, {"clean_train": "0123"}, RAW_IMAGES))
         return tracker
 
+    def hear(self) -> None:
+        """Have the run log what the process beside it has said, as it does whenever it records something."""
+        self.started._delivery.hear()
+
     def replay(self) -> int:
-        """Send what is missing; return of how many records. A thread of this process may still be giving up."""
+        """Send what is missing; return of how many records. A process may still be at one of them."""
         missing = to_send(Path(self.settings.records))
         for record in missing:
             until(lambda record=record: send(record, self.server))
@@ -85,6 +96,12 @@ class Place:
 
     def statuses(self, record: Path | None = None) -> dict[str, str]:
         return {label: run.info.status for label, run in self.runs(record).items()}
+
+
+@pytest.fixture(autouse=True)
+def _beside_by_a_fork(monkeypatch):
+    """Have the process beside a run of this process be a fork; processes of tests start it as users' runs do."""
+    monkeypatch.setattr(delivery, "start", Beside)
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from tests.conftest import copy_project
 from tests.forks import fork, run_kedro
-from tests.tracking.conftest import CELL, Place, all_metrics, train
+from tests.tracking.conftest import CELL, Place, all_metrics, train, until
 from tests.tracking.servers import HOST, free_port
 from unlearnable.cli import cli
 from unlearnable.tracking.feeder import unsent
-from unlearnable.tracking.record import read, records
+from unlearnable.tracking.record import has_ended, read, records
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_replay_says_what_it_sent_and_what_it_could_not(place):
     assert (code, output) == (1, f"Error: MLflow at {uri}: [Errno 111] Connection refused; 'kedro tracking replay' sends the rest\n")
     configure(place, tracking_uri="sqlite:///mlflow.db")
     code, output = command("tracking", "replay")
-    lines = [f"digits-lsp-none-small_cnn-seed0: {unsent_events(record)} events sent" for record in place.records]
+    lines = [f"orthoproj lsp none small_cnn seed 0: {unsent_events(record)} events sent" for record in place.records]
     assert (code, output.splitlines()) == (0, lines)
     for record in place.records:
         assert place.metrics("clean", record) == all_metrics()
@@ -104,18 +104,26 @@ def wait_for_epochs(place: Place, process: ForkServerProcess, epochs: int, *, ru
 
 
 def test_a_run_that_was_killed_is_closed_and_sent(place):
+    """By the process beside it."""
     process = kedro_run(place)
     wait_for_epochs(place, process, 3)
     assert command("runs", "reap")[1] == "nothing to close\n"
     process.kill()
     process.join()
-    assert command("runs", "reap") == (0, "digits-lsp-orthogonal_projection-tiny_cnn-seed0: KILLED\n")
+    until(lambda: has_ended(place.records[0]) and unsent(place.records[0]) == 0)
     assert command("runs", "reap") == (0, "nothing to close\n")
     assert place.statuses() == {CELL: "KILLED", "clean": "KILLED"}
     recorded = [event for event, _ in read(place.records[0]) if event["event"] == "metrics" and event["label"] == "clean"]
     assert len(recorded) >= 3
     assert len(place.metrics("clean")) == sum(len(event["values"]) for event in recorded)
     assert unsent(place.records[0]) == 0
+
+
+def test_a_killed_run_without_a_process_beside_it_is_closed_by_the_command(place):
+    place.record(name="orthoproj lsp seed 0").close()
+    assert command("runs", "reap") == (0, "orthoproj lsp seed 0: KILLED\n")
+    assert command("runs", "reap") == (0, "nothing to close\n")
+    assert place.statuses() == {CELL: "KILLED"}
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from tests.conftest import empty_database
 from tests.tracking.conftest import Place
@@ -20,6 +21,13 @@ CALLS = (
     "log_batch",
     "log_dict",
     "log_artifact",
+    "log_inputs",
+    "search_logged_models",
+    "create_logged_model",
+    "log_model_artifacts",
+    "log_model_artifact",
+    "finalize_logged_model",
+    "log_outputs",
     "set_terminated",
 )
 EXPECTED = [("loss", 1, 0.5), ("loss", 2, 0.25), ("test_accuracy", 1, 0.75), ("test_accuracy", 2, 1.0)]
@@ -59,13 +67,17 @@ def flaky(server: Server, fail_at: int, *, happens: bool) -> Server:
 def cell_with_a_training(place: Place):
     """A finished record: a cell with a training, metrics, both kinds of artifacts."""
     record = place.record(time=1_000)
-    record.append("start", "clean", name="train-clean", params={"seed": "0"}, time=2_000)
+    given = {"name": "digits", "digest": "0123", "source": "{}"}
+    record.append("start", "clean", name="train-clean", params={"seed": "0"}, dataset=given, time=2_000)
     for step, values in enumerate(({"loss": 0.5, "test_accuracy": 0.75}, {"loss": 0.25, "test_accuracy": 1.0}), start=1):
         record.append("metrics", "clean", step=step, values=values, time=2_000 + step)
         record.append("tags", values={"last": str(step)})  # so that they do not go in one batch
     record.append("artifact", name="scores.json", content={"seed": 0})
     (place.folder / "figure.png").write_bytes(b"a figure")
     record.append("artifact", path="figure.png")
+    (place.folder / "epoch-0002.last.safetensors").write_bytes(b"weights")
+    weights = {"path": "epoch-0002.last.safetensors", "step": 2, "about": {"model": "tiny_cnn"}, "tags": {"mlflow.note.content": "how"}}
+    record.append("model", "clean", name="clean-tiny_cnn", **weights)
     record.append("end", "clean", status="FINISHED", time=3_000)
     record.end("FAILED", "it broke", at_ms=4_000)
     return record.path
@@ -82,6 +94,18 @@ def assert_complete(place: Place, record: Path | None = None) -> None:
     assert runs["clean"].data.params == {"seed": "0"}
     assert [metric.timestamp for metric in place.client().get_metric_history(runs["clean"].info.run_id, "loss")] == [2_001, 2_002]
     assert {file.path for file in place.client().list_artifacts(runs[CELL].info.run_id)} == {"scores.json", "figure.png"}
+    assert [(given.dataset.name, given.dataset.digest) for given in runs["clean"].inputs.dataset_inputs] == [("digits", "0123")]
+    assert_one_model(place, runs["clean"])
+
+
+def assert_one_model(place: Place, run: Run) -> None:
+    found = place.client().search_logged_models([run.info.experiment_id])
+    [model] = [model for model in found if model.source_run_id == run.info.run_id]
+    assert [(made.model_id, made.step) for made in run.outputs.model_outputs] == [(model.model_id, 2)]
+    assert (model.name, str(model.status), model.params) == ("clean-tiny_cnn", "READY", {"model": "tiny_cnn"})
+    assert model.tags["mlflow.note.content"] == "how"
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    assert {path.name for path in folder.iterdir()} == {"MLmodel", "epoch-0002.last.safetensors"}
 
 
 @pytest.mark.parametrize("happens", [False, True], ids=["nothing happened", "the answer was lost"])
@@ -105,7 +129,7 @@ def test_a_failure_at_any_call_costs_nothing(tmp_path, happens):
         finally:
             assert unsent(path) == 0
             assert_complete(place, path)
-    assert failures >= 16
+    assert failures >= 24
 
 
 def test_a_lost_note_of_what_was_sent_costs_nothing(place):
@@ -204,9 +228,10 @@ def test_metrics_go_in_batches(place, monkeypatch):
     assert len(place.metrics(CELL)) == 2_100
 
 
-def test_a_figure_that_is_gone_keeps_nobody_waiting(place):
+def test_a_file_that_is_gone_keeps_nobody_waiting(place):
     record = place.record()
     record.append("artifact", path="no/such.png")
+    record.append("model", name="clean-tiny_cnn", path="no/such.safetensors", step=2, about={}, tags={})
     record.end("FINISHED")
     assert place.replay() == 1
     assert place.statuses() == {CELL: "FINISHED"}

@@ -2,12 +2,14 @@
 
 import time
 
+import psutil
 import pytest
 
 from tests.tracking.conftest import CELL, Place, all_metrics, train, until
 from tests.tracking.servers import HOST, Gate, free_port, kill, mlflow_server
 from tests.tracking.test_tracker import python
 from unlearnable.tracking.feeder import unsent
+from unlearnable.tracking.record import reap
 
 pytestmark = pytest.mark.system
 
@@ -34,9 +36,9 @@ def place(tmp_path, gate) -> Place:
 
 
 @pytest.fixture
-def warnings(caplog):
-    """What the user reads."""
-    return lambda: [line.getMessage() for line in caplog.records if line.name.startswith("unlearnable")]
+def warnings(place, caplog):
+    """What the user is warned of."""
+    return lambda: place.hear() or [line.getMessage() for line in caplog.records if line.levelname == "WARNING"]
 
 
 def assert_complete(place: Place, status: str = "FINISHED") -> None:
@@ -111,7 +113,8 @@ def test_a_server_answers_late(place, gate, delay_s):
     train(tracker)
     tracker.end()
     assert time.monotonic() - begun < delay_s
-    until(lambda: unsent(place.records[0]) == 0, timeout_s=30 * delay_s)
+    assert unsent(place.records[0]) > 0
+    assert place.replay() == 1
     gate.delay_s = 0
     assert_complete(place)
 
@@ -159,6 +162,21 @@ def test_a_request_that_hangs_does_not_keep_the_interpreter(place, gate):
     place.values["experiment"] = "unlearnable"
     assert place.replay() == 1
     assert_complete(place)
+
+
+@pytest.mark.parametrize("wait_s", ["0.5", "3"])
+def test_a_run_that_is_killed_leaves_no_process_that_waits_for_a_server(place, gate, wait_s):
+    gate.delay_s = 60
+    gate.open()
+    process = python(
+        "print('beside', tracker._delivery._process.pid, flush=True); os.kill(os.getpid(), 9)", str(place.folder), gate.url, wait_s
+    )
+    beside = psutil.Process(next(int(line.split()[1]) for line in process.stdout if line.startswith("beside ")))
+    process.wait()
+    begun = time.monotonic()
+    until(lambda: not beside.is_running() or beside.status() == psutil.STATUS_ZOMBIE, timeout_s=30)
+    assert time.monotonic() - begun < float(wait_s) + 3
+    assert reap(place.records[0])
 
 
 def test_a_loss_that_is_no_number_is_sent_once(place, gate):

@@ -1,5 +1,6 @@
 """The tracker: what a run records, and that nothing of it harms the run."""
 
+import json
 import os
 import re
 import sqlite3
@@ -11,15 +12,21 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
 from tests.conftest import ROOT
 from tests.forks import fork
 from tests.tracking.conftest import CELL, METRICS, Place, all_metrics, measured, train, until
+from unlearnable import __version__
 from unlearnable.config.recipe import FORMAT
 from unlearnable.errors import InputError
 from unlearnable.tracking import Tracker
 from unlearnable.tracking.feeder import unsent
 from unlearnable.tracking.record import read
+
+HEAD = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -28,13 +35,12 @@ class Interrupted(KeyboardInterrupt):
 
 def test_a_run_is_in_mlflow_when_it_ends(place, caplog):
     tracker = place.tracker()
-    until(lambda: "tags" in {event["event"] for event, _ in read(place.records[0])})  # a run of seconds may end before they are known
     train(tracker)
     tracker.end()
     assert place.metrics("clean") == all_metrics()
     assert place.statuses() == {CELL: "FINISHED", "clean": "FINISHED"}
     cell = place.runs()[CELL]
-    assert cell.info.run_name == "digits-lsp-none-small_cnn-seed0"
+    assert cell.info.run_name == "orthoproj lsp none small_cnn seed 0"
     assert cell.data.params == {
         "dataset": "digits",
         "poison": "lsp",
@@ -43,9 +49,15 @@ def test_a_run_is_in_mlflow_when_it_ends(place, caplog):
         "seed": "0",
         "train.epochs": "20",
     }
-    assert {"recipe.ingest": "0123", "pipeline": "orthoproj", "env": "test"}.items() <= cell.data.tags.items()
+    assert {"recipe.clean_train": "0123", "pipeline": "orthoproj", "env": "test"}.items() <= cell.data.tags.items()
     assert {"mlflow.user", "mlflow.source.name"} <= set(cell.data.tags)
-    assert place.runs()["clean"].data.params["training"] == "clean"
+    clean = place.runs()["clean"]
+    assert clean.data.params == cell.data.params | {"training": "clean"}
+    for run in (cell, clean):
+        assert run.data.tags["unlearnable.version"] == __version__
+        assert run.data.tags.get("mlflow.source.git.commit") == HEAD
+    [images] = [given.dataset for given in cell.inputs.dataset_inputs]
+    assert (images.name, images.digest, json.loads(images.source)) == ("digits", "0123", {"type": "digits", "sha256": "abcd"})
     assert not [line for line in caplog.records if line.levelname != "INFO"]
 
 
@@ -122,12 +134,40 @@ def test_of_scores_the_numbers_are_metrics(place):
     assert {file.path for file in place.client().list_artifacts(place.runs()[CELL].info.run_id)} == {"separability_scores.json"}
 
 
+def test_of_an_audit_the_main_numbers_are_metrics(place):
+    """And names that MLflow does not allow are made ones that it does."""
+    way = {"accuracy": 0.5, "interval": [0.4, 0.6], "learned": 0.25, "learned_interval": [0.1, 0.3]}
+    audit = {"test_images": 50, "originals": {"accuracy": 0.75, "interval": [0.7, 0.8]}, "ways": {"a new head on 5,000 clean images": way}}
+    audit |= {"perceptibility": {"changed": 1.0, "median": {"l2": 0.5}}, "separability": {"clean": 1}, "epochs": 3, "verdict": "It holds."}
+    projection = {"removed_directions": 10, "captured_energy": 0.7, "train_accuracy": 0.9}
+    tracker = place.tracker()
+    tracker.log_scores("audit_scores", {"audit": audit, "orthogonal_projection": projection}, [])
+    tracker.end()
+    assert {name: value for name, _, value in place.metrics(CELL)} == {
+        "audit.originals.accuracy": 0.75,
+        "audit.ways.a_new_head_on_5000_clean_images.accuracy": 0.5,
+        "audit.ways.a_new_head_on_5000_clean_images.learned": 0.25,
+        "audit.perceptibility.changed": 1.0,
+        "audit.perceptibility.median.l2": 0.5,
+        "orthogonal_projection.removed_directions": 10,
+        "orthogonal_projection.captured_energy": 0.7,
+        "orthogonal_projection.train_accuracy": 0.9,
+    }
+
+
+def test_a_setting_that_stands_in_every_epoch_is_no_metric(place):
+    tracker = place.tracker()
+    tracker.start_child("clean", "train-clean")
+    tracker.log_history("clean", [{"loss": 0.5, "threads": 2}])
+    tracker.end()
+    assert place.metrics("clean") == [("loss", 1, 0.5)]
+
+
 def test_a_full_disk_does_not_hide_the_error(place, monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     tracker = place.tracker()
-    until(place.runs)
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(ValueError, match="the first error"), tracker.ended_by_errors():
         raise ValueError("the first error")
@@ -141,14 +181,22 @@ def test_the_machine_is_measured_until_the_end(place, monkeypatch):
     until(lambda: sum(event["event"] == "metrics" for event, _ in read(place.records[0])) >= 3)
     tracker.end()
     size = place.records[0].stat().st_size
-    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= {name for name, *_ in place.metrics(CELL)}
+    assert {name for name, *_ in place.metrics(CELL)} >= {f"system/{name}" for name in of_mlflow()}
     until(lambda: "system-metrics" not in {thread.name for thread in threading.enumerate()}, timeout_s=10)
     assert place.records[0].stat().st_size == size
 
 
+def of_mlflow() -> set[str]:
+    """Return the names that MLflow's own sensors give what every machine has, and its page looks for."""
+    sensors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    for sensor in sensors:
+        sensor.collect_metrics()
+    return {name for sensor in sensors for name in sensor.aggregate_metrics()}
+
+
 def test_sensors_that_break_harm_nothing(place, monkeypatch):
     monkeypatch.setattr("unlearnable.tracking.system.INTERVAL_S", 0.01)
-    monkeypatch.setattr("unlearnable.tracking.system._measured", lambda sensors: 1 / 0)
+    monkeypatch.setattr("unlearnable.tracking.system.machine", lambda: 1 / 0)
     place.values["system_metrics"] = True
     tracker = place.tracker()
     train(tracker)
@@ -161,7 +209,7 @@ def test_a_server_that_cannot_be_is_one_that_is_down(place, caplog, uri):
     place.values |= {"tracking_uri": uri, "wait_s": 1}
     tracker = place.tracker()
     train(tracker)
-    until(lambda: caplog.messages)
+    until(lambda: place.hear() or caplog.messages)
     tracker.end()
     warned, left = caplog.messages
     assert warned.startswith(f"MLflow at {uri}: ")
@@ -183,8 +231,60 @@ def test_a_wrong_setting_is_one_line(place, changed, message):
     assert str(error.value) == message
 
 
+def test_a_process_that_cannot_be_started_is_told_of_and_the_run_goes_on(place, monkeypatch, caplog):
+    def none():
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("unlearnable.tracking.delivery.start", none)
+    tracker = place.tracker()
+    train(tracker)
+    tracker.end()
+    [said] = caplog.messages
+    assert said.endswith(" is not fed: [Errno 11] Resource temporarily unavailable; 'kedro tracking replay' sends what this run records")
+    assert place.replay() == 1
+    assert place.metrics("clean") == all_metrics()
+
+
+def test_a_process_that_ends_early_costs_nothing(place, caplog):
+    """Killed by somebody, or by the system for its memory."""
+    tracker = place.tracker()
+    tracker._delivery._process.kill()
+    tracker._delivery._process.wait()
+    train(tracker)
+    tracker.end()
+    assert caplog.messages[-1].endswith("'kedro tracking replay' sends them")
+    assert place.replay() == 1
+    assert place.metrics("clean") == all_metrics()
+
+
+APART = """
+    import os, subprocess, sys
+    from pathlib import Path
+    from unlearnable.tracking import Tracker, delivery
+    values = {{"tracking_uri": "sqlite:///mlflow.db", "experiment": "a", "system_metrics": True, "models": True}}
+    values |= {{"records": "data/09_tracking", "wait_s": 60}}
+    tracker = Tracker(values, Path(sys.argv[1]))
+    tracker.start(name="a run", params={{}}, tags={{}})
+    beside = tracker._delivery._process.pid
+    tracker.end()
+    assert not Path(f"/proc/{{beside}}").exists(), "it has ended, and is no zombie"
+    assert not {{"mlflow", "torch"}} & set(sys.modules)
+    import unlearnable.tracking.feed
+    unlearnable.tracking.feed.Server("sqlite:///mlflow.db", Path(sys.argv[1])).client
+    assert "mlflow" in sys.modules and "torch" not in sys.modules
+"""
+
+
+def test_a_run_imports_no_mlflow_and_the_process_beside_it_no_torch(place):
+    process = python("", str(place.folder), code=APART)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    place.values["experiment"] = "a"
+    assert place.statuses() == {CELL: "FINISHED"}
+
+
 LEFT = """
-    import sys, time
+    import os, sys, time
     from pathlib import Path
     from tests.tracking.conftest import Place, train
     place = Place(Path(sys.argv[1]), uri=sys.argv[2], wait_s=float(sys.argv[3]))
@@ -194,9 +294,9 @@ LEFT = """
 """
 
 
-def python(then: str, *arguments: str) -> subprocess.Popen:
+def python(then: str, *arguments: str, code: str = LEFT) -> subprocess.Popen:
     """Run a training in a process of its own, and then some more lines."""
-    code = textwrap.dedent(LEFT).format(then=then)
+    code = textwrap.dedent(code).format(then=then)
     path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(
@@ -232,13 +332,13 @@ def test_an_interpreter_that_exits_without_an_end_leaves_a_killed_run(place):
     assert place.statuses() == {CELL: "KILLED", "clean": "FINISHED"}
 
 
-def test_a_run_that_is_killed_as_it_makes_the_database_leaves_none(place):
+def test_a_process_that_is_killed_as_it_makes_the_database_leaves_none(place):
     (place.folder / "mlflow.db").unlink()
     unfinished = place.folder / "mlflow.db.unfinished"
-    process = fork(trained, place.folder, "sqlite:///mlflow.db", 30, 60)
+    tracker = place.tracker()
     until(lambda: unfinished.exists() and unfinished.stat().st_size)
-    process.kill()
-    process.join()
+    tracker._delivery._process.kill()
+    tracker.end()
     assert not (place.folder / "mlflow.db").exists()
     assert place.server.experiment("unlearnable")
     assert not unfinished.exists()
@@ -300,14 +400,16 @@ def test_a_folder_where_the_database_is_to_be_is_named(place):
         place.tracker()
 
 
-def test_what_is_wrong_with_a_database_is_not_mended_by_sending_again(place, caplog, monkeypatch):
+def test_what_is_wrong_with_a_database_is_not_mended_by_sending_again(place, caplog):
     """Such as tables of another version of MLflow."""
-    monkeypatch.setattr("unlearnable.tracking.server.Server.client", property(lambda _: 1 / 0))
+    with sqlite3.connect(place.folder / "mlflow.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'of tomorrow'")
     place.values["wait_s"] = 0
     tracker = place.tracker()
     train(tracker)
-    until(lambda: caplog.messages)
+    until(lambda: place.hear() or caplog.messages)
     tracker.end()
+    assert "of tomorrow" in caplog.messages[0]
     assert caplog.messages[-1].endswith(": once that is mended, 'kedro tracking replay' sends them")
 
 

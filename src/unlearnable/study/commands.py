@@ -17,7 +17,7 @@ from unlearnable.study.cells import Part
 from unlearnable.study.estimate import estimate
 from unlearnable.study.executors import Team, cores, dask, expected, processes
 from unlearnable.study.journal import Journal
-from unlearnable.study.parent import Parent
+from unlearnable.study.parent import Parent, show
 from unlearnable.study.plan import Plan, devices, plan
 from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome
@@ -25,6 +25,7 @@ from unlearnable.tracking import TrackingSettings
 from unlearnable.tracking.server import Server
 
 REPORTS = "data/08_reporting/studies"
+SHOWN = ("report.html", "cells.parquet")  # in MLflow
 Advance = Callable[[Part, Outcome], None]
 STATES = {"done": "green", "running": "cyan", "failed": "red", "waiting": "dim"}
 
@@ -163,10 +164,13 @@ def _count(number: int, what: str) -> str:
 
 
 def report(name: str, env: str | None) -> None:
-    """Write the page, the table and the figures of a study, and print their paths."""
+    """Write the page, the table and the figures of a study, and print their paths; page and table are shown in MLflow too."""
     from unlearnable.study.gather import gather
     from unlearnable.study.report import write
 
     found = plan(name, project=Path.cwd(), env=env, threads=1)
-    for what, path in write(gather(found), found.project / REPORTS / name).items():
+    written = write(gather(found), found.project / REPORTS / name)
+    for what, path in written.items():
         print(f"{what}: {path.relative_to(Path.cwd())}")  # plain: a wrapped path cannot be copied  # noqa: T201
+    settings = TrackingSettings.of(found.loader["mlflow"], found.project)
+    show(Server.of(settings, found.project), found.noted().parent, [written[file] for file in SHOWN])

@@ -31,7 +31,6 @@ IMPORTED = [  # what runs import
     "unlearnable.pipelines.requirements",
     "unlearnable.study.forks",
     "unlearnable.summary",
-    "unlearnable.tracking.imported",
 ]
 SERVER_DIED = 255  # what multiprocessing says of a process whose exit code is not known
 _children = threading.Lock()  # of multiprocessing: whoever starts one also looks at the others, and each exit code can be read once

@@ -1,13 +1,25 @@
 """The MLflow run that the runs of a study's cells belong to."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from unlearnable.tracking.server import Server, reason
 
 logger = logging.getLogger(__name__)
 STUDY_TAG = "unlearnable.study"
 PARENT_TAG = "mlflow.parentRunId"
+
+
+def show(server: Server | None, run_id: str | None, files: Iterable[Path]) -> None:
+    """Put files onto the run of a study. A server that does not answer costs just that."""
+    if server is None or run_id is None:
+        return
+    try:
+        for file in files:
+            server.client.log_artifact(run_id, str(file))
+    except Exception as error:  # whatever mlflow raises
+        logger.warning("MLflow at %s: %s. The page is on this disk alone", server, reason(error))
 
 
 class Parent:

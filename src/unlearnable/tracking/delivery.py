@@ -1,93 +1,132 @@
-"""Who feeds MLflow: a thread of the run itself, that nobody waits for, and ``kedro tracking replay`` afterwards."""
+"""Who feeds MLflow: a process beside the run, that nobody waits for, and ``kedro tracking replay`` afterwards."""
 
+import json
 import logging
 import os
-import threading
-from collections.abc import Callable
+import select
+import subprocess  # for our own process  # nosec B404
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from unlearnable.tracking.feeder import Feeder, unsent
 from unlearnable.tracking.record import is_live, reap, records
-from unlearnable.tracking.server import Server, reason
+from unlearnable.tracking.server import Server
 
 logger = logging.getLogger(__name__)
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+MODULE = "unlearnable.tracking.feed"
+SOURCES = str(Path(__file__).parents[2])
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # it computes nothing
 SILENT_S = 2.0  # a wait that is longer says so
 
 
-class Delivery:
-    """Feeds MLflow from one record while its run goes on. The run only calls ``wake``, which takes no time.
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the process beside a run is told.
 
     Args:
-        prepare: called once, by the thread, before anything is sent.
+        record: of the run.
+        uri: of the server. It may hold a password, so it goes through the pipe and not onto the command line.
+        project: the project's folder.
+        wait_s: how long the process may go on when the run is over.
     """
 
-    def __init__(self, record: Path, server: Server, prepare: Callable[[], None]) -> None:
-        self._record = record
-        self._server = server
-        self._prepare = prepare
-        self._news, self._closing, self._stopped = threading.Event(), threading.Event(), threading.Event()
+    record: str
+    uri: str
+    project: str
+    wait_s: float
+
+    def line(self) -> bytes:
+        """Return the line that tells it."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+class Delivery:
+    """The process that feeds MLflow from one record while its run goes on.
+
+    It is not told of what is new: it looks. What it has to say is logged where the run calls ``hear``, so that no thread of the run has to
+    listen, which a process of ParallelRunner's would lack.
+
+    Args:
+        task: what the process is told.
+        server: the same server, for people.
+
+    Raises:
+        OSError: no process can be started.
+    """
+
+    def __init__(self, task: Task, server: Server) -> None:
+        self._record, self._server, self._wait_s = Path(task.record), server, task.wait_s
+        self._owner = os.getpid()
         self._has_failed = False
-        self._process = os.getpid()
-        self._thread = threading.Thread(target=self._run, name="mlflow-delivery", daemon=True)
-        self._thread.start()
+        self._process = start()
+        self._said = cast("IO[bytes]", self._process.stdout)
+        with suppress(OSError):  # it has ended already, and has said why
+            self._told.write(task.line())
 
-    def wake(self) -> None:
-        """Say that there is something new; a process of ParallelRunner's has no thread to say it to."""
-        if os.getpid() == self._process:  # in another the event's own lock may have been copied while it was taken
-            self._news.set()
+    def hear(self) -> None:
+        """Log what the process has said since; a process that was forked from the run leaves that to the run."""
+        if os.getpid() != self._owner or self._said.closed:
+            return
+        waiting = select.poll()
+        waiting.register(self._said, select.POLLIN)
+        while waiting.poll(0) and (line := self._said.readline()):
+            self._log(line.decode(errors="replace").strip())
 
-    def finish(self, wait_s: float) -> None:
-        """Wait for the rest to be sent, but no longer than ``wait_s``; log a warning where something is left."""
-        self._closing.set()
-        self._news.set()
+    def finish(self) -> None:
+        """Wait for the rest to be sent, but no longer than the task says; log a warning where something is left."""
+        if os.getpid() != self._owner:
+            return
+        with suppress(OSError):
+            self._told.write(b"\n")  # a process that was forked from the run may hold the pipe open
+        self._told.close()
         try:
-            self._thread.join(min(wait_s, SILENT_S))
-            if self._thread.is_alive() and wait_s > SILENT_S:
-                logger.info("waiting up to %g s for MLflow at %s", wait_s, self._server)
-                self._thread.join(wait_s - SILENT_S)
+            if not self._ends_within(min(self._wait_s, SILENT_S)) and self._wait_s > SILENT_S:
+                logger.info("waiting up to %g s for MLflow at %s", self._wait_s, self._server)
+                self._ends_within(self._wait_s - SILENT_S)
         finally:
-            self._stopped.set()
-            if left := unsent(self._record):
-                how = self._server.replay if self._has_failed else "'kedro tracking replay' sends"
-                logger.warning("%d events are not sent to MLflow at %s: %s them", left, self._server, how)
+            self._process.kill()
+            self._process.wait()
+            self.hear()
+            self._said.close()
+            self._tell_what_is_left()
 
-    def _run(self) -> None:
-        try:
-            with Feeder(self._record, self._server) as feeder:
-                self._feed_until_closed(feeder)
-        except Exception as error:  # a thread that dies tells nobody
-            self._warn(error)
+    @property
+    def _told(self) -> IO[bytes]:
+        return cast("IO[bytes]", self._process.stdin)
 
-    def _feed_until_closed(self, feeder: Feeder) -> None:
-        pause = FIRST_PAUSE_S
-        while not self._stopped.is_set():
-            self._news.clear()
-            closing = self._closing.is_set()
-            if self._is_fed(feeder):
-                if closing:
-                    return
-                pause = FIRST_PAUSE_S
-                self._news.wait()
-            else:
-                (self._stopped if closing else self._closing).wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+    def _ends_within(self, seconds: float) -> bool:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            return True
+        return False
 
-    def _is_fed(self, feeder: Feeder) -> bool:
-        try:
-            self._prepare()
-            self._prepare = lambda: None
-            feeder.feed()
-        except Exception as error:
-            self._warn(error)
-            return False
-        return True
+    def _log(self, line: str) -> None:
+        level, _, text = line.partition(" ")
+        if level.isdigit():  # else a library has printed it
+            logger.log(int(level), "%s", text)
+            self._has_failed = self._has_failed or int(level) >= logging.WARNING
 
-    def _warn(self, error: Exception) -> None:
-        """Warn once: a server that is down fails at every event."""
-        if not self._has_failed and not self._stopped.is_set():
-            logger.warning("MLflow at %s: %s. The run goes on; what is not sent stays in %s", self._server, reason(error), self._record)
-        self._has_failed = True
+    def _tell_what_is_left(self) -> None:
+        if left := unsent(self._record):
+            how = self._server.replay if self._has_failed else "'kedro tracking replay' sends"
+            logger.warning("%d events are not sent to MLflow at %s: %s them", left, self._server, how)
+
+
+def start() -> "subprocess.Popen[bytes]":
+    """Start the process. It is in a session of its own: Ctrl-C is the run's affair, which says when it is over."""
+    sources = os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(  # no shell  # noqa: S603  # nosec B603
+        [sys.executable, "-P", "-m", MODULE],  # -P: no module is taken from the folder that this runs in
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        env={**os.environ, **ONE_THREAD, "PYTHONPATH": sources},
+        start_new_session=True,
+    )
 
 
 def to_send(folder: Path) -> list[Path]:
@@ -109,18 +148,8 @@ def send(record: Path, server: Server) -> bool:
     return True
 
 
-def tidy(folder: Path, server: Server | None) -> None:
-    """End the records of dead runs and send what is left of earlier runs, in a thread; where that fails, a later run does it."""
-
-    def work() -> None:
-        try:
-            for record in records(folder):
-                if reap(record):
-                    logger.info("closed a run that was killed: %s", record.name)
-            if server is not None:
-                for record in to_send(folder):
-                    send(record, server)
-        except Exception as error:
-            logger.debug("earlier runs are not sent: %s", reason(error))
-
-    threading.Thread(target=work, name="mlflow-tidying", daemon=True).start()
+def close_killed(folder: Path) -> None:
+    """End the records of runs that were killed."""
+    for record in records(folder):
+        if reap(record):
+            logger.info("closed a run that was killed: %s", record.name)

@@ -8,6 +8,7 @@ sent again, and MLflow keeps one of each: runs are looked up by a tag, and it dr
 import fcntl
 import json
 import logging
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RECORD_TAG = "unlearnable.record"
+FLAVOUR = "unlearnable"  # of logged models: weights as safetensors, and what is needed to build the network for them
 MOST_METRICS = 1000  # that MLflow takes at once
 
 
@@ -101,16 +103,23 @@ class Feeder:
         if run_id is None:
             logger.warning("%s: left out '%s', of which no start is known", self._record.name, kind)
         elif kind == "start":
-            client.log_batch(run_id, params=_params(event))
+            self._send_start(client, run_id, event)
         elif kind == "metrics":
             client.log_batch(run_id, metrics=_metrics(batch))
         elif kind == "tags":
             client.log_batch(run_id, tags=_tags(event["values"]))
         elif kind == "artifact":
             self._send_artifact(client, run_id, event)
+        elif kind == "model":
+            self._send_model(client, run_id, event)
         elif kind == "end":
             client.log_batch(run_id, tags=_tags({"error": event["error"]} if "error" in event else {}))
             client.set_terminated(run_id, event["status"], end_time=event["time"])
+
+    def _send_start(self, client: "MlflowClient", run_id: str, event: Event) -> None:
+        client.log_batch(run_id, params=_params(event))
+        if "dataset" in event:
+            client.log_inputs(run_id, [_dataset(event["dataset"])])
 
     def _find(self, label: str) -> str | None:
         """Return the run that an earlier try created, where its answer was lost."""
@@ -137,6 +146,29 @@ class Feeder:
             client.log_artifact(run_id, str(path))
         else:
             logger.warning("%s: left out %s, which is gone", self._record.name, path)
+
+    def _send_model(self, client: "MlflowClient", run_id: str, event: Event) -> None:
+        """Send weights as a logged model; where an answer was lost, the model of the earlier try goes on."""
+        from mlflow.entities import LoggedModelOutput
+
+        path = self._server.project / event["path"]
+        if not path.exists():
+            logger.warning("%s: left out %s, which is gone", self._record.name, path)
+            return
+        experiment, tag = self._server.experiment(str(self._experiment)), self._tag(f"{event['label']}/model")
+        found = client.search_logged_models([experiment], f"tags.`{RECORD_TAG}` = '{tag}'", max_results=1)
+        about = {name: str(value) for name, value in event["about"].items()}
+        model = (
+            found[0] if found else client.create_logged_model(experiment, event["name"], run_id, event["tags"] | {RECORD_TAG: tag}, about)
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            _describe(model, event, Path(folder))
+            client.log_model_artifacts(model.model_id, folder)
+        client.log_model_artifact(model.model_id, str(path))
+        client.finalize_logged_model(model.model_id, "READY")
+        known = client.get_run(run_id).outputs
+        if model.model_id not in {output.model_id for output in (known.model_outputs if known else ())}:  # MLflow refuses a second one
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, event["step"])])
 
     def _note(self, sent: int, runs: dict[str, str]) -> None:
         self._bytes, self._runs = sent, runs
@@ -187,6 +219,20 @@ def _params(start: Event) -> list[Any]:
     from mlflow.entities import Param
 
     return [Param(name, value) for name, value in start["params"].items()]
+
+
+def _dataset(said: dict[str, str]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput
+
+    return DatasetInput(Dataset(said["name"], said["digest"], "catalog", said["source"]))
+
+
+def _describe(model: Any, event: Event, folder: Path) -> None:
+    """Write what MLflow asks of a model's folder; the flavour is ours, and holds no code."""
+    from mlflow.models import Model
+
+    flavours = {FLAVOUR: event["about"] | {"weights": Path(event["path"]).name}}
+    Model(event["name"], model.source_run_id, flavors=flavours, model_uuid=model.model_id, model_id=model.model_id).save(folder / "MLmodel")
 
 
 def _metrics(batch: list[Event]) -> list[Any]:

@@ -142,12 +142,12 @@ def reap(path: Path) -> bool:
 
     The run ended at the last sign of life, not now.
     """
-    if _has_ended(path):
+    if has_ended(path):
         return False
     file = os.open(path, os.O_RDWR | os.O_APPEND)
     record = Record(path, file)
     try:
-        if not _locked(file, fcntl.LOCK_EX) or _has_ended(path):
+        if not _locked(file, fcntl.LOCK_EX) or has_ended(path):
             return False
         events = list(read(path))
         os.ftruncate(file, events[-1][1] if events else 0)
@@ -173,7 +173,8 @@ def _parsed(line: bytes) -> Event:
     return event if isinstance(event, dict) else {"event": "unreadable"}
 
 
-def _has_ended(path: Path) -> bool:
+def has_ended(path: Path) -> bool:
+    """Return whether the record has the end of its run."""
     size = path.stat().st_size
     last: Event = {}
     for last, _ in read(path, max(0, size - LAST_LINES)):  # noqa: B007

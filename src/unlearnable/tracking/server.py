@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from unlearnable.tracking.record import lock_across_forks
 from unlearnable.tracking.settings import SQLITE, TrackingSettings, database
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ ENVIRONMENT = {
 }
 CHATTER = ("mlflow", "alembic", "sqlalchemy", "urllib3")
 LONGEST_REASON = 200
-_IMPORTING = lock_across_forks()  # what a thread had half imported, a fork would wait for in vain
 
 
 class Server:
@@ -122,8 +120,7 @@ def load_mlflow() -> None:
     """Import mlflow, and keep what it logs off the terminal."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _IMPORTING:
-        import mlflow  # noqa: F401
+    import mlflow  # noqa: F401
 
     for name in CHATTER:
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -18,6 +18,7 @@ class TrackingSettings(BaseModel):
     tracking_uri: Annotated[str, Field(min_length=1)] | None
     experiment: Annotated[str, Field(min_length=1)]
     system_metrics: bool
+    models: bool
     records: str
     wait_s: Annotated[float, Field(ge=0)]
 

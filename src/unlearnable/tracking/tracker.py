@@ -3,15 +3,17 @@
 import atexit
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from unlearnable.config.recipe import FORMAT
-from unlearnable.tracking.delivery import Delivery, tidy
+from unlearnable.tracking.delivery import Delivery, Task, close_killed
+from unlearnable.tracking.facts import NOTE, code, flatten
 from unlearnable.tracking.record import Record, read, records
-from unlearnable.tracking.server import Server, load_mlflow, without_password
+from unlearnable.tracking.server import Server, reason, without_password
 from unlearnable.tracking.settings import TrackingSettings
 from unlearnable.tracking.system import SystemMetrics
 
@@ -19,21 +21,20 @@ logger = logging.getLogger(__name__)
 UNUSED = "MLFLOW_TRACKING_URI"  # the variable that MLflow reads where nothing else is said
 LONGEST_TAG = 500
 LAST_UNSAID = 4  # the last format of recipes that records do not name
-MEASURED = ("accuracy", "dfr", "separability", "seconds")  # the parts of scores that hold measurements
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
-    return flat
+MEASURED = ("accuracy", "orthogonal_projection", "dfr", "separability", "audit", "seconds")  # the parts of scores that hold measurements
+MAIN = {"audit": ("originals", "ways", "perceptibility")}  # of a part, where not all of it is
+HOW_TO_LOAD = (
+    "Weights as safetensors, without code. `unlearnable.models.build(model, shape=shape, num_classes=num_classes, seed=0)` makes the "
+    "network, and `load_state_dict(safetensors.torch.load_file(weights))` gives it the weights. It takes images in units of [0, 1], less "
+    "`mean` and divided by `deviation`."
+)
+SETTINGS = ("threads",)  # what is noted in every epoch, and is no measurement: a chart of it would be a straight line
 
 
 class Tracker:
     """One run, with a child for the crafting, for each training and for the probing.
 
-    Everything is appended to a record on the disk, and a thread sends it to MLflow, where ``mlflow.yml`` names a server.
+    Everything is appended to a record on the disk, and a process beside the run sends it to MLflow, where ``mlflow.yml`` names a server.
 
     Args:
         settings: ``mlflow.yml``.
@@ -46,39 +47,41 @@ class Tracker:
     def __init__(self, settings: dict[str, Any], project: Path) -> None:
         self._settings = TrackingSettings.of(settings, project)
         self._project = project
-        self._params: dict[str, Any] = {}
+        self._params: dict[str, str] = {}
         self._steps: dict[str, int] = {}
         self._made_on: dict[str, dict[str, str]] = {}
+        self._delivery: Delivery | None = None
         self._ended = False
 
-    def start(self, parameters: dict[str, Any], run_params: dict[str, Any], recipes: dict[str, str]) -> None:
+    def start(self, **facts: Any) -> None:
         """Start the record and all that goes on beside the run; close what killed runs left.
 
         Args:
-            parameters: of the run.
-            run_params: what Kedro was asked for.
-            recipes: the hash of the recipe of each artifact that the run may make.
+            facts: what ``facts.start_of`` says.
 
         Raises:
             OSError: the record cannot be written.
         """
-        self._params = {name: str(value) for name, value in flatten(parameters).items()}
-        cell = "-".join(str(parameters.get(name)) for name in ("dataset", "poison", "recovery", "model"))
-        tags = {f"recipe.{name}": value for name, value in recipes.items()}
-        tags |= {
-            "pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]),
-            "env": str(run_params["env"]),
-            "format": str(FORMAT),
-        }
-        _say_that_results_are_old(Path(self._settings.records))
-        start = {"experiment": self._settings.experiment, "name": f"{cell}-seed{parameters.get('seed')}", "tags": tags}
-        self._record = Record.create(Path(self._settings.records), **start, params=self._params)
+        folder = Path(self._settings.records)
+        self._params = facts["params"]
+        _say_that_results_are_old(folder)
+        self._record = Record.create(folder, experiment=self._settings.experiment, **facts)
         atexit.register(self.end, KeyboardInterrupt())  # Kedro tells no hook of an interrupt
-        server = Server.of(self._settings, self._project)
         self._tell_unused(os.environ.get(UNUSED))
-        self._delivery = Delivery(self._record.path, server, prepare=self._record_origin) if server else None
         self._system = SystemMetrics(self._record) if self._settings.system_metrics else None
-        tidy(self._record.path.parent, server)
+        if server := Server.of(self._settings, self._project):
+            self._delivery = self._fed_beside(server)
+        else:
+            close_killed(folder)  # which the process beside the run would do
+
+    def _fed_beside(self, server: Server) -> Delivery | None:
+        uri = str(self._settings.tracking_uri)
+        task = Task(record=str(self._record.path), uri=uri, project=str(self._project), wait_s=self._settings.wait_s)
+        try:
+            return Delivery(task, server)
+        except OSError as error:  # too many processes, or too little memory for another
+            logger.warning("MLflow at %s is not fed: %s; 'kedro tracking replay' sends what this run records", server, reason(error))
+            return None
 
     def _tell_unused(self, uri: str | None) -> None:
         """Log that MLflow's own variable decides nothing, where it names another place than ``mlflow.yml``."""
@@ -86,13 +89,15 @@ class Tracker:
             used = without_password(self._settings.tracking_uri or "none")
             logger.warning("%s=%s is not used: mlflow.yml says where runs go ('tracking_uri': %s)", UNUSED, without_password(uri), used)
 
-    def start_child(self, label: str, name: str, **params: str) -> None:
-        """Start a child, known as ``label`` until it ends."""
-        self._append("start", label, name=name, params=self._params | params)
+    def start_child(self, label: str, name: str, dataset: Mapping[str, str] | None = None, **params: str) -> None:
+        """Start a child, known as ``label`` until it ends; ``dataset`` is what it is given, as ``facts.dataset`` says."""
+        given = {"dataset": dataset} if dataset else {}
+        self._append("start", label, name=name, params=self._params | params, tags=code(), **given)
 
     def log_step(self, label: str, step: int, measured: dict[str, float]) -> None:
         """Record what was measured in an epoch or a round of a child."""
-        self._append("metrics", label, step=step, values={name: float(value) for name, value in measured.items()})
+        values = {name: float(value) for name, value in measured.items() if name not in SETTINGS}
+        self._append("metrics", label, step=step, values=values)
 
     def log_history(self, label: str, history: list[dict[str, float]]) -> None:
         """Record each epoch of a training that is not recorded yet: one that was resumed brings along those before it."""
@@ -107,18 +112,25 @@ class Tracker:
             self._append("tags", label, values={f"made_on.{name}": value for name, value in made_on.items()})
             self._made_on[label] = made_on
 
+    def log_model(self, label: str, name: str, weights: Path, step: int, about: Mapping[str, Any]) -> None:
+        """Record where the weights of a child lie, and what is needed to build the network for them."""
+        self._append("model", label, name=name, path=self._shown(weights), step=step, about=about, tags=code() | {NOTE: HOW_TO_LOAD})
+
+    @property
+    def sends_models(self) -> bool:
+        """Whether ``mlflow.yml`` asks for the models of trainings."""
+        return self._settings.models
+
     def end_child(self, label: str) -> None:
         """End a child as FINISHED."""
         self._append("end", label, status="FINISHED")
 
     def log_scores(self, name: str, scores: dict[str, Any], files: list[Path]) -> None:
         """Record the numbers of scores as metrics, the scores and the files beside them as artifacts."""
-        measured = flatten({part: scores[part] for part in MEASURED if part in scores})
-        numbers = {key: value for key, value in measured.items() if isinstance(value, int | float)}
-        self._append("metrics", step=0, values=numbers)
+        self._append("metrics", step=0, values=_numbers(scores))
         self._append("artifact", name=f"{name}.json", content=scores)
         for file in files:
-            self._append("artifact", path=str(file.relative_to(self._project) if file.is_relative_to(self._project) else file))
+            self._append("artifact", path=self._shown(file))
 
     @contextmanager
     def ended_by_errors(self) -> Iterator[None]:
@@ -145,19 +157,27 @@ class Tracker:
         except OSError as full:
             logger.warning("the end of the run is not recorded: %s", full)
         if self._delivery:
-            self._delivery.finish(self._settings.wait_s)
+            self._delivery.finish()
 
     def _append(self, event: str, *label: str, **fields: Any) -> None:
         self._record.append(event, *label, **fields)
         if self._delivery:
-            self._delivery.wake()
+            self._delivery.hear()
 
-    def _record_origin(self) -> None:
-        """Record who runs what, as MLflow finds it out: user, command, commit. A replay would find itself."""
-        load_mlflow()
-        from mlflow.tracking.context.registry import resolve_tags
+    def _shown(self, path: Path) -> str:
+        return str(path.relative_to(self._project) if path.is_relative_to(self._project) else path)
 
-        self._record.append("tags", values=resolve_tags())
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of scores by names that MLflow allows."""
+    parts = {part: scores[part] for part in MEASURED if part in scores}
+    for part in MAIN.keys() & parts.keys():
+        parts[part] = {name: parts[part][name] for name in MAIN[part]}
+    return {_allowed(name): value for name, value in flatten(parts).items() if isinstance(value, int | float)}
+
+
+def _allowed(name: str) -> str:
+    return re.sub(r"[^\w./-]", "", name.replace(" ", "_"))
 
 
 def _say_that_results_are_old(folder: Path) -> None:

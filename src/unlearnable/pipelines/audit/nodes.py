@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from unlearnable.origin import versions
 from unlearnable.pipelines.reweighting import reweighted
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def score(
     last = {name: more.pop(name)[-1] for name in ("clean", "poisoned", "recovered", "second")}
     histories = {name: each.history for name, each in last.items()}
     found = audit_scores(histories, dfr, seen, {"perturbations": perturbations, "clean": images}, test, more, second_recovery)
-    return found | {"made_on": {name: each.made_on for name, each in last.items()}}
+    return found | {"made_on": {name: each.made_on for name, each in last.items()}, "versions": versions()}
 
 
 def write(scores: dict[str, Any], examples: "Path") -> str:

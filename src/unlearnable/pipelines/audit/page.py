@@ -3,9 +3,10 @@
 import io
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from unlearnable import __version__
 from unlearnable.pages import base64_text, environment
-from unlearnable.pipelines.drawing import Figure
 
 TEMPLATE = "audit.html.j2"
 DPI = 120

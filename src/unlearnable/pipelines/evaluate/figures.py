@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import mean_perturbations
-from unlearnable.pipelines.drawing import Figure
 from unlearnable.recoveries import LinearWeights
 from unlearnable.training.pixels import as_float, resident
 

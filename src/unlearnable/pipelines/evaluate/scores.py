@@ -1,16 +1,14 @@
 """Scores of a cell and the table of its epochs."""
 
-import platform
-from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
 
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import captured_energy, mean_perturbations
+from unlearnable.origin import versions
 
 MADE_ON = "made_on."  # what columns begin with that say what a training was made on
-PACKAGES = ("kedro", "mlflow", "numpy", "scikit-learn", "torch", "torchvision")
 
 
 def history_table(histories: dict[str, list[dict[str, float]]], made_on: dict[str, dict[str, str]] | None = None) -> pd.DataFrame:
@@ -36,7 +34,7 @@ def scores(
         "seconds": {"recovery": recovered.seconds} | {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
         "threads": {name: sorted({int(count) for count in rows["threads"]}) for name, rows in trainings.items()},
         "made_on": {name: _made_on(rows) for name, rows in trainings.items()},
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -65,7 +63,7 @@ def dfr_scores(
         "seconds": {"probed": sum(measured["seconds"] for measured in history), "dfr": float(table["seconds"].sum())},
         "threads": {"probed": sorted({int(measured["threads"]) for measured in history})},
         "made_on": {"probed": made_on or {}},
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -76,12 +74,8 @@ def separability_scores(perturbations: dict[str, Any], clean: dict[str, Any], ce
         **cell,
         "separability": {name: _without_curves(found) for name, found in subjects.items()},
         "seconds": {"separability": sum(model["seconds"] for model in perturbations["models"].values())},
-        "versions": _versions(),
+        "versions": versions(),
     }
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def _made_on(rows: pd.DataFrame) -> dict[str, str]:
