@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
@@ -28,9 +29,12 @@ FLAGS = (
 )
 
 
+MOST_BOXES = 14  # that fit a screen and can be read on it
+
+
 @pytest.fixture
-def site(tmp_path):
-    """The static site of the graph, served on loopback."""
+def built(tmp_path):
+    """A project with the static site of its graph."""
     project = copy_project(tmp_path / "project")
     subprocess.run(
         [sys.executable, "-m", "kedro", "viz", "build", "--include-previews"],
@@ -39,7 +43,13 @@ def site(tmp_path):
         capture_output=True,
         env={**os.environ, "DO_NOT_TRACK": "true"},
     )
-    handler = functools.partial(Quiet, directory=str(project / "build"))
+    return project
+
+
+@pytest.fixture
+def site(built):
+    """The static site of the graph, served on loopback."""
+    handler = functools.partial(Quiet, directory=str(built / "build"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -58,20 +68,22 @@ def opened(url: str, folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (tests/install_browser.sh installs it on Debian as root)")
-def test_the_graph_opens_with_every_stage_in_it(site, tmp_path):
+def test_the_graph_opens_with_every_stage_in_it(built, site, tmp_path):
     page = opened(site, tmp_path, "--dump-dom")
     drawn = set(re.findall(r'class="pipeline-node__text"[^>]*>([^<]+)<', page))
     assert {
         "raw_images",
         "craft_poison",
         "orthogonal_projection",
-        "clean",
-        "poisoned",
-        "recovered",
+        "trainings",
         "probe_checkpoints",
+        "evaluation",
         "dfr_figure",
-        "scores",
         "accuracy_figure",
     } <= drawn
     layers = re.findall(r'data-id="layer-label--(\w+)"', page)
     assert layers == ["raw", "primary", "model_input", "models", "model_output", "reporting"]
+    graph = json.loads((built / "build" / "api" / "pipelines" / "orthoproj").read_text())
+    parameters = {node["id"] for node in graph["nodes"] if node["type"] == "parameters"}
+    boxes = [child for child in graph["modular_pipelines"]["__root__"]["children"] if child["id"] not in parameters]
+    assert 0 < len(boxes) <= MOST_BOXES

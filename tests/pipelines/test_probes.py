@@ -130,10 +130,11 @@ def test_a_list_of_counts_may_be_given_on_the_command_line(project, monkeypatch)
 @pytest.fixture
 def probed(project) -> Path:
     """The first checkpoint of a training that was probed, all of whose outputs but the table are there."""
-    shutil.rmtree(project / "data" / "06_models" / "digits" / "none", ignore_errors=True)
+    found = loader("test", seed=11, poison="none")
+    shutil.rmtree(project / found.filepath("probed_checkpoints"), ignore_errors=True)
     run(project, pipeline="dfr", seed=11, poison="none")
-    [folder] = (project / "data" / "06_models" / "digits" / "none" / "tiny_cnn").glob("*/checkpoints/*/checkpoints")
-    shutil.rmtree(project / "data" / "07_model_output" / "digits" / "none")
+    [folder] = (project / found.filepath("probed_checkpoints")).glob("*/checkpoints")
+    shutil.rmtree(project / found.filepath("dfr_table"))
     return folder / "epoch-0001.safetensors"
 
 
@@ -163,8 +164,8 @@ def test_a_checkpoint_of_another_recipe_is_one_line(probed, project, monkeypatch
 def test_a_poison_in_another_order_is_one_line(project, monkeypatch):
     from unlearnable.datasets.tensors import ImagesDataset
 
-    run(project, pipeline="craft_poison", poison="none", seed=12)
-    path = max((project / "data" / "05_model_input" / "digits" / "none").rglob("poisoned_train.safetensors"), key=os.path.getmtime)
+    run(project, pipeline="craft_poison", poison="regions_4", seed=12)
+    path = max((project / "data" / "05_model_input" / "digits" / "regions_4").rglob("poisoned_train.safetensors"), key=os.path.getmtime)
     path = path if path.is_file() else next(file for file in path.rglob("*.safetensors") if file.is_file())
     content = path.read_bytes()
     dataset = ImagesDataset(filepath=str(path), recipe=path.parents[2].name)
@@ -173,7 +174,7 @@ def test_a_poison_in_another_order_is_one_line(project, monkeypatch):
     path.unlink()
     sidecar(path).unlink()
     write_new(path, moved)
-    result = kedro_run(project, monkeypatch, "--pipeline=separability", "--params=poison=none,seed=12")
+    result = kedro_run(project, monkeypatch, "--pipeline=separability", "--params=poison=regions_4,seed=12")
     assert result.exit_code == 1
     [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert "perturbations: expected poisoned images in the order of the clean ones" in line

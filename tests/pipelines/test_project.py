@@ -28,7 +28,7 @@ from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.craft_poison.nodes import craft
 from unlearnable.pipelines.evaluate.figures import directions_figure, examples_figure
 from unlearnable.poisons import POISONS
-from unlearnable.recoveries import recover
+from unlearnable.recoveries import LinearWeights
 from unlearnable.training.device import made_on
 
 MADE_BY = {
@@ -175,7 +175,7 @@ def test_every_poison_is_crafted_by_its_block(clean, poison):
 def test_every_round_of_a_surrogate_is_recorded(project):
     run(project, pipeline="craft_poison", poison="em_classwise", seed=7)
     events = recorded(project)[-1].events["crafting"]
-    assert (events[0]["name"], events[0]["params"]["seed"], events[-1]["status"]) == ("craft-em_classwise", "7", "FINISHED")
+    assert (events[0]["name"], events[0]["params"]["craft.seed"], events[-1]["status"]) == ("craft-em_classwise", "7", "FINISHED")
     assert [step for step, _ in recorded(project)[-1].metrics("crafting", "train_error")] == [1, 2]
 
 
@@ -290,9 +290,13 @@ MACHINE_AND_DATA = {  # wrong for this machine, or for this dataset
     "too many images": (["--params=ingest.train_size=301"], "subset: expected at most 300 images, got size 301"),
     "batch": (["--params=train.batch_size=301"], "train.batch_size: expected at most 300, the images of the training set, got 301"),
     "patches": (["--params=craft.lsp.patches=3,seed=4"], "craft.lsp.patches: expected a divisor of 32 and 32, got 3"),
-    "clean samples": (
-        ["--params=recovery=early_stopping,recover.early_stopping.clean_samples=301"],
-        "recover.early_stopping.clean_samples: subset: expected at most 300 images, got size 301",
+    "directions": (
+        ["--params=recover.orthogonal_projection.directions=4000"],
+        "recover.orthogonal_projection.directions: expected at most 3072, the numbers of an image, got 4000",
+    ),
+    "another recovery": (
+        ["--params=recovery=jpeg"],
+        "recovery: expected 'orthogonal_projection' in this pipeline, got 'jpeg': --pipeline=recover runs any",
     ),
 }
 
@@ -385,13 +389,13 @@ def test_the_figures_have_a_picture_in_them(project):
 
 def test_pictures_have_room_for_ten_classes():
     images = make_images(60, classes=12)
-    linear, _ = recover("none", images, seed=0, device=torch.device("cpu"), settings={})
+    linear = LinearWeights(weights=np.ones((1, 12, 768), np.float32), centre=np.zeros(768, np.float32), train_accuracy=0.5)
     for figure in (examples_figure(images, images, images), directions_figure(images, images, linear)):
         assert len(figure.axes[0].get_xticks()) == 10
 
 
 def test_every_dataset_of_the_pipelines_is_in_the_catalog_with_a_layer():
-    catalog = yaml.safe_load((ROOT / "conf" / "base" / "catalog.yml").read_text())
+    catalog = loader()["catalog"]
     for name in register_pipelines()["__default__"].datasets():
         if name != "parameters" and not name.startswith("params:"):
             assert catalog[name]["metadata"]["kedro-viz"]["layer"]

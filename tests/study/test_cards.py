@@ -115,7 +115,7 @@ def test_an_estimate_does_not_time_the_cpu_for_what_runs_on_a_card(project, monk
     assert set(told.unknown) == {part.label for part in parts.values() if part.stage.startswith("train_") or "grayscale" in part.label}
     assert told.seconds == estimates.START_S * (len(parts) - len(told.unknown))
     journal = Journal(found.journal)
-    clean = next(key for key in parts if key.startswith("train_clean"))
+    clean = next(key for key, part in parts.items() if part.stage == "train_clean")
     journal.end(Outcome(key=clean, seconds=50.0))
     journal.close("FINISHED")
     then = estimates.estimate(found, parts, shift.count, on_cards=True)

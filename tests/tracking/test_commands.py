@@ -112,7 +112,7 @@ def test_a_run_that_was_killed_is_closed_and_sent(place):
     process.join()
     until(lambda: has_ended(place.records[0]) and unsent(place.records[0]) == 0)
     assert command("runs", "reap") == (0, "nothing to close\n")
-    assert place.statuses() == {CELL: "KILLED", "clean": "KILLED"}
+    assert place.statuses() == {CELL: "KILLED", "crafting": "FINISHED", "clean": "KILLED"}
     recorded = [event for event, _ in read(place.records[0]) if event["event"] == "metrics" and event["label"] == "clean"]
     assert len(recorded) >= 3
     assert len(place.metrics("clean")) == sum(len(event["values"]) for event in recorded)
@@ -153,4 +153,4 @@ def test_an_interrupted_run_is_killed(place):
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
     assert process.exitcode == 130
-    assert place.statuses() == {CELL: "KILLED", "clean": "KILLED"}
+    assert place.statuses() == {CELL: "KILLED", "crafting": "FINISHED", "clean": "KILLED"}

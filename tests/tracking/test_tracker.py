@@ -67,7 +67,7 @@ def test_results_of_an_earlier_format_are_told_of_once(tags, said, place, caplog
     for _ in range(2):
         place.tracker().end()
     lines = [line.getMessage() for line in caplog.records if "of an earlier version, lie in data" in line.getMessage()]
-    assert lines == ["results of format 4, of an earlier version, lie in data: they are not used, and are made anew (now: 5)"] * said
+    assert lines == ["results of format 4, of an earlier version, lie in data: they are not used, and are made anew (now: 6)"] * said
 
 
 def test_a_first_run_tells_of_no_earlier_results(place, caplog):
