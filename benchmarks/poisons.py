@@ -190,7 +190,7 @@ def run(arguments: argparse.Namespace, lines: list[Settings], output: Path) -> N
 
     def recovered(name: str, seed: int) -> LabelledImages:
         fit = settings["recover"]["orthogonal_projection"]
-        return recover("orthogonal_projection", poisoned_of(name), seed=seed, device=device, settings=fit)[1]
+        return recover("orthogonal_projection", poisoned_of(name), seed=seed, device=device, settings=fit)
 
     def train(name: str, training: str, seed: int, make: Callable[[], LabelledImages]) -> None:
         if (name, training, seed) in done:

@@ -33,7 +33,7 @@ def asked(monkeypatch):
         ("--from-inputs=clean_trian", "dataset", "clean_train"),
         ("--to-outputs=poisoned_trian", "dataset", "poisoned_train"),
         ("--load-versions=clean_trian:x", "dataset", "clean_train"),
-        ("--namespaces=recoverd", "namespace", "recovered"),
+        ("--namespaces=training", "namespace", "trainings"),
         ("--runner=SequentialRuner", "runner", "SequentialRunner"),
         ("--runner=kedro.runner.ThreadRuner", "runner", "ThreadRunner"),
         ("--runner-params=is_asinc=true", "parameter of SequentialRunner", "is_async"),
@@ -63,9 +63,9 @@ def test_a_choice_that_leaves_nothing_is_one_line(asked):
     [
         ["--tags=training,crafting", "--runner=ThreadRunner", "--runner-params=max_workers=2"],
         ["--from-nodes=craft_poison", "--to-outputs=scores"],
-        ["--namespaces=clean", "--runner=kedro.runner.SequentialRunner"],
+        ["--namespaces=trainings", "--runner=kedro.runner.SequentialRunner"],
         ["--from-inputs=clean_train"],
-        ["--nodes=clean.train"],
+        ["--nodes=trainings.train_clean"],
     ],
 )
 def test_options_that_are_right_reach_kedro(asked, arguments):

@@ -46,9 +46,9 @@ def test_a_poison_on_the_disk_is_the_one_in_memory(name, request):
 
 def test_pixels_are_changed_on_the_disk_too(request):
     settings = {"seed": 0, "device": torch.device("cpu"), "settings": {"bits": 2}}
-    small = recover("bdr", IMAGES, **settings)[1]
+    small = recover("bdr", IMAGES, **settings)
     request.getfixturevalue("everything_is_large")
-    large = recover("bdr", IMAGES, **settings)[1]
+    large = recover("bdr", IMAGES, **settings)
     assert isinstance(large.images, np.memmap)
     assert np.array_equal(small.images, large.images)
 

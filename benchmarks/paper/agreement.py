@@ -15,7 +15,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.models import build
 from unlearnable.poisons import Crafting, craft
 from unlearnable.probes import fitted_head
-from unlearnable.recoveries import recover
+from unlearnable.recoveries import OrthogonalProjection
 from unlearnable.training import Checkpoint, Network, TrainingRecipe, fit_named, normalisation_of, recipe_from
 from unlearnable.training.augmentation import augment
 from unlearnable.training.pixels import as_float
@@ -87,9 +87,10 @@ def subspace(ground: Ground) -> Found:
     """Return the principal angles, in degrees, between what Orthogonal Projection removes from one-pixel shortcuts on both."""
     poisoned = craft("ops", ground.images, Crafting(), settings={})
     fit = ground.settings["recover"]["orthogonal_projection"]
-    linear = [recover("orthogonal_projection", poisoned, seed=0, device=device, settings=fit)[0] for device in (CPU, ground.device)]
+    recovery = OrthogonalProjection(**fit)
+    linear = [recovery.fit(poisoned, seed=0, device=device) for device in (CPU, ground.device)]
     return {
-        "angles": principal_angles(*(each.projection.basis for each in linear)),
+        "angles": principal_angles(*(recovery.directions_of(each).basis for each in linear)),
         "train_accuracies": [each.train_accuracy for each in linear],
     }
 

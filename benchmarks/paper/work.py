@@ -165,7 +165,7 @@ class Bench:
             return self._reweighted(cell, poisoned, about, start)
         if cell.what == "orthogonal_projection":
             fit = self.settings(cell)["recover"][cell.what]
-            _, poisoned = recover(cell.what, poisoned, seed=cell.seed, device=self.device, settings=fit)
+            poisoned = recover(cell.what, poisoned, seed=cell.seed, device=self.device, settings=fit)
         return {**about, **_result(self._trained(cell, poisoned)[-1])}
 
     def _ground(self, cell: Cell) -> Ground:

@@ -118,7 +118,7 @@ def recover(recovery: str, poisoned: Images, *, seed: int = 0, device: str = "cp
         raise InputError(f"recovery: expected one that changes images, got {got}")
     chosen.require(images)
     with enough_memory("the number of images"):
-        return recoveries.recover(recovery, images, seed=seed, device=choose_device(device), settings=settings)[1]
+        return recoveries.recover(recovery, images, seed=seed, device=choose_device(device), settings=settings)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -207,7 +207,7 @@ def train(
     like = poisoned if clean is None else _set(clean)
     chosen.require(like)
     with enough_memory("batch_size"):
-        recovered = chosen.recovered(poisoned, seed=seed, device=choose_device(device))[1]
+        recovered = chosen.recovered(poisoned, seed=seed, device=choose_device(device))
         checkpoints = fit_named(
             model,
             recovered,

@@ -21,12 +21,7 @@ ROUNDS = logging.getLogger("unlearnable.pipelines.progress")
 CLEAN = "clean_train"
 CRAFTING = "crafting"
 WORKS = {CRAFTING: "craft-{poison}", "probing": "probe-checkpoints"}  # tags of nodes that tell each round, and their MLflow runs
-REPORTS = {  # what a chain ends with: scores, and the files that people look at
-    "scores": ("accuracy_figure", "directions_figure", "examples_figure"),
-    "dfr_scores": ("dfr_figure", "dfr_table"),
-    "separability_scores": ("separability_figure",),
-    "audit_scores": ("audit_page",),
-}
+ONLY = "orthogonal_projection"  # the recovery of Algorithm 1's nodes
 
 
 class CheckHooks:
@@ -44,14 +39,13 @@ class CheckHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Raise InputError where the machine has no such device, or the entry of a released poison that is asked for is wrong."""
+        parameters = catalog.load("parameters")
+        _require_recoveries(pipeline.inputs(), parameters["recovery"], parameters["audit"]["recovery"])
         import torch
 
         from unlearnable.config.validation import check_machine
 
-        parameters = catalog.load("parameters")
         check_machine(parameters)
-        if "params:audit.recovery" in pipeline.inputs() and parameters["audit"]["recovery"] == parameters["recovery"]:
-            raise InputError(f"audit.recovery: expected another recovery than 'recovery', got '{parameters['recovery']}' for both")
         if parameters["poison"] == RELEASED:
             catalog.load("released_poison").check()
         torch.set_num_threads(parameters["threads"] or torch.get_num_threads())
@@ -67,8 +61,16 @@ class CheckHooks:
             require(nodes, inputs.get(CLEAN) or catalog.load(CLEAN), self._parameters)
 
 
+def _require_recoveries(inputs: set[str], recovery: str, second: str) -> None:
+    """Raise InputError where a pipeline cannot run the recovery that is asked for."""
+    if "params:audit.recovery" in inputs and second == recovery:
+        raise InputError(f"audit.recovery: expected another recovery than 'recovery', got '{recovery}' for both")
+    if {f"params:recover.{ONLY}", "params:recovery"} <= inputs and recovery != ONLY:
+        raise InputError(f"recovery: expected '{ONLY}' in this pipeline, got '{recovery}': --pipeline=recover runs any")
+
+
 class ArtifactHooks:
-    """Clear away what runs that were killed have left, and let go of what a training has gone on from."""
+    """Clear away what runs that were killed have left, and hand nodes what the graph does not show."""
 
     def __init__(self) -> None:
         self._data = Path()
@@ -90,18 +92,24 @@ class ArtifactHooks:
             logger.info("removed %d temporary files of runs that were killed", swept)
 
     @hook_impl
-    def after_dataset_saved(self, node: Any, data: Any) -> None:
-        """Let go of the unfinished training that one which ended has gone on from: Kedro keeps what no node of the run makes."""
-        if "training" in node.tags and data.is_last:
-            self._release([name for name in node.inputs if name.endswith("_unfinished")])
+    def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Hand a training what returns the checkpoints of one that was cut off, and the crafting the release that it is asked for.
+
+        The graph is of what decides a result. Where a training was cut off decides none, and a release has an entry in the recipe.
+        """
+        from unlearnable.pipelines.train_poisoned.nodes import UNFINISHED
+
+        if "training" in node.tags:
+            recipe = next(f"params:{name}" for name in ("train", "probe.train") if f"params:{name}" in inputs)
+            return {recipe: inputs[recipe] | {UNFINISHED: catalog.get(node.outputs[0]).to_go_on_from}}
+        if CRAFTING in node.tags and inputs["params:poison"] == RELEASED:
+            return {"params:craft": inputs["params:craft"] | {RELEASED: catalog.load("released_poison")}}
+        return {}
 
     @hook_impl
     def on_pipeline_error(self) -> None:
         """Let go of all checkpoints, so that another run of this process may go on from them."""
-        self._release(self._catalog.filter(type_regex="checkpoints") if self._catalog else [])
-
-    def _release(self, names: list[str]) -> None:
-        for name in names if self._catalog else ():  # a process of ParallelRunner's has none, and lets go as it ends
+        for name in self._catalog.filter(type_regex="checkpoints") if self._catalog else []:
             self._catalog.release(name)
 
 
@@ -141,8 +149,9 @@ class StorageHooks:
         from unlearnable.datasets.artifact import Artifact
 
         dataset = self._catalog[name] if self._catalog else None  # a process of ParallelRunner's has none
-        if isinstance(dataset, Artifact) and dataset.place.is_relative_to(self._project) and not name.endswith("_unfinished"):
+        while isinstance(dataset, Artifact) and dataset.place.is_relative_to(self._project):
             self._storage.share(dataset.place)
+            dataset = getattr(dataset, "pixels", None)  # another set that its pixels are read from
 
 
 class InterruptHooks:
@@ -183,7 +192,7 @@ class SummaryHooks:
             measured = data.measured
             logger.info(
                 "%s: epoch %d of %d, loss %.3f, test accuracy %.1f%%, %.0f images/s",
-                *(node.namespace, data.epoch, data.epochs, measured["loss"]),
+                *(_trained(node), data.epoch, data.epochs, measured["loss"]),
                 *(100 * measured["test_accuracy"], measured["images_per_second"]),
             )
 
@@ -198,10 +207,14 @@ class SummaryHooks:
 
 def _reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, Path]]]]:
     """Yield the name of each scores of ``pipeline``, with the scores and the paths of the files beside them."""
-    made = pipeline.datasets()
-    for name, files in REPORTS.items():
-        if name in made:
-            yield name, (catalog.load(name), {file: catalog[file].newest() for file in files if file in made})
+    for name in sorted(name for name in pipeline.all_outputs() if name.endswith("scores")):
+        files = sorted(pipeline.only_nodes_with_tags(name).all_outputs())
+        yield name, (catalog.load(name), {file: catalog[file].newest() for file in files})
+
+
+def _trained(node: Any) -> str:
+    """Return the name of the set that a node trains on."""
+    return str(node.outputs[0]).removesuffix("_checkpoints")
 
 
 class _Rounds(logging.Handler):
@@ -222,6 +235,7 @@ class TrackingHooks:
     def __init__(self) -> None:
         self._tracker: Any = None
         self._project = Path()
+        self._loader: Any = None
         self._settings: dict[str, Any] = {}
         self._rounds = logging.Handler()
 
@@ -229,17 +243,17 @@ class TrackingHooks:
     def after_context_created(self, context: Any) -> None:
         """Read ``mlflow.yml``."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        self._project, self._settings = context.project_path, context.config_loader["mlflow"]
+        self._project, self._loader, self._settings = context.project_path, context.config_loader, context.config_loader["mlflow"]
 
     @hook_impl(wrapper=True)
-    def before_pipeline_run(self, run_params: dict[str, Any], catalog: Any) -> Generator[None, Any, Any]:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> Generator[None, Any, Any]:
         """Start the run before the other hooks look at the machine and the data, so that what they refuse is a run that FAILED."""
         from unlearnable.tracking import Tracker
 
         if self._tracker is not None:  # of an earlier run of this process, which an interrupt may have left open
             self._tracker.end(KeyboardInterrupt())
         tracker = Tracker(self._settings, self._project)
-        tracker.start(catalog.load("parameters"), run_params)
+        tracker.start(catalog.load("parameters"), run_params, {name: self._loader.recipe_hash(name) for name in pipeline.all_outputs()})
         self._tracker = tracker
         with self._tracker.ended_by_errors():
             return (yield)
@@ -248,7 +262,7 @@ class TrackingHooks:
     def before_node_run(self, node: Any, inputs: dict[str, Any]) -> None:
         """Start a child run where a training, the crafting or the probing starts."""
         if "training" in node.tags:
-            self._tracker.start_child(node.namespace, f"train-{node.namespace}", training=node.namespace)
+            self._tracker.start_child(_trained(node), f"train-{_trained(node)}", training=_trained(node))
         for work in WORKS.keys() & node.tags:
             self._tracker.start_child(work, WORKS[work].format(poison=inputs.get("params:poison")))
             self._rounds = _Rounds(self._tracker)
@@ -265,10 +279,10 @@ class TrackingHooks:
     def after_dataset_saved(self, node: Any, data: Any) -> None:
         """Record what each checkpoint was made on, and what was measured up to it."""
         if "training" in node.tags:
-            self._tracker.log_made_on(node.namespace, data.made_on)
-            self._tracker.log_history(node.namespace, data.history)
+            self._tracker.log_made_on(_trained(node), data.made_on)
+            self._tracker.log_history(_trained(node), data.history)
             if data.is_last:
-                self._tracker.end_child(node.namespace)
+                self._tracker.end_child(_trained(node))
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:

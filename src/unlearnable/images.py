@@ -26,10 +26,12 @@ class Projection:
     Args:
         basis: Q, float32 (D, K), orthonormal columns: the directions that are removed.
         centre: float32 (D,), the point that stays where it is; zeros for the published Orthogonal Projection.
+        seconds: that it took to find them.
     """
 
     basis: npt.NDArray[np.float32]
     centre: npt.NDArray[np.float32]
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.basis.ndim != 2 or self.centre.shape != self.basis.shape[:1]:
@@ -64,6 +66,7 @@ class LabelledImages:
             is what a released poison is indexed by. Empty numbers them from 0.
         class_names: what each class is called, where it has a name; for messages.
         published: how many images that published set has; 0 is one more than the largest id.
+        seconds: that it took to make them from other images.
 
     Raises:
         InputError: where shape, dtype or range differ.
@@ -76,6 +79,7 @@ class LabelledImages:
     ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     class_names: tuple[str, ...] = ()
     published: int = 0
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.ids) == 0:

@@ -9,6 +9,7 @@ from unlearnable.pipelines import (
     ingest,
     orthogonal_projection,
     probe_checkpoints,
+    recover,
     separability_analysis,
     train_poisoned,
 )
@@ -26,17 +27,18 @@ def register_pipelines() -> dict[str, Pipeline]:
         "evaluate": evaluate.create_pipeline(),
     }
     poisoned = stages["ingest"] + stages["craft_poison"]
-    recovered = poisoned + stages["orthogonal_projection"] + train_poisoned.create_pipeline("clean", "poisoned", "recovered")
+    trained = train_poisoned.create_pipeline("clean", "poisoned", "recovered")
     chains = {
-        "orthoproj": recovered + evaluate.create_pipeline("orthoproj"),
-        "recover": recovered + evaluate.create_pipeline("recover"),
+        "recover": poisoned + recover.create_pipeline() + trained + evaluate.create_pipeline("recover"),
+        "orthoproj": poisoned + stages["orthogonal_projection"] + trained + evaluate.create_pipeline("orthoproj"),
         "dfr": poisoned + train_poisoned.create_pipeline("probed") + stages["probe_checkpoints"] + evaluate.create_pipeline("dfr"),
         "separability": poisoned + stages["separability_analysis"] + evaluate.create_pipeline("separability"),
-        "audit": recovered
-        + orthogonal_projection.create_beside()
-        + train_poisoned.create_pipeline("compressed")
+        "audit": poisoned
+        + recover.create_pipeline("recovered", "second")
+        + trained
+        + train_poisoned.create_pipeline("second")
         + stages["separability_analysis"]
         + evaluate.create_pipeline("examples")
         + audit.create_pipeline(),
     }
-    return {**stages, **chains, "__default__": sum(stages.values(), Pipeline([]))}
+    return {**chains, **stages, "__default__": sum(stages.values(), Pipeline([]))}

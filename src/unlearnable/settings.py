@@ -2,8 +2,11 @@
 
 import warnings
 
+from unlearnable.config.graph import Graph
 from unlearnable.config.loader import RecipeConfigLoader
+from unlearnable.config.recipe import CHOICES, IGNORED
 from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, StorageHooks, SummaryHooks, TrackingHooks
+from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.session import Session
 
 # Kedro calls an older name of OmegaConf's; not for our users to read at every run.
@@ -12,6 +15,7 @@ warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is depreca
 SESSION_CLASS = Session
 CONFIG_LOADER_CLASS = RecipeConfigLoader
 CONFIG_LOADER_ARGS = {
+    "graph": Graph(pipelines=register_pipelines, choices=CHOICES, ignored=IGNORED),
     "base_env": "base",
     "default_run_env": "local",
     "config_patterns": {"mlflow": ["mlflow*"], "storage": ["storage*"]},

@@ -29,7 +29,12 @@ def _accuracy(scores: Scores) -> Iterator[RenderableType]:
     for name, accuracy in scores["accuracy"].items():
         table.add_row(name, _percent(accuracy["last"]), _percent(accuracy["peak"]), f"{scores['seconds'][name]:.1f}")
     yield table
-    yield _removed(scores["orthogonal_projection"])
+
+
+def _projection(scores: Scores) -> Iterator[RenderableType]:
+    found = scores["projection"]
+    held = f"{found['captured_energy']:.0%} of the classes' mean perturbations"
+    yield f"directions removed: {found['removed_directions']}, which hold {held}"
 
 
 def _dfr(scores: Scores) -> Iterator[RenderableType]:
@@ -72,7 +77,7 @@ def _audit(scores: Scores) -> Iterator[RenderableType]:
     yield audit["verdict"]
 
 
-PARTS = {"accuracy": _accuracy, "dfr": _dfr, "separability": _separability, "audit": _audit}
+PARTS = {"accuracy": _accuracy, "projection": _projection, "dfr": _dfr, "separability": _separability, "audit": _audit}
 
 
 def _table(title: str, names: list[str], numbers: list[str]) -> Table:
@@ -88,13 +93,6 @@ def _percent(fraction: float | None) -> str:
 
 def _both(fit: dict[str, Any]) -> tuple[str, str]:
     return _percent(fit["train_accuracy"]), _percent(fit["held_out_accuracy"])
-
-
-def _removed(projection: dict[str, float]) -> str:
-    removed = f"directions removed: {projection['removed_directions']}"
-    if "captured_energy" not in projection:
-        return removed
-    return f"{removed}, which hold {projection['captured_energy']:.0%} of the classes' mean perturbations"
 
 
 def _shown(path: Path) -> Path:

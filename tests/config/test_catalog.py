@@ -106,10 +106,9 @@ def test_a_parameter_that_is_none_is_named(project, key, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("${recipe:ingst}", r"unknown stage 'ingst'; known: .* \(did you mean 'ingest'\?\)"),
-        ("${training:clea}", r"unknown training 'clea'; known: .* \(did you mean 'clean'\?\)"),
-        ("${beside:recipes,ingest}", r"unknown resolver 'recipes'; known: .* \(did you mean 'recipe'\?\)"),
-        ("${beside:recipe,ingst}", r"unknown stage 'ingst'; known: .* \(did you mean 'ingest'\?\)"),
+        ("${recipe:clean_trian}", r"unknown artifact 'clean_trian'; known: .* \(did you mean 'clean_train'\?\)"),
+        ("${place:score}", r"unknown artifact 'score'; known: .* \(did you mean 'scores'\?\)"),
+        ("${place:}", r"unknown artifact 'raw_images'; known: .*"),
     ],
 )
 def test_a_recipe_that_is_none_is_named(project, text, message):

@@ -1,13 +1,17 @@
+import hashlib
 import itertools
 import os
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 
 from tests.conftest import ROOT
+from unlearnable.config.graph import hashed
 from unlearnable.config.loader import RecipeConfigLoader
-from unlearnable.config.recipe import DERIVED, STAGES, recipe, recipe_hash
+from unlearnable.config.recipe import FORMAT
+from unlearnable.config.settings import settings
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.settings import CONFIG_LOADER_ARGS
@@ -33,31 +37,60 @@ def changed(settings, path, value="changed"):
     return {**settings, name: changed(settings[name], rest, value) if rest else value}
 
 
-PARAMETERS = {name: value for name, value in loader()["parameters"].items() if name not in DERIVED}
+GRAPH = CONFIG_LOADER_ARGS["graph"]
+PARAMETERS = dict(loader()["parameters"])
+ARTIFACTS = set(loader()["catalog"]) & set(GRAPH.makers)
+IMAGES = {"clean_train", "clean_test"}
+OF_CLEAN_IMAGES = IMAGES | {"clean_checkpoints", "clean_separability"}
+AUDIT = {"audit_scores", "audit_page"}
+SECOND = {"second_train", "second_checkpoints"} | AUDIT
+PROBED = {"dfr_table", "dfr_scores", "dfr_figure"}
+SEPARABLE = {"separability_scores", "separability_figure"}
+TRAINED = {"clean_checkpoints", "poisoned_checkpoints", "recovered_checkpoints", "second_checkpoints"}
+SCORED = {"history", "scores", "accuracy_figure"}
+DIRECTIONS = {"linear_weights", "removed_directions", "directions_figure"}
+RECOVERED = {"recovered_train", "recovered_checkpoints", "examples_figure"} | SCORED | AUDIT
 AFTER = {
-    "ingest": set(STAGES),
-    "craft": set(STAGES) - {"ingest", "train_clean", "separability_clean"},
-    "recover": {"orthogonal_projection", "train_recovered", "evaluate", "evaluate_audit"},
-    "train": {"train_clean", "train_poisoned", "train_recovered", "evaluate", "evaluate_audit"},
-    "probe": {"probe_checkpoints", "evaluate_dfr", "evaluate_audit"},
-    "probe.train": {"train_probed", "probe_checkpoints", "evaluate_dfr", "evaluate_audit"},
-    "separability": {"separability_clean", "separability_analysis", "evaluate_separability", "evaluate_audit"},
-    "audit": {"evaluate_audit"},
+    "ingest": ARTIFACTS,
+    "craft": ARTIFACTS - OF_CLEAN_IMAGES,
+    "recover": DIRECTIONS | RECOVERED,
+    "train": TRAINED | SCORED | AUDIT,
+    "probe": PROBED | AUDIT,
+    "probe.train": PROBED | AUDIT | {"probed_checkpoints"},
+    "separability": {"perturbation_separability", "clean_separability"} | SEPARABLE | AUDIT,
+    "audit": SECOND,
 }
-CELLS = {"evaluate", "evaluate_dfr", "evaluate_separability", "evaluate_audit"}
+CELLS = SCORED | {"dfr_scores", "dfr_figure"} | SEPARABLE | AUDIT
 EXPECTED = {
     "poison": AFTER["craft"],
-    "recovery": AFTER["recover"] | CELLS,
+    "recovery": RECOVERED | CELLS,
     "model": AFTER["train"] | AFTER["probe.train"] | CELLS,
-    "seed": set(STAGES) - {"ingest", "separability_clean"},
+    # What the poison's seed decides moves with it where the loader completes it: test_runs_of_two_seeds_share_their_images.
+    "seed": ARTIFACTS - IMAGES - {"clean_separability", "poisoned_train", "perturbation_separability"},
     "data_root": set(),
     "device": set(),
     "threads": set(),
+    "dataset": CELLS - {"history"},
 }
 
 
-def expected_stages(path):
-    """The stages whose bytes a parameter decides."""
+def of(artifact, parameters, raw=RAW):
+    """The hash of an artifact's recipe."""
+    return hashed(GRAPH.recipe(artifact, parameters, lambda name: {name: raw}), FORMAT)
+
+
+def hashes(*more, **parameters):
+    """The hashes of all artifacts, as the loader has them."""
+    found = loader(*more, **parameters)
+    return {name: found.recipe_hash(name) for name in sorted(ARTIFACTS)}
+
+
+def moved(first, second):
+    return {name for name in ARTIFACTS if first[name] != second[name]}
+
+
+def expected_artifacts(path):
+    """The artifacts whose bytes a parameter decides."""
     if path[0] in EXPECTED:
         return EXPECTED[path[0]]
     if path[0] in ("craft", "recover") and path[1] != "seed" and path[1] not in CHOSEN.values():
@@ -66,50 +99,76 @@ def expected_stages(path):
     return AFTER.get(".".join(path[:2]), AFTER[path[0]])
 
 
-BEFORE = {stage: recipe_hash(stage, PARAMETERS, RAW) for stage in STAGES}
+BEFORE = {name: of(name, PARAMETERS) for name in ARTIFACTS}
 
 
 @pytest.mark.parametrize("path", sorted(leaves(PARAMETERS)), ids=".".join)
 def test_every_parameter_lies_on_its_side(path):
     """Walks every parameter: a new one must be placed in AFTER or EXPECTED."""
-    after = {stage: recipe_hash(stage, changed(PARAMETERS, path), RAW) for stage in STAGES}
-    assert {stage for stage in STAGES if BEFORE[stage] != after[stage]} == expected_stages(path)
+    after = {name: of(name, changed(PARAMETERS, path)) for name in ARTIFACTS}
+    assert moved(BEFORE, after) == expected_artifacts(path)
 
 
-@pytest.mark.parametrize(("path", "moves"), [("type", True), ("name", True), ("path", False), ("metadata", False)])
-def test_the_dataset_is_part_of_every_recipe_but_where_it_lies_is_not(path, moves):
-    for stage in STAGES:
-        assert (recipe_hash(stage, PARAMETERS, RAW) != recipe_hash(stage, PARAMETERS, changed(RAW, (path,)))) == moves
+def test_no_node_is_given_all_parameters():
+    """Else the graph would not say what decides what."""
+    assert "parameters" not in {name for node in GRAPH.makers.values() for name in node.inputs}
 
 
-def test_two_stages_never_share_a_hash():
-    hashes = [recipe_hash(stage, PARAMETERS, RAW) for stage in STAGES]
-    assert len(set(hashes)) == len(hashes)
+@pytest.mark.parametrize(
+    ("name", "value", "moves"), [("sha256", "1", True), ("name", "x", True), ("data_root", "x", False), ("metadata", {"a": 1}, False)]
+)
+def test_the_dataset_is_part_of_every_recipe_but_where_it_lies_is_not(name, value, moves, tmp_path):
+    shutil.copytree(ROOT / "conf" / "base", tmp_path / "conf" / "base")
+    file = tmp_path / "conf" / "base" / "catalog.yml"
+    found = yaml.safe_load(file.read_text())
+    found["raw_images"][name] = value
+    file.write_text(yaml.safe_dump(found))
+    other = RecipeConfigLoader(str(tmp_path / "conf"), env="base", runtime_params={}, **CONFIG_LOADER_ARGS)
+    if name == "data_root":
+        found["raw_images"].pop(name)
+        file.write_text(yaml.safe_dump(found))
+        other = RecipeConfigLoader(str(tmp_path / "conf"), env="base", runtime_params={"data_root": "x"}, **CONFIG_LOADER_ARGS)
+    assert {loader().recipe_hash(artifact) != other.recipe_hash(artifact) for artifact in ARTIFACTS} == {moves}
 
 
 def test_a_recipe_says_in_full_what_its_hash_stands_for():
-    assert set(recipe("craft_poison", PARAMETERS, RAW)) == {"raw_images", "ingest", "craft_seed", "poison", "craft"}
-    assert recipe("craft_poison", PARAMETERS, RAW)["craft"] == PARAMETERS["craft"]["lsp"]
+    found = loader().recipe("poisoned_train")
+    assert set(found) == {"raw_images", "ingest", "craft.lsp", "craft.seed", "code"}
+    assert found["craft.lsp"] == PARAMETERS["craft"]["lsp"]
+
+
+def test_both_ways_to_orthogonal_projection_have_one_recipe():
+    """The stage that runs any recovery, and the three nodes of Algorithm 1."""
+    found = loader().recipe("recovered_train")
+    assert {name: value for name, value in loader().recipe("removed_directions").items() if name != "code"} == {
+        name: value for name, value in found.items() if name != "code"
+    }
 
 
 def test_command_line_parameters_are_in_the_hash():
-    assert loader()["parameters"]["recipe"] != loader(seed=1)["parameters"]["recipe"]
+    assert moved(hashes(), hashes(train={"epochs": 3})) == AFTER["train"] | AFTER["probe.train"]
 
 
 def test_catalog_paths_name_parameters_and_recipes():
-    configuration = loader(poison="ops")
-    catalog, hashes = configuration["catalog"], configuration["parameters"]["recipe"]
-    assert catalog["poisoned_train"]["filepath"] == f"data/05_model_input/digits/ops/{hashes['craft_poison']}/poisoned_train.safetensors"
-    assert catalog["poisoned_train"]["recipe"] == hashes["craft_poison"]
+    found = loader(poison="ops")
+    digest = found.recipe_hash("poisoned_train")
+    entry = found["catalog"]["poisoned_train"]
+    assert entry["filepath"] == f"data/05_model_input/digits/ops/{digest}/poisoned_train.safetensors"
+    assert entry["recipe"] == digest
+    assert found.filepath("poisoned_train") == entry["filepath"]
+
+
+def test_what_people_read_of_a_cell_lies_in_one_folder():
+    found = loader()
+    files = ["scores", "history", "accuracy_figure", "directions_figure", "examples_figure"]
+    folders = {os.path.dirname(found.filepath(name)) for name in files}  # noqa: PTH120
+    names = "digits/lsp/orthogonal_projection/tiny_cnn/seed-0"
+    assert folders == {f"data/08_reporting/{names}/{found.recipe_hash('scores')}"}
 
 
 def test_no_two_artifacts_of_a_catalog_share_a_path():
-    """But for what was cut off, which lies where the whole would."""
     catalog = {name: entry["filepath"] for name, entry in loader()["catalog"].items() if "filepath" in entry}
-    unfinished = {name: catalog.pop(name) for name in list(catalog) if name.endswith("_unfinished")}
     assert len(set(catalog.values())) == len(catalog)
-    assert {name: catalog[name.replace("unfinished", "checkpoints")] for name in unfinished} == unfinished
-    assert len(unfinished) == 5
 
 
 def test_loaders_do_not_mix_each_other_up():
@@ -163,16 +222,14 @@ def test_an_unknown_environment_names_the_known():
 
 
 def test_runs_of_two_seeds_share_their_images():
-    hashes = [loader(seed=seed)["parameters"]["recipe"] for seed in (0, 1)]
-    shared = [stage for stage, *_ in zip(STAGES) if hashes[0][stage] == hashes[1][stage]]
-    assert shared == ["ingest", "separability_clean"]
+    assert ARTIFACTS - moved(hashes(seed=0), hashes(seed=1)) == IMAGES | {"clean_separability"}
 
 
 def test_cells_of_several_seeds_may_share_one_poison():
-    hashes = [loader(seed=seed, craft={"seed": 5})["parameters"]["recipe"] for seed in (0, 1)]
-    shared = [stage for stage, *_ in zip(STAGES) if hashes[0][stage] == hashes[1][stage]]
-    assert shared == ["ingest", "craft_poison", "separability_clean", "separability_analysis"]
-    assert hashes[0]["craft_poison"] == loader(seed=5)["parameters"]["recipe"]["craft_poison"]
+    first, second = hashes(seed=0, craft={"seed": 5}), hashes(seed=1, craft={"seed": 5})
+    shared = IMAGES | {"poisoned_train", "clean_separability", "perturbation_separability"}
+    assert ARTIFACTS - moved(first, second) == shared
+    assert first["poisoned_train"] == hashes(seed=5)["poisoned_train"]
 
 
 RELEASED = {"type": "some.Released", "format": "em_tensor", "path": "PATH", "filepath": "x", "memory_gib": 1, "metadata": {}}
@@ -185,32 +242,32 @@ def released(tmp_path):
     shutil.copytree(ROOT / "conf" / "base", tmp_path / "conf" / "base")
     (tmp_path / "perturbation.pt").write_bytes(b"some bytes")
 
-    def hashes(poison="released", env="base", **entry):
+    def found(poison="released", env="base", **entry):
         catalog = yaml.safe_load((ROOT / "conf" / "base" / "catalog.yml").read_text())
         catalog["released_poison"] = RELEASED | {"path": "${param:data_root}/perturbation.pt"} | entry
         (tmp_path / "conf" / "base" / "catalog.yml").write_text(yaml.safe_dump(catalog))
         parameters = {"poison": poison, "data_root": str(tmp_path)}
-        return {seed: of(tmp_path / "conf", env, {**parameters, "seed": seed}) for seed in (0, 1)}
+        return {seed: of_seed(tmp_path / "conf", env, {**parameters, "seed": seed}) for seed in (0, 1)}
 
-    def of(conf, env, parameters):
-        return RecipeConfigLoader(str(conf), env=env, runtime_params=parameters, **CONFIG_LOADER_ARGS)["parameters"]["recipe"]
+    def of_seed(conf, env, parameters):
+        configuration = RecipeConfigLoader(str(conf), env=env, runtime_params=parameters, **CONFIG_LOADER_ARGS)
+        return {name: configuration.recipe_hash(name) for name in sorted(ARTIFACTS)}
 
-    return hashes
+    return found
 
 
 def test_the_bytes_of_a_release_are_its_recipe_and_the_seed_is_not(released, tmp_path):
     first = released()
-    assert first[0]["craft_poison"] == first[1]["craft_poison"]
-    assert first[0]["train_poisoned"] != first[1]["train_poisoned"]
+    assert first[0]["poisoned_train"] == first[1]["poisoned_train"]
+    assert first[0]["poisoned_checkpoints"] != first[1]["poisoned_checkpoints"]
     (tmp_path / "perturbation.pt").write_bytes(b"other bytes")
     second = released()
-    moved = {stage for stage in STAGES if first[0][stage] != second[0][stage]}
-    assert moved == AFTER["craft"]
+    assert moved(first[0], second[0]) == AFTER["craft"]
     (tmp_path / "perturbation.pt").rename(tmp_path / "renamed.pt")
     assert released(path=str(tmp_path / "renamed.pt")) == second
     assert released(path="renamed.pt") == second
     (tmp_path / "renamed.pt").unlink()
-    assert released()[0]["craft_poison"] != second[0]["craft_poison"]
+    assert released()[0]["poisoned_train"] != second[0]["poisoned_train"]
 
 
 @pytest.mark.parametrize(
@@ -227,12 +284,12 @@ def test_the_bytes_of_a_release_are_its_recipe_and_the_seed_is_not(released, tmp
     ],
 )
 def test_the_entry_of_a_release_is_its_recipe_but_not_its_places(released, name, value, moves):
-    assert (released()[0]["craft_poison"] != released(**{name: value})[0]["craft_poison"]) == moves
+    assert (released()[0]["poisoned_train"] != released(**{name: value})[0]["poisoned_train"]) == moves
 
 
 def test_other_poisons_know_nothing_of_a_release(released):
     assert released("lsp") == released("lsp", format="ops_array", path=None)
-    assert released("lsp")[0] == loader(poison="lsp")["parameters"]["recipe"]
+    assert released("lsp")[0] == hashes(poison="lsp")
 
 
 def test_a_fingerprint_reads_names_and_bytes_and_follows_nothing(tmp_path):
@@ -252,40 +309,35 @@ def test_a_fingerprint_reads_names_and_bytes_and_follows_nothing(tmp_path):
     assert fingerprint(tmp_path / "nothing", "a.path") is None
 
 
-OF_CLEAN_IMAGES = {"ingest", "train_clean", "separability_clean"}
-
-
 @pytest.mark.parametrize(
-    ("parameters", "moved"),
+    ("parameters", "expected"),
     [
-        (lambda path: {"probe": {"sample_indices": path}}, {"probe_checkpoints", "evaluate_dfr", "evaluate_audit"}),
-        (
-            lambda path: {"poison": "ar", "craft": {"ar": {"processes": path}}},
-            set(STAGES) - {"ingest", "train_clean", "separability_clean"},
-        ),
+        (lambda path: {"probe": {"sample_indices": path}}, AFTER["probe"]),
+        (lambda path: {"poison": "ar", "craft": {"ar": {"processes": path}}}, AFTER["craft"]),
     ],
 )
-def test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes(parameters, moved, tmp_path):
-    def recipe(name: str, content: bytes) -> dict:
+def test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes(parameters, expected, tmp_path):
+    def found(name: str, content: bytes) -> dict:
         (tmp_path / name).write_bytes(content)
-        return loader(**parameters(str(tmp_path / name)))["parameters"]["recipe"]
+        return hashes(**parameters(str(tmp_path / name)))
 
-    one, same, other = recipe("one", b"1"), recipe("same", b"1"), recipe("other", b"2")
+    one, same, other = found("one", b"1"), found("same", b"1"), found("other", b"2")
     assert one == same
-    assert {stage for stage in one if one[stage] != other[stage]} == moved
+    assert moved(one, other) == expected
 
 
 def test_hashes_are_stable():
     """The names of artifacts on users' disks: raise FORMAT where this must change, and say so in the change log."""
-    assert recipe_hash("ingest", {"ingest": {"train_size": 10}}, {"name": "x"}) == "a8513c122e29"
+    text = '[{"ingest": {"train_size": 10}}, 6]'  # sha256sum of it
+    assert hashed({"ingest": {"train_size": 10}}, FORMAT) == "ce113dfb90aa" == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def test_trainings_that_are_one_are_made_once():
     """A control leaves what it is given as it is, so what is trained on it is the training of what it was given."""
-    hashes = {stage: recipe_hash(stage, PARAMETERS | {"recovery": "none"}, RAW) for stage in STAGES}
-    assert hashes["train_recovered"] == hashes["train_poisoned"] != hashes["train_clean"]
-    hashes = {stage: recipe_hash(stage, PARAMETERS | {"poison": "none"}, RAW) for stage in STAGES}
-    assert hashes["train_poisoned"] == hashes["train_clean"] != hashes["train_recovered"]
+    found = hashes(recovery="none")
+    assert found["recovered_checkpoints"] == found["poisoned_checkpoints"] != found["clean_checkpoints"]
+    found = hashes(poison="none")
+    assert found["poisoned_checkpoints"] == found["clean_checkpoints"] != found["recovered_checkpoints"]
     catalog = loader(poison="none", recovery="none")["catalog"]
     folders = {catalog[f"{label}_checkpoints"]["filepath"] for label in ("clean", "poisoned", "recovered")}
     assert len(folders) == 1
@@ -295,14 +347,23 @@ def test_the_folder_of_a_training_names_what_it_has_seen():
     catalog = loader(poison="ops", recovery="jpeg")["catalog"]
     folders = {label: catalog[f"{label}_checkpoints"]["filepath"] for label in ("clean", "poisoned", "recovered", "probed")}
     names = {label: folder.removeprefix("data/06_models/digits/").rsplit("/", 2)[0] for label, folder in folders.items()}
-    expected = {"clean": "clean/tiny_cnn", "poisoned": "ops/tiny_cnn", "recovered": "ops/jpeg/tiny_cnn", "probed": "ops/tiny_cnn"}
-    assert names == expected
+    seen = {"clean": "clean", "poisoned": "ops", "recovered": "ops/jpeg", "probed": "ops"}
+    assert names == {label: f"{name}/tiny_cnn/seed-0" for label, name in seen.items()}
     assert loader(poison="lsp")["catalog"]["clean_checkpoints"]["filepath"] == folders["clean"]
 
 
 def test_order_of_keys_does_not_matter():
     for order in itertools.permutations({"a": 1, "b": 2}.items()):
-        assert recipe_hash("ingest", {"ingest": dict(order)}, RAW) == recipe_hash("ingest", {"ingest": {"a": 1, "b": 2}}, RAW)
+        assert hashed({"ingest": dict(order)}) == hashed({"ingest": {"a": 1, "b": 2}})
+
+
+def test_a_new_version_of_the_package_of_a_poison_is_another_recipe(monkeypatch):
+    """A plug-in whose defaults have changed is not answered with an old result; what it does not decide stays."""
+    monkeypatch.setitem(settings()["packages"], "lsp", "numpy")
+    first = hashes()
+    assert loader().recipe("poisoned_train")["code"]["numpy"] == np.__version__
+    monkeypatch.setattr("unlearnable.config.recipe.version", lambda package: "0")
+    assert moved(first, hashes()) == AFTER["craft"]
 
 
 def test_an_environment_may_be_like_another():
@@ -332,19 +393,17 @@ def test_the_bytes_of_ones_own_images_are_part_of_every_recipe(tmp_path):
     (tmp_path / "folder" / "a").mkdir(parents=True)
     image = tmp_path / "folder" / "a" / "1.png"
     image.write_bytes(b"one")
-    first = loader("folder", data_root=str(tmp_path), poison="none")["parameters"]["recipe"]
-    assert loader("folder", data_root=str(tmp_path), poison="none")["parameters"]["recipe"] == first
+    first = hashes("folder", data_root=str(tmp_path), poison="none")
+    assert hashes("folder", data_root=str(tmp_path), poison="none") == first
     image.write_bytes(b"other")
-    second = loader("folder", data_root=str(tmp_path), poison="none")["parameters"]["recipe"]
-    assert all(first[stage] != second[stage] for stage in STAGES)
+    assert moved(first, hashes("folder", data_root=str(tmp_path), poison="none")) == ARTIFACTS
 
 
 def test_an_audit_has_what_the_cell_of_its_second_recovery_has():
     audited, other = loader(), loader(recovery="jpeg")
     for name, wanted in (
-        ("compressed_weights", "linear_weights"),
-        ("compressed_train", "recovered_train"),
-        ("compressed_checkpoints", "recovered_checkpoints"),
+        ("second_train", "recovered_train"),
+        ("second_checkpoints", "recovered_checkpoints"),
     ):
         assert audited.filepath(name) == other.filepath(wanted)
         assert audited["catalog"][name]["recipe"] == other["catalog"][wanted]["recipe"]
@@ -360,9 +419,9 @@ def test_copies_behind_links_are_part_of_the_recipe_and_images_are_hashed_once(t
     (tmp_path / "kept" / "1.png").write_bytes(b"one")
     (tmp_path / "protected" / "a" / "1.png").symlink_to(tmp_path / "kept" / "1.png")
     first = loader("folder", data_root=str(tmp_path))
-    hashes = first["parameters"]["recipe"]
+    before = first.recipe_hash("poisoned_train")
     first["catalog"]
     first.cell(seed=3)
     assert sorted(asked) == ["folder", "protected"]
     (tmp_path / "kept" / "1.png").write_bytes(b"other")
-    assert loader("folder", data_root=str(tmp_path))["parameters"]["recipe"]["craft_poison"] != hashes["craft_poison"]
+    assert loader("folder", data_root=str(tmp_path)).recipe_hash("poisoned_train") != before

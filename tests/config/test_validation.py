@@ -229,7 +229,7 @@ def test_what_is_kept_is_what_the_signatures_say():
     assert settings() == json.loads(json.dumps(read()))
 
 
-@pytest.mark.parametrize("name", ["dataset", "recipe"])
+@pytest.mark.parametrize("name", ["dataset"])
 def test_what_follows_from_other_parameters_cannot_be_given(name):
     with pytest.raises(InputError, match=f"parameter '{name}': expected none"):
         loader(**{name: "mine"})["parameters"]

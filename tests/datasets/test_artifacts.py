@@ -1,5 +1,6 @@
 """Round trips of every dataset class, and what a damaged or half-written file leads to."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from unlearnable.datasets.artifact import Artifact
 from unlearnable.datasets.atomic import sidecar, write_new
 from unlearnable.datasets.checkpoints import CheckpointsDataset
 from unlearnable.datasets.reports import FigureDataset, JsonDataset, TableDataset
-from unlearnable.datasets.tensors import ImagesDataset, LinearWeightsDataset
+from unlearnable.datasets.tensors import ImagesDataset, LinearWeightsDataset, ProjectionDataset
 from unlearnable.images import Projection
-from unlearnable.recoveries import LinearWeights, recover
+from unlearnable.recoveries import OrthogonalProjection
 from unlearnable.training import Checkpoint
 
 CPU = torch.device("cpu")
@@ -42,11 +43,13 @@ def checkpoint(epoch, epochs=3):
 
 def examples():
     images = make_images(12, classes=3)
-    linear, recovered = recover("orthogonal_projection", images, seed=0, device=CPU, settings={"epochs": 1})
+    recovery = OrthogonalProjection(epochs=1)
+    linear, recovered = recovery.fit(images, seed=0, device=CPU), recovery.recovered(images, seed=0, device=CPU)
     return {
         "images": (ImagesDataset, replace(images.subset(np.array([5, 0, 7])), class_names=("cat", "chien", "бык"))),
         "recovered": (ImagesDataset, recovered),
         "weights": (LinearWeightsDataset, linear),
+        "directions": (ProjectionDataset, recovered.projection),
         "json": (JsonDataset, {"accuracy": {"clean": 0.5}, "seed": 1}),
         "table": (TableDataset, pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25]})),
         "figure": (FigureDataset, figure()),
@@ -270,15 +273,29 @@ def test_an_encoder_that_fails_leaves_nothing(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_weights_of_no_recovery_go_round_too(tmp_path, clean):
-    nothing, _ = recover("none", clean, seed=0, device=CPU, settings={})
-    dataset = make(LinearWeightsDataset, tmp_path)
-    dataset.save(nothing)
-    found = dataset.load()
-    assert isinstance(found, LinearWeights)
-    assert np.isnan(found.train_accuracy)
-    assert isinstance(found.projection, Projection)
-    assert found.projection.removed_directions == 0
+def of(folder, name, pixels=None, recipe="abc") -> ImagesDataset:
+    return ImagesDataset(filepath=str(folder / name), recipe=recipe, pixels=pixels, version=Version(None, generate_timestamp()))
+
+
+def test_pixels_that_another_set_has_are_not_written_again(tmp_path, clean):
+    first = {"filepath": str(tmp_path / "clean"), "recipe": "abc"}
+    second = {"filepath": str(tmp_path / "poisoned"), "recipe": "def", "pixels": first}
+    of(tmp_path, "clean").save(clean)
+    of(tmp_path, "poisoned", first, "def").save(replace(clean, seconds=2.0))
+    projected = replace(clean, projection=Projection(basis=np.eye(768, 2, dtype=np.float32), centre=np.zeros(768, np.float32)))
+    of(tmp_path, "recovered", second).save(projected)
+    sizes = {name: path.stat().st_size for name in ("clean", "poisoned", "recovered") for path in (tmp_path / name).glob(f"*/{name}")}
+    assert sizes["clean"] > clean.images.nbytes > max(sizes["poisoned"], sizes["recovered"])
+    assert same(of(tmp_path, "poisoned", first, "def").load(), replace(clean, seconds=2.0))
+    assert same(of(tmp_path, "recovered", second).load(), projected)
+    changed = replace(clean, images=clean.images ^ 1)
+    of(tmp_path, "changed", second).save(changed)
+    shutil.rmtree(tmp_path / "clean")
+    assert same(of(tmp_path, "changed").load(), changed)
+    with pytest.raises(DatasetError, match="clean: expected a version, got none"):
+        of(tmp_path, "recovered", second).load()
+    assert not of(tmp_path, "recovered", second).exists()
+    assert of(tmp_path, "changed", second).exists()
 
 
 def test_previews_are_what_kedro_viz_shows(tmp_path):

@@ -9,7 +9,7 @@ from kedro.io import DatasetError, Version
 
 from tests.datasets.test_artifacts import checkpoint, make, same
 from unlearnable.datasets.atomic import Hold, sidecar
-from unlearnable.datasets.checkpoints import Checkpoints, CheckpointsDataset, UnfinishedDataset
+from unlearnable.datasets.checkpoints import Checkpoints, CheckpointsDataset
 from unlearnable.training import Checkpoint
 
 
@@ -29,7 +29,7 @@ def cut_off(folder, epochs, made_on=None, **more) -> CheckpointsDataset:
 
 
 def gone_on_from(folder, here=None, **more) -> Checkpoints:
-    return make(UnfinishedDataset, folder, **more).load()(here or {})
+    return make(CheckpointsDataset, folder, **more).to_go_on_from(here or {})
 
 
 def epochs(checkpoints) -> list[int]:
@@ -105,13 +105,11 @@ def test_what_was_begun_anew_here_is_gone_on_from_where_another_came_further_els
 
 def test_what_was_begun_elsewhere_is_removed_once_a_training_has_ended(tmp_path):
     cut_off(tmp_path, [1, 2], made_on=GPU)
-    unfinished, target = make(UnfinishedDataset, tmp_path), make(CheckpointsDataset, tmp_path)
-    assert epochs(unfinished.load()(CPU)) == []
+    target = make(CheckpointsDataset, tmp_path)
+    assert epochs(target.to_go_on_from(CPU)) == []
     target.save(step(1, made_on=CPU))
-    unfinished.release()
     assert len(list(tmp_path.glob("thing/*"))) == 2
     target.save(step(5, made_on=CPU))
-    unfinished.release()
     assert [path.name for path in tmp_path.glob("thing/*")] == [target.resolve_save_version()]
 
 
@@ -133,21 +131,19 @@ def test_a_training_that_goes_on_elsewhere_is_left_to_it(tmp_path):
     living.save(step(1))
     assert list(gone_on_from(tmp_path)) == []
     living.release()
-    first = make(UnfinishedDataset, tmp_path)
-    assert epochs(first.load()({})) == [1]
+    first = make(CheckpointsDataset, tmp_path)
+    assert epochs(first.to_go_on_from({})) == [1]
     assert list(gone_on_from(tmp_path)) == []  # the first one goes on from it
 
 
 def test_what_was_cut_off_is_removed_once_a_training_has_ended(tmp_path):
     cut_off(tmp_path, [1, 2])
-    unfinished, target = make(UnfinishedDataset, tmp_path), make(CheckpointsDataset, tmp_path)
-    for each in unfinished.load()({}):
+    target = make(CheckpointsDataset, tmp_path)
+    for each in target.to_go_on_from({}):
         target.save(each)
-    unfinished.release()
     assert len(list(tmp_path.glob("thing/*"))) == 2
     target.save(step(3))
     target.save(step(5))
-    unfinished.release()
     assert [path.name for path in tmp_path.glob("thing/*")] == [target.resolve_save_version()]
     assert epochs(make(CheckpointsDataset, tmp_path).load()) == [1, 2, 3, 5]
     assert not list(tmp_path.rglob("training-*"))
@@ -208,8 +204,3 @@ def test_a_hold_that_nobody_lets_go_ends_with_its_object(tmp_path):
     assert list(gone_on_from(tmp_path)) == []
     del hold
     assert epochs(gone_on_from(tmp_path)) == [1]
-
-
-def test_unfinished_checkpoints_are_only_read(tmp_path):
-    with pytest.raises(DatasetError, match="only read"):
-        make(UnfinishedDataset, tmp_path).save(step(1))

@@ -24,10 +24,9 @@ from kedro.io.core import generate_timestamp
 from tests.conftest import make_images
 from unlearnable.datasets.artifact import Artifact
 from unlearnable.datasets.atomic import TEMPORARIES, sweep
-from unlearnable.datasets.checkpoints import CheckpointsDataset, UnfinishedDataset
+from unlearnable.datasets.checkpoints import CheckpointsDataset
 from unlearnable.datasets.reports import JsonDataset, TableDataset
 from unlearnable.datasets.tensors import ImagesDataset, LinearWeightsDataset
-from unlearnable.images import Projection
 from unlearnable.recoveries import LinearWeights
 from unlearnable.training import Checkpoint
 
@@ -42,9 +41,8 @@ def checkpoint(number: int) -> Checkpoint:
 
 
 def linear_weights(number: int) -> LinearWeights:
-    basis = np.full((3072, 10), number, np.float32)
-    projection = Projection(basis=basis, centre=basis[:, 0].copy())
-    return LinearWeights(weights=basis.T.copy(), train_accuracy=0.5, projection=projection)
+    weights = np.full((1, 10, 3072), number, np.float32)
+    return LinearWeights(weights=weights, centre=weights[0, 0].copy(), train_accuracy=0.5)
 
 
 # What saves, what it saves as the n-th, and the n in what was loaded.
@@ -55,7 +53,7 @@ WRITERS: dict[str, tuple[type[Artifact], Callable, Callable]] = {
         lambda found: int(found.ids[0]) and 60 - int(found.ids[0]),
     ),
     "checkpoint": (CheckpointsDataset, checkpoint, lambda found: found[-1].epoch),
-    "linear_weights": (LinearWeightsDataset, linear_weights, lambda found: int(found.weights[0, 0])),
+    "linear_weights": (LinearWeightsDataset, linear_weights, lambda found: int(found.weights[0, 0, 0])),
     "scores": (JsonDataset, lambda n: {"number": n, "rest": "x" * 5000}, lambda found: found["number"]),
     "table": (TableDataset, lambda n: pd.DataFrame({"number": np.full(10_000, n)}), lambda found: int(found["number"][9_999])),
 }
@@ -99,8 +97,8 @@ def examine(name: str, folder: Path, acknowledged: int) -> dict[str, int]:
     swept = sweep(folder)
     unreadable = 0
     if name == "checkpoint":
-        target = dataset(UnfinishedDataset, folder)
-        found = target.load()({})
+        target = dataset(CheckpointsDataset, folder)
+        found = target.to_go_on_from({})
         lost = acknowledged > 0 and found[-1].epoch < acknowledged
         unreadable += any(not torch.equal(c.state["head.weight"], checkpoint(c.epoch).state["head.weight"]) for c in found)
         target.release()

@@ -51,7 +51,7 @@ def trained(device: torch.device, name: str = "none", recipe: TrainingRecipe = R
     """Return the checkpoints of a training, or of one that goes on after ``done`` epochs."""
     settings = SETTINGS.get(name, {})
     recovery = recovery_named(name, settings)
-    _, recovered = recover(name, IMAGES, seed=0, device=device, settings=settings)
+    recovered = recover(name, IMAGES, seed=0, device=device, settings=settings)
 
     def run(before: list[Checkpoint]) -> list[Checkpoint]:
         model = build("tiny_cnn", shape=IMAGES.shape, num_classes=4, seed=0)
@@ -76,7 +76,7 @@ def trained_once(device: torch.device, name: str) -> list[object]:
 
 def changed(device: torch.device, name: str) -> list[object]:
     """Return a hash of the images as a recovery that changes nothing else leaves them."""
-    _, recovered = recover(name, IMAGES, seed=0, device=device, settings=SETTINGS.get(name, {}))
+    recovered = recover(name, IMAGES, seed=0, device=device, settings=SETTINGS.get(name, {}))
     return [hashlib.sha256(resident(recovered, CPU).numpy().tobytes()).hexdigest()]
 
 

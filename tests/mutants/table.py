@@ -541,7 +541,7 @@ DATASETS = (
     Mutant(
         "image sets are loaded without their ids",
         "src/unlearnable/datasets/tensors.py",
-        '        ids=tensors["ids"],\n',
+        '        ids=found["ids"],\n',
         "",
         ("tests/datasets/test_artifacts.py::test_what_is_saved_is_what_is_loaded[images]",),
     ),
@@ -555,8 +555,8 @@ DATASETS = (
     Mutant(
         "two runs go on from the same training",
         "src/unlearnable/datasets/checkpoints.py",
-        "            self._hold = Hold(folder)  # against other runs\n",
-        "",
+        "            self._continued = Hold(folder)\n",
+        '            self._continued = Hold(folder / "elsewhere")\n',
         ("tests/datasets/test_checkpoints.py::test_a_training_that_goes_on_elsewhere_is_left_to_it",),
     ),
     Mutant(
@@ -684,17 +684,72 @@ DATASETS = (
 
 CONFIGURATION = (
     Mutant(
+        "an entry that stands for a part of a block is left out of the recipe",
+        "src/unlearnable/config/graph.py",
+        "part = entry(choice.entries[name]) if name in choice.entries",
+        "part = {} if name in choice.entries",
+        ("tests/config/test_graph.py::test_an_entry_may_stand_for_a_part",),
+    ),
+    Mutant(
+        "parameters that change no result are part of the recipe",
+        "src/unlearnable/config/graph.py",
+        "if is_parameter(name)} - self.ignored",
+        "if is_parameter(name)}",
+        (
+            "tests/config/test_graph.py::test_of_a_block_the_chosen_part_decides_and_what_all_parts_share",
+            "tests/config/test_recipe.py::test_every_parameter_lies_on_its_side[device]",
+        ),
+    ),
+    Mutant(
+        "of two nodes that make one artifact the last decides",
+        "src/unlearnable/config/graph.py",
+        "found |= {name: node for name in node.outputs if name not in found}",
+        "found |= {name: node for name in node.outputs}",
+        ("tests/config/test_graph.py::test_of_two_nodes_that_make_one_artifact_the_first_decides",),
+    ),
+    Mutant(
+        "a plug-in with new defaults is answered with an old result",
+        "src/unlearnable/config/loader.py",
+        'found | {"code": code(found)}',
+        "found",
+        ("tests/config/test_recipe.py::test_a_new_version_of_the_package_of_a_poison_is_another_recipe",),
+    ),
+    Mutant(
+        "pixels that another set has are written again",
+        "src/unlearnable/datasets/tensors.py",
+        "return images_parts(data, None if is_elsewhere else data.images",
+        "return images_parts(data, data.images",
+        ("tests/datasets/test_artifacts.py::test_pixels_that_another_set_has_are_not_written_again",),
+    ),
+    Mutant(
+        "a set is there although the pixels that it is read from are not",
+        "src/unlearnable/datasets/tensors.py",
+        "return super()._exists() and (self.pixels is None or self.pixels.exists() or _has_images(Path(self._get_load_path())))",
+        "return super()._exists()",
+        ("tests/datasets/test_artifacts.py::test_pixels_that_another_set_has_are_not_written_again",),
+    ),
+    Mutant(
+        "what one cell alone needs is a part of its own",
+        "src/unlearnable/study/cells.py",
+        "if uses[key] > 1}",
+        "if uses[key] > 0}",
+        ("tests/study/test_grid.py::test_a_grid_has_every_cell_and_makes_once_what_cells_share",),
+    ),
+    Mutant(
         "the hash of a training leaves out its seed",
-        "src/unlearnable/config/recipe.py",
-        '"train_poisoned": (("craft_poison",), ("seed", "model", "train")),',
-        '"train_poisoned": (("craft_poison",), ("model", "train")),',
-        ("tests/config/test_recipe.py::test_cells_of_several_seeds_may_share_one_poison",),
+        "src/unlearnable/pipelines/train_poisoned/pipeline.py",
+        'recipe, "params:seed", "params:device"',
+        'recipe, "params:device", "params:device"',
+        (
+            "tests/config/test_recipe.py::test_cells_of_several_seeds_may_share_one_poison",
+            "tests/config/test_recipe.py::test_every_parameter_lies_on_its_side[seed]",
+        ),
     ),
     Mutant(
         "the hash of a poison leaves out its settings",
-        "src/unlearnable/config/recipe.py",
-        '("craft_seed", "poison", "craft")',
-        '("craft_seed", "poison")',
+        "src/unlearnable/config/graph.py",
+        "part = entry(choice.entries[name]) if name in choice.entries else block.get(name) or {}",
+        "part = entry(choice.entries[name]) if name in choice.entries else {}",
         ("tests/config/test_recipe.py::test_every_parameter_lies_on_its_side[craft.lsp.l2]",),
     ),
     Mutant(
@@ -901,9 +956,9 @@ RUNS = (
     ),
     Mutant(
         "a cell's poison is seeded by the cell, whatever seed it was given",
-        "src/unlearnable/pipelines/craft_poison/nodes.py",
-        "own_seed = craft_seed(settings, seed)",
-        "own_seed = seed",
+        "src/unlearnable/config/recipe.py",
+        'return parameters.get("seed") if own is None else own',
+        'return parameters.get("seed")',
         ("tests/pipelines/test_project.py::test_a_poison_may_have_a_seed_of_its_own",),
     ),
     Mutant(
@@ -958,8 +1013,8 @@ RUNS = (
     Mutant(
         "the second recovery of an audit is trained on the images of the first",
         "src/unlearnable/pipelines/train_poisoned/pipeline.py",
-        '{"compressed": "compressed_train"}',
-        '{"compressed": "recovered_train"}',
+        '{"second": "second_train"}',
+        '{"second": "recovered_train"}',
         ("tests/pipelines/test_audit.py::test_the_second_recovery_is_trained_on_its_own_images",),
     ),
     Mutant(
@@ -1003,8 +1058,8 @@ STUDIES = (
     Mutant(
         "cells go before what others share",
         "src/unlearnable/study/runner.py",
-        'key.partition("/")[0] not in SHARED',
-        'key.partition("/")[0] in SHARED',
+        "ranks = {key: (part.node is None, place)",
+        "ranks = {key: (part.node is not None, place)",
         ("tests/study/test_grid.py::test_parts_are_made_after_what_they_stand_on_and_shared_ones_first",),
     ),
     Mutant(
@@ -1083,10 +1138,10 @@ STUDIES = (
 
 WHOLE_RUNS = (
     Mutant(
-        "every run looks for what was cut off in the folder of the poisoned training",
-        "src/unlearnable/pipelines/train_poisoned/pipeline.py",
-        'f"{label}_unfinished"',
-        '"poisoned_unfinished"',
+        "a training that was cut off is begun anew",
+        "src/unlearnable/hooks.py",
+        "return {recipe: inputs[recipe] | {UNFINISHED: catalog.get(node.outputs[0]).to_go_on_from}}",
+        "return {}",
         ("tests/faults/test_runs.py::test_a_run_that_is_killed_goes_on_to_the_same_losses_and_weights",),
     ),
     Mutant(
@@ -1133,10 +1188,13 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "an ended training leaves what it went on from",
-        "src/unlearnable/hooks.py",
-        'self._release([name for name in node.inputs if name.endswith("_unfinished")])',
-        "self._release([])",
-        ("tests/faults/test_runs.py::test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint_before",),
+        "src/unlearnable/datasets/checkpoints.py",
+        "            self._let_go()\n            self._clear()\n",
+        "            self._let_go()\n",
+        (
+            "tests/datasets/test_checkpoints.py::test_what_was_cut_off_is_removed_once_a_training_has_ended",
+            "tests/faults/test_runs.py::test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint_before",
+        ),
     ),
     Mutant(
         "temporaries have names that no sweep finds",
@@ -1337,22 +1395,22 @@ WHOLE_RUNS = (
     Mutant(
         "clean test images are made again for another training",
         "conf/base/catalog.yml",
-        "data/03_primary/${dataset:}/${recipe:ingest}/clean_test.safetensors",
-        "data/03_primary/${dataset:}/${recipe:train_clean}/clean_test.safetensors",
+        "data/03_primary/${place:}/clean_test.safetensors",
+        "data/03_primary/${place:clean_checkpoints}/clean_test.safetensors",
         ("tests/pipelines/test_project.py::test_a_changed_parameter_makes_what_it_decides_and_keeps_the_rest",),
     ),
     Mutant(
-        "a control is scored by a model that nobody fitted",
+        "a control is scored by directions that nobody removed",
         "src/unlearnable/pipelines/evaluate/scores.py",
-        "    if not len(linear.weights):\n        return removed\n",
+        "    if recovered.projection is None:\n        return {}\n",
         "",
         ("tests/pipelines/test_project.py::test_controls_are_rows",),
     ),
     Mutant(
         "where nothing is recovered the training is made again",
-        "src/unlearnable/config/recipe.py",
-        'if stage == "train_recovered" and parameters.get("recovery") == "none":',
-        'if stage == "train_recovered" and parameters.get("recovery") is None:',
+        "src/unlearnable/config/graph.py",
+        "    if name == choice.nothing:\n        return {}\n",
+        "",
         ("tests/pipelines/test_recover.py::test_with_no_recovery_nothing_is_trained_again",),
     ),
     Mutant(
@@ -1371,9 +1429,9 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "the hash of a probe leaves out its settings",
-        "src/unlearnable/config/recipe.py",
-        '"probe_checkpoints": (("train_probed",), ("probe",)),',
-        '"probe_checkpoints": (("train_probed",), ()),',
+        "src/unlearnable/config/graph.py",
+        "found |= self._own(node, parameters, entry)",
+        "found = found or self._own(node, parameters, entry)",
         ("tests/pipelines/test_probes.py::test_a_changed_setting_makes_what_it_decides_and_nothing_else",),
     ),
     Mutant(
@@ -1386,8 +1444,8 @@ WHOLE_RUNS = (
     Mutant(
         "the probing has no run in MLflow",
         "src/unlearnable/pipelines/probe_checkpoints/pipeline.py",
-        ', tags="probing"',
-        "",
+        'tags=["probing", "dfr_scores"]',
+        'tags=["dfr_scores"]',
         ("tests/pipelines/test_project.py::test_a_cell_is_one_run_with_a_child_for_each_training",),
     ),
     Mutant(
@@ -1456,8 +1514,8 @@ WHOLE_RUNS = (
     Mutant(
         "a layer is missing in the graph",
         "conf/base/catalog.yml",
-        "metadata: &models { kedro-viz: { layer: models } }",
-        "metadata: &models { kedro-viz: { layer: model_output } }",
+        "metadata: { kedro-viz: { layer: models } }",
+        "metadata: { kedro-viz: { layer: model_output } }",
         ("tests/test_viz.py::test_the_graph_opens_with_every_stage_in_it",),
     ),
     Mutant(
@@ -1549,7 +1607,7 @@ SERVERS = (
     Mutant(
         "a page is made of what is on this machine alone",
         "src/unlearnable/study/gather.py",
-        "    plan.fetch(path for cell in done for path in cell.part.paths)\n",
+        "    plan.fetch(path for cell in done for path in cell.part.paths.values())\n",
         "",
         (
             "tests/study/test_servers.py::test_a_worker_is_killed_and_nothing_is_lost_or_done_twice",
@@ -2023,7 +2081,7 @@ CASES = (
     Mutant(
         "a catalog entry that is misspelt changes nothing",
         "src/unlearnable/config/loader.py",
-        "            _require_entries(base, own)\n",
+        "            _require_entries(self._graph.entries, base, own)\n",
         "            pass\n",
         ("tests/config/test_catalog.py::test_an_entry_that_nothing_asks_for_is_refused",),
     ),

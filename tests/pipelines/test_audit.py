@@ -67,19 +67,19 @@ def test_images_that_are_not_changed_have_no_measures():
 
 def scores(*, size=2000, changed=1.0, **accuracy) -> dict:
     """Scores of an audit in which the ways to learn have these accuracies."""
-    given = {"clean": 0.8, "poisoned": 0.1, "recovered": 0.1, "compressed": 0.1, "dfr": 0.1} | accuracy
+    given = {"clean": 0.8, "poisoned": 0.1, "recovered": 0.1, "second": 0.1, "dfr": 0.1} | accuracy
     test = make_images(size, classes=10)
     seen = {"images": 1, "changed": changed, "median": {}, "worst": {}}
-    parameters = dict.fromkeys(("dataset", "poison", "model", "seed"), "x") | {"recovery": "op", "audit": {"recovery": "jpeg"}}
+    cell = dict.fromkeys(("dataset", "poison", "model", "seed"), "x") | {"recovery": "op"}
     histories = {name: [{"test_accuracy": value, "seconds": 1.0}] for name, value in given.items() if name != "dfr"}
-    return audit_scores(histories, {"100": given["dfr"]}, seen, {"clean": {"models": {}}}, test, parameters)["audit"]
+    return audit_scores(histories, {"100": given["dfr"]}, seen, {"clean": {"models": {}}}, test, cell, "jpeg")["audit"]
 
 
 @pytest.mark.parametrize(
     ("accuracy", "words"),
     [
         ({}, "The protection held against everything that was tried here. Plain training on the protected images learns 0% "),
-        ({"compressed": 0.79}, "The protection does not hold. .*; the best way tried, jpeg, 99% "),
+        ({"second": 0.79}, "The protection does not hold. .*; the best way tried, jpeg, 99% "),
         (
             {"poisoned": 0.45},
             r"The protection holds in part. .* learns 50% \(between 4\d% and 5\d%\) .*; and no other way tried learns more",
@@ -126,10 +126,10 @@ def test_a_verdict_needs_the_originals():
 def test_a_training_with_held_out_images_counts_by_the_epoch_that_they_choose():
     history = [{"held_out_accuracy": held, "test_accuracy": test, "seconds": 1.0} for held, test in ((0.2, 0.3), (0.7, 0.6), (0.7, 0.9))]
     plain = [{"test_accuracy": value, "seconds": 1.0} for value in (0.5, 0.1)]
-    histories = {"clean": plain[:1], "poisoned": plain, "recovered": history, "compressed": plain}
+    histories = {"clean": plain[:1], "poisoned": plain, "recovered": history, "second": plain}
     seen = {"images": 1, "changed": 1.0, "median": {}, "worst": {}}
-    parameters = dict.fromkeys(("dataset", "poison", "model", "seed"), "x") | {"recovery": "early_stopping", "audit": {"recovery": "jpeg"}}
-    ways = audit_scores(histories, {}, seen, {"clean": {"models": {}}}, make_images(100, classes=10), parameters)["audit"]["ways"]
+    cell = dict.fromkeys(("dataset", "poison", "model", "seed"), "x") | {"recovery": "early_stopping"}
+    ways = audit_scores(histories, {}, seen, {"clean": {"models": {}}}, make_images(100, classes=10), cell, "jpeg")["audit"]["ways"]
     assert {name: way["accuracy"] for name, way in ways.items()} == {"plain training": 0.1, "early_stopping": 0.6, "jpeg": 0.1}
 
 
@@ -205,16 +205,16 @@ def test_the_page_says_it_and_asks_nothing_of_other_files(audited):
 
 
 def test_the_second_recovery_is_trained_on_its_own_images():
-    [training] = [node for node in register_pipelines()["audit"].nodes if node.namespace == "compressed"]
-    assert {"compressed_train", "compressed_unfinished", "params:audit.recovery"} <= set(training.inputs)
+    [training] = [node for node in register_pipelines()["audit"].nodes if node.outputs == ["second_checkpoints"]]
+    assert {"second_train", "params:audit.recovery"} <= set(training.inputs)
     assert "recovered_train" not in training.inputs
 
 
 def test_what_is_there_is_not_made_again_and_is_shared_with_other_chains(audited):
     assert run(audited, pipeline="audit", env="folder", **SMALL) == set()
     made = run(audited, pipeline="recover", env="folder", recovery="jpeg", **SMALL)
-    assert not {"linear_weights", "recovered_train", "recovered_checkpoints"} & made
-    assert run(audited, pipeline="audit", env="folder", audit={"recovery": "grayscale"}, **SMALL) >= {"compressed_train", "audit_page"}
+    assert not {"recovered_train", "recovered_checkpoints"} & made
+    assert run(audited, pipeline="audit", env="folder", audit={"recovery": "grayscale"}, **SMALL) >= {"second_train", "audit_page"}
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_the_chains_run_on_it_to_the_end(env, project):
     parts = {name: scores for scores in all_scores(project) for name in CHAINS.values() if name in scores}
     assert set(parts) == {CHAINS[chain] for chain in RUN[env]}
     assert {scores["dataset"] for scores in parts.values()} == {env}
-    assert parts["accuracy"]["orthogonal_projection"]["removed_directions"] == classes
+    assert parts["accuracy"]["projection"]["removed_directions"] == classes
     first = parts["accuracy"]["recipe_hash"]
     run(project, pipeline="orthoproj", env=env, **SMALL)
     assert [scores["recipe_hash"] for scores in all_scores(project) if "accuracy" in scores] == [first]

@@ -7,11 +7,11 @@ import torch
 
 from tests.conftest import make_images
 from tests.datasets.test_artifacts import make
-from unlearnable.datasets.checkpoints import CheckpointsDataset, UnfinishedDataset
+from unlearnable.datasets.checkpoints import CheckpointsDataset
 from unlearnable.errors import InputError
 from unlearnable.pipelines.craft_poison.nodes import craft
 from unlearnable.pipelines.probe_checkpoints.nodes import reweight
-from unlearnable.pipelines.train_poisoned.nodes import train
+from unlearnable.pipelines.train_poisoned.nodes import UNFINISHED, train
 from unlearnable.training import Trainer
 
 IMAGES = make_images(48, classes=3)
@@ -21,8 +21,8 @@ GPU = {"device": "cuda", "name": "a card", "precision": "bfloat16", "torch": tor
 
 def trained(folder, label="clean", **changed):
     """Yield the checkpoints of the node."""
-    unfinished = make(UnfinishedDataset, folder).load()
-    return train(IMAGES, IMAGES, IMAGES, unfinished, "tiny_cnn", RECIPE | changed, 0, "cpu", label=label)
+    recipe = RECIPE | changed | {UNFINISHED: make(CheckpointsDataset, folder).to_go_on_from}
+    return train(IMAGES, IMAGES, IMAGES, "tiny_cnn", recipe, 0, "cpu", label=label)
 
 
 def cut_off(folder, **changed) -> list:
@@ -69,7 +69,7 @@ def test_a_training_without_memory_names_its_batch_size(label, setting, tmp_path
 def test_a_crafting_without_memory_names_the_surrogates_batch_size(no_memory):
     settings = {"em_samplewise": {"surrogate": {"model": "tiny_cnn", "batch_size": 16}, "noise": {"rounds": 1}}}
     with pytest.raises(InputError, match=r"device: out of memory on the GPU: lower craft.em_samplewise.surrogate.batch_size \(CUDA"):
-        craft(IMAGES, None, "em_samplewise", settings, 0, "cpu")
+        craft(IMAGES, "em_samplewise", settings | {"seed": 0}, "cpu")
 
 
 def test_a_probe_without_memory_names_its_clean_samples_and_no_other_network(tmp_path, monkeypatch):

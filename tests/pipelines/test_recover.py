@@ -10,11 +10,11 @@ from tests.conftest import copy_golden, make_images
 from tests.pipelines.test_project import files, newest_scores, run
 from unlearnable import training
 from unlearnable.pipelines.evaluate.scores import history_table, scores
-from unlearnable.pipelines.train_poisoned.nodes import train
+from unlearnable.pipelines.train_poisoned.nodes import UNFINISHED, train
 from unlearnable.recoveries import recover
 from unlearnable.training.device import choose_device
 
-MADE = {"linear_weights", "recovered_train", "recovered_checkpoints", "history", "scores", "accuracy_figure", "examples_figure"}
+MADE = {"recovered_train", "recovered_checkpoints", "history", "scores", "accuracy_figure", "examples_figure"}
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,10 @@ def test_the_recovery_changes_the_training_and_what_is_tested(monkeypatch):
 
     monkeypatch.setattr(training, "fit_named", fit_named)
     for name, chosen in settings.items():
-        _, recovered = recover(name, images, seed=0, device=choose_device("cpu"), settings=chosen)
+        recovered = recover(name, images, seed=0, device=choose_device("cpu"), settings=chosen)
         recipe = {"epochs": 1, "batch_size": 16, "learning_rate": 0.1}
-        list(train(recovered, clean, images, lambda here: unfinished, "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
+        recipe[UNFINISHED] = lambda here: unfinished
+        list(train(recovered, clean, images, "small_cnn", recipe, 0, "cpu", name, settings, label="recovered"))
         assert seen["test"].projection is recovered.projection
         assert (seen["like"], seen["done"]) == (clean, unfinished)
         assert (seen["method"].loss is training.plain_loss) == (name == "orthogonal_projection")
@@ -68,10 +69,9 @@ def test_the_recovery_changes_the_training_and_what_is_tested(monkeypatch):
 def test_the_first_of_equals_is_chosen_on_held_out_images():
     rows = [{"test_accuracy": t, "held_out_accuracy": h, "seconds": 1.0, "threads": 1.0} for t, h in ((0.5, 0.1), (0.2, 0.8), (0.6, 0.8))]
     images = make_images(8, classes=4)
-    linear, _ = recover("none", images, seed=0, device=choose_device("cpu"), settings={})
     cell = {"dataset": "x", "poison": "none", "recovery": "early_stopping", "model": "small_cnn", "seed": 0}
-    found = scores(history_table({"clean": rows, "recovered": rows}, {"clean": {"device": "cuda"}}), linear, images, images, cell)
+    found = scores(history_table({"clean": rows, "recovered": rows}, {"clean": {"device": "cuda"}}), images, images, images, cell)
     assert found["made_on"] == {"clean": {"device": "cuda"}, "recovered": {}}
-    found = scores(history_table({"recovered": rows}), linear, images, images, cell)  # as tables were before
+    found = scores(history_table({"recovered": rows}), images, images, images, cell)  # as tables were before
     assert found["made_on"] == {"recovered": {}}
     assert json.loads(json.dumps(found["accuracy"])) == {"recovered": {"last": 0.6, "peak": 0.6, "held_out": {"epoch": 2, "accuracy": 0.2}}}

@@ -38,7 +38,7 @@ def poisoned(request):
 
 def trained(name, images, *, seed=0, done=(), method=None, recipe=RECIPE):
     recovery = recovery_named(name, SETTINGS.get(name, {}))
-    _, recovered = recover(name, images, seed=seed, device=CPU, settings=SETTINGS.get(name, {}))
+    recovered = recover(name, images, seed=seed, device=CPU, settings=SETTINGS.get(name, {}))
     method = method or recovery.method(images, seed=seed)
     seen = recovery.test(images, recovered)
     return list(fit_named("tiny_cnn", recovered, seen, like=images, recipe=recipe, seed=seed, device="cpu", done=done, method=method))
@@ -60,7 +60,7 @@ def test_it_is_reproducible_leaves_its_input_alone_and_resumes(name, poisoned):
 
 @pytest.mark.parametrize("name", RECOVERIES)
 def test_labels_ids_and_classes_stay(name, poisoned):
-    _, recovered = recover(name, poisoned, seed=0, device=CPU, settings=SETTINGS.get(name, {}))
+    recovered = recover(name, poisoned, seed=0, device=CPU, settings=SETTINGS.get(name, {}))
     assert np.array_equal(recovered.labels, poisoned.labels)
     assert np.array_equal(recovered.ids, poisoned.ids)
     assert (recovered.num_classes, recovered.shape) == (poisoned.num_classes, poisoned.shape)
@@ -90,7 +90,7 @@ def test_a_recovery_that_changes_nothing_is_the_control():
 
 def images_of(name, **settings):
     images = make_images(20, classes=4)
-    _, recovered = recover(name, images, seed=0, device=CPU, settings=settings)
+    recovered = recover(name, images, seed=0, device=CPU, settings=settings)
     return torch.from_numpy(images.images), torch.from_numpy(recovered.images)
 
 
@@ -111,7 +111,7 @@ def test_jpeg_is_what_the_codec_gives_back():
 @pytest.mark.parametrize("bits", [1, 2, 8])
 def test_bits_are_reduced(bits):
     ramp = replace(make_images(4, classes=4), images=np.arange(4 * 3 * 256, dtype=np.uint8).reshape(4, 3, 16, 16))
-    _, recovered = recover("bdr", ramp, seed=0, device=CPU, settings={"bits": bits})
+    recovered = recover("bdr", ramp, seed=0, device=CPU, settings={"bits": bits})
     before, after = torch.from_numpy(ramp.images), torch.from_numpy(recovered.images)
     assert len(after.unique()) == 2**bits
     assert ((after.int() - before).abs() <= 127.5 / (2**bits - 1) + 0.5).all()
@@ -211,25 +211,25 @@ def test_a_new_head_needs_clean_images():
 
 
 def seen(name, images, **settings):
-    linear, recovered = recover(name, images, seed=0, device=CPU, settings=settings)
-    return linear, resident(recovered, CPU).flatten(1).numpy()
+    recovered = recover(name, images, seed=0, device=CPU, settings=settings)
+    return recovered.projection, resident(recovered, CPU).flatten(1).numpy()
 
 
 def test_class_means_are_gone_where_they_are_removed():
     images = make_images(64, classes=4)
-    linear, left = seen("class_mean_projection", images)
+    projection, left = seen("class_mean_projection", images)
     means = np.stack([left[images.labels == label].mean(0) for label in range(4)])
     assert np.abs(means).max() < 1e-5
-    assert linear.projection.removed_directions == 4
-    linear, left = seen("class_mean_projection", images, centred=True)
+    assert projection.removed_directions == 4
+    projection, left = seen("class_mean_projection", images, centred=True)
     assert np.allclose([left[images.labels == label].mean(0) for label in range(4)], left.mean(0), atol=1e-5)
-    assert linear.projection.removed_directions == 3
+    assert projection.removed_directions == 3
 
 
 def test_principal_components_are_those_of_scikit_learn():
     images = make_images(64, classes=4)
     flat = images.images.reshape(64, -1) / 255
     expected = PCA(3).fit(flat).components_
-    linear, left = seen("pca_removal", images, components=3)
-    assert np.allclose(np.linalg.svd(linear.projection.basis.T @ expected.T)[1], 1, atol=1e-3)
+    projection, left = seen("pca_removal", images, components=3)
+    assert np.allclose(np.linalg.svd(projection.basis.T @ expected.T)[1], 1, atol=1e-3)
     assert np.abs((left - flat.mean(0)) @ expected.T).max() < 1e-3

@@ -102,7 +102,7 @@ def test_each_run_is_told_its_card_and_gives_it_back(project, monkeypatch):
 
 def test_the_environment_of_a_run_names_its_card_alone(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    part = Part(key="x", label="x", pipeline="", namespace=None, parameters={"threads": 1}, paths=(), before=())
+    part = Part(key="x", label="x", pipeline="", stage="", node=None, parameters={"threads": 1}, paths={}, before=())
     told = {card: _environment(Assignment(part=part, env=None, project=None, card=card), ".") for card in (None, "3")}
     assert {card: environment["CUDA_VISIBLE_DEVICES"] for card, environment in told.items()} == {None: "2,3", "3": "3"}
 
@@ -112,7 +112,7 @@ def test_an_estimate_does_not_time_the_cpu_for_what_runs_on_a_card(project, monk
     found, shift = planned()
     parts = found.grid.needed(set())
     told = estimates.estimate(found, parts, shift.count, on_cards=True)
-    assert set(told.unknown) == {part.label for key, part in parts.items() if key.startswith("train_") or "grayscale" in part.label}
+    assert set(told.unknown) == {part.label for part in parts.values() if part.stage.startswith("train_") or "grayscale" in part.label}
     assert told.seconds == estimates.START_S * (len(parts) - len(told.unknown))
     journal = Journal(found.journal)
     clean = next(key for key in parts if key.startswith("train_clean"))

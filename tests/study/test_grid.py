@@ -38,7 +38,7 @@ def write(tmp_path, monkeypatch):
 
 
 def stages(grid) -> Counter:
-    return Counter(key.partition("/")[0] for key in grid.parts)
+    return Counter(part.stage for part in grid.parts.values())
 
 
 def test_a_grid_has_every_cell_and_makes_once_what_cells_share(write):
@@ -46,8 +46,8 @@ def test_a_grid_has_every_cell_and_makes_once_what_cells_share(write):
     assert {(cell.poison, cell.recovery, cell.seed) for cell in grid.cells} == {
         (poison, recovery, seed) for poison in ("none", "ops") for recovery in ("none", "grayscale") for seed in (0, 1)
     }
-    # A poison's seed is the cell's; where nothing is poisoned, the poisoned training is the clean one.
-    assert stages(grid) == {"ingest": 1, "craft_poison": 4, "train_clean": 2, "train_poisoned": 2, "recover": 8}
+    # A poison's seed is the cell's, but none has one; where nothing is poisoned, the poisoned training is the clean one.
+    assert stages(grid) == {"select_images": 1, "craft_poison": 3, "train_clean": 2, "train_poisoned": 2, "recover": 8}
 
 
 def test_one_poison_serves_all_seeds_where_it_has_its_own(write):
@@ -63,9 +63,9 @@ def test_every_part_stands_after_what_it_stands_on(write):
 
 def test_parameters_reach_the_recipe_and_overrides_go_over_them(write):
     grid = write(parameters={"train.epochs": 3}, overrides={"as it is": {}, "longer": {"train": {"epochs": 4}}}).grid
-    epochs = {cell.override: cell.configuration["train"]["epochs"] for cell in grid.cells}
+    epochs = {cell.override: cell.parameters["train"]["epochs"] for cell in grid.cells}
     assert epochs == {"as it is": 3, "longer": 4}
-    assert len({cell.recipe_hash for cell in grid.cells}) == len(grid.cells)
+    assert len({cell.part.key for cell in grid.cells}) == len(grid.cells)
 
 
 def test_cells_that_an_override_leaves_as_they_are_are_made_once(write):
@@ -90,16 +90,14 @@ def test_what_is_there_is_not_needed_nor_what_only_it_stands_on(write):
     assert set(grid.needed(set())) == set(grid.parts)
     ops = {cell.part.key for cell in grid.cells if cell.poison == "ops"}
     left = grid.needed(ops)
-    assert stages_of(left) == {"ingest": 1, "craft_poison": 2, "train_clean": 2, "recover": 4}
-    assert stages_of(grid.needed(ops | {key for key in grid.parts if key.startswith(("ingest", "train"))})) == {
-        "craft_poison": 2,
-        "recover": 4,
-    }
+    assert stages_of(left) == {"select_images": 1, "craft_poison": 1, "train_clean": 2, "recover": 4}
+    made = {key for key, part in grid.parts.items() if part.stage.startswith(("select", "train"))}
+    assert stages_of(grid.needed(ops | made)) == {"craft_poison": 1, "recover": 4}
     assert grid.needed(set(grid.parts)) == {}
 
 
 def stages_of(parts) -> dict[str, int]:
-    return dict(Counter(key.partition("/")[0] for key in parts))
+    return dict(Counter(part.stage for part in parts.values()))
 
 
 WRONG = {
@@ -153,7 +151,8 @@ def test_dotted_names_are_nested():
 
 
 def part(key: str, *before: str) -> Part:
-    return Part(key=key, label=key, pipeline="", namespace=None, parameters={}, paths=(), before=before)
+    node = None if key.startswith("recover") else key  # which cells share
+    return Part(key=key, stage="", label=key, pipeline="", node=node, parameters={}, paths={}, before=before)
 
 
 class Workers:

@@ -68,7 +68,7 @@ def test_no_poison_is_exactly_the_clean_training(clean):
 
 
 def test_a_projection_of_nothing_is_exactly_the_poisoned_training(clean):
-    _, recovered = recover("none", clean, seed=0, device=CPU, settings={})
+    recovered = recover("none", clean, seed=0, device=CPU, settings={})
     assert curve(train(recovered)) == curve(train(clean))
 
 

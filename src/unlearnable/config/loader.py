@@ -1,8 +1,10 @@
 """A configuration loader whose catalog paths may name parameters and recipes.
 
-``${param:poison}`` is a parameter as the run sees it, ``${recipe:craft_poison}`` the hash of all that decides that
-stage's bytes, ``${training:recovered}`` the folder of a training, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset,
-and ``${beside:recipe,train_recovered}`` one of these with ``audit.recovery`` in the place of ``recovery``.
+``${param:poison}`` is a parameter as the run sees it, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
+``${recipe:scores}`` is the hash of all that decides the artifact ``scores``, ``${place:scores}`` the folder that it belongs into: the names
+of its dataset, poison, recovery, model and seed, as far as they decide it, and that hash. ``${recipe:}`` and ``${place:}`` are those of
+the entry itself, and ``${filepath:poisoned_train}`` is where another entry lies. A name with a placeholder, such as
+``{training}_checkpoints``, is an entry for each dataset of the pipelines that fits and has none of its own.
 """
 
 import copy
@@ -17,23 +19,34 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 from kedro.config import MissingConfigException, OmegaConfigLoader
-from kedro.framework.project import pipelines
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from parse import parse
 from yaml import YAMLError
 
 from unlearnable.config.entries import missing, require_keys
-from unlearnable.config.recipe import DERIVED, FOLLOWED, OWN_BYTES, READ, RELEASED, RELEASED_PLACES, STAGES, made_by, recipe_hash
+from unlearnable.config.graph import Graph, Recipe, hashed
+from unlearnable.config.recipe import (
+    DERIVED,
+    FOLLOWED,
+    FORMAT,
+    OWN_BYTES,
+    PLACES,
+    READ,
+    RELEASED_PLACES,
+    code,
+    craft_seed,
+    names,
+)
 from unlearnable.config.settings import defaults
 from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
-from unlearnable.register import nearest, unknown
+from unlearnable.register import nearest
 from unlearnable.signatures import filled_in
 
 LIKE = "like"  # in the parameters of an environment: the one whose parameters stand where it says nothing
-BESIDE = ("param", "recipe", "training")  # what ``${beside:…}`` may stand for
 OF_ITSELF = re.compile(r"\$\{(param|dataset):([\w.]*)\}")  # what the path of a dataset may name before there is a recipe
-RESOLVED = re.compile(r"\$\{(param|recipe|training|dataset):([\w.]*)\}")
+RESOLVED = re.compile(r"\$\{(param|recipe|place|dataset):([\w.]*)\}")
 OF_THIS_MACHINE = ("credentials", "mlflow", "storage")
 
 
@@ -53,12 +66,20 @@ class _Files(LocalFileSystem):  # type: ignore[misc]
 
 
 class RecipeConfigLoader(OmegaConfigLoader):
-    """OmegaConfigLoader with the resolvers ``param``, ``recipe``, ``training``, ``dataset`` and ``beside`` bound to itself.
+    """OmegaConfigLoader with the resolvers ``param``, ``recipe``, ``place``, ``filepath`` and ``dataset`` bound to itself.
+
+    Args:
+        graph: of the pipelines, from which recipes are read.
+        arguments: of Kedro's loader.
 
     ``project_path`` is where relative paths start; a hook sets it where configuration lies outside the project.
     """
 
     project_path: Path | None = None
+
+    def __init__(self, *arguments: Any, graph: Graph, **more: Any) -> None:
+        self._graph = graph
+        super().__init__(*arguments, **more)
 
     def __getitem__(self, key: str) -> Any:
         """Return the configuration of that kind, as Kedro does; parameters are completed by ``_completed``."""
@@ -76,16 +97,36 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """Return this loader with other values of top-level parameters (poison, recovery, model, seed): no file is read again."""
         _ = self._known  # which the other shares
         other = copy.copy(self)
-        other.__dict__.pop("_beside_cell", None)
+        for found in ("_recipes", "_with_bytes"):
+            other.__dict__.pop(found, None)
         other.__dict__["_parameters"] = self._completed(self._given | names)
         return other
+
+    def recipe(self, artifact: str) -> Recipe:
+        """Return all that decides the bytes of an artifact, by name; raise InputError where no node makes it."""
+        if artifact not in self._recipes:
+            found = self._graph.recipe(artifact, self._with_bytes, self._decides)
+            self._recipes[artifact] = found | {"code": code(found)}
+        return self._recipes[artifact]
+
+    def recipe_hash(self, artifact: str) -> str:
+        """Return the hash of that; artifacts of one recipe have one hash."""
+        return hashed(self.recipe(artifact), FORMAT)
+
+    def place(self, artifact: str) -> str:
+        """Return the folder that an artifact belongs into, below that of its layer."""
+        return "/".join([self._dataset(), *self.names(artifact), self.recipe_hash(artifact)])
+
+    def names(self, artifact: str) -> list[str]:
+        """Return the readable names of what decides an artifact: poison, recovery, model and seed."""
+        return names(self.recipe(artifact), self._graph.parts(artifact, self._parameters))
 
     def filepath(self, name: str) -> str:
         """Return where a catalog entry lies. A study asks for thousands: what OmegaConf parses anew each time is put in at once here."""
         entry = self._entry(name)
         if "filepath" not in entry:
             raise missing(name, "filepath", entry)
-        path = RESOLVED.sub(lambda found: str(self._resolvers[found[1]](*filter(None, [found[2]]))), str(entry["filepath"]))
+        path = RESOLVED.sub(lambda found: str(self._resolved_name(found[1], found[2], name)), str(entry["filepath"]))
         if "${" not in path:
             return path
         self._register()
@@ -105,13 +146,19 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @property
     def _resolvers(self) -> dict[str, Callable[..., Any]]:
-        return {
-            "param": self._param,
-            "recipe": self._recipe,
-            "training": self._training,
-            "dataset": self._dataset,
-            "beside": self._beside,
-        }
+        return {kind: partial(self._for_omegaconf, kind) for kind in ("param", "recipe", "place", "filepath", "dataset")}
+
+    def _for_omegaconf(self, kind: str, name: str = "", *, _node_: Any) -> Any:
+        return self._resolved_name(kind, name, str(_node_._get_full_key(None)).partition(".")[0])
+
+    def _resolved_name(self, kind: str, name: str, entry: str) -> Any:
+        """Return what ``${kind:name}`` stands for in the catalog entry of that name."""
+        if kind == "dataset":
+            return self._dataset()
+        if kind == "param":
+            return self._param(name)
+        found = {"recipe": self.recipe_hash, "place": self.place, "filepath": self.filepath}
+        return found[kind](name or entry)
 
     @cached_property
     def _known(self) -> dict[tuple[str, str], Any]:
@@ -136,8 +183,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return self._completed(self._given)
 
     def _catalog(self) -> Any:
-        """Return the catalog, once its parameters are there: an error of theirs would be said to be one of its paths."""
-        _ = self._parameters
+        """Return the catalog, once what its paths are made of is there: an error in that would be said to be one of a path."""
+        for source in self._graph.sources(self._parameters):
+            self._decides(source)
         catalog = self._resolved("catalog")
         self._require_credentials(catalog)
         require_keys(catalog)
@@ -181,7 +229,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """Read the files of one kind; those of the environment that ``like`` names go before the environment's own."""
         base, own, *rest = super()._read_raw_config(key)
         if key == "catalog":
-            _require_entries(base, own)
+            for config in (*base.values(), *own.values()):
+                _expand(config, self._graph.entries)
+            _require_entries(self._graph.entries, base, own)
         likes = [config.pop(LIKE) for config in own.values() if key == "parameters" and LIKE in config]
         below: dict[Any, Any] = {}
         for name in likes:
@@ -230,31 +280,42 @@ class RecipeConfigLoader(OmegaConfigLoader):
             raise InputError(f"unknown environment '{env}'; known: {', '.join(known)}{nearest(env, known)}")
 
     def _completed(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return parameters with the training recipe of the chosen model, and with what DERIVED names."""
+        """Return parameters with the training recipe of the chosen model, the poison's seed, and what DERIVED names."""
         for name in DERIVED:
             if name in parameters:
                 raise InputError(f"parameter '{name}': expected none, it follows from the others; got {parameters[name]!r}")
         parameters = parameters | self._of_model(parameters)
-        hashed = parameters
-        if parameters.get("poison") == RELEASED:
-            hashed = parameters | {"craft": {RELEASED: self._released(parameters)}}
-        dataset = self._dataset_recipe(parameters)
-        hashed = hashed | self._with_bytes(hashed)
-        hashes = {stage: recipe_hash(stage, hashed, dataset) for stage in STAGES}
-        return parameters | {"dataset": self._dataset(), "recipe": hashes}
+        if isinstance(parameters.get("craft"), dict):
+            parameters["craft"] = parameters["craft"] | {"seed": craft_seed(parameters)}
+        return parameters | {"dataset": self._dataset()}
 
-    def _with_bytes(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the blocks of parameters that name a file, with the hash of its bytes in the place of its path."""
-        found: dict[str, Any] = {}
+    @cached_property
+    def _recipes(self) -> dict[str, Recipe]:
+        """The recipes that were asked for."""
+        return {}
+
+    @cached_property
+    def _with_bytes(self) -> dict[str, Any]:
+        """The parameters; where one names a file, the hash of its bytes is in the place of its path."""
+        found = dict(self._parameters)
         for name in READ:
             block, *inner, last = name.split(".")
-            holder: Any = parameters
+            holder: Any = found
             for part in (block, *inner):
                 holder = holder.get(part) if isinstance(holder, dict) else None
             if isinstance(holder, dict) and isinstance(path := holder.get(last), str):
                 content = self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))
-                found[block] = _replaced(found.get(block, parameters[block]), [*inner, last], content)
+                found[block] = _replaced(found[block], [*inner, last], content)
         return found
+
+    def _decides(self, name: str) -> dict[str, Any]:
+        """Return what decides the bytes of an entry that no node makes: its settings, and their hash where nobody publishes one."""
+        entry = self._entry(name)
+        is_raw = name == "raw_images"
+        settings = {key: value for key, value in entry.items() if key not in (PLACES if is_raw else RELEASED_PLACES)}
+        if is_raw and _kind(entry) not in OWN_BYTES:
+            return settings
+        return settings | {"bytes": self._bytes(name, entry, self._parameters)}
 
     @property
     def _project(self) -> Path:
@@ -309,19 +370,6 @@ class RecipeConfigLoader(OmegaConfigLoader):
                 return OmegaConf.to_container(config[name], resolve=False)  # type: ignore[return-value]
         raise MissingConfigException(f"catalog: expected an entry '{name}', got none")
 
-    def _released(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what decides a released poison: its entry, and the hash of its bytes (None where there are none)."""
-        entry = self._entry("released_poison")
-        settings = {name: value for name, value in entry.items() if name not in RELEASED_PLACES}
-        return settings | {"sha256": self._bytes("released_poison", entry, parameters)}
-
-    def _dataset_recipe(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what decides the dataset: its entry, with the hash of its bytes where nobody publishes one."""
-        entry = self.raw_images
-        if _kind(entry) not in OWN_BYTES:
-            return entry
-        return entry | {"bytes": self._bytes("raw_images", entry, parameters)}
-
     def _bytes(self, name: str, entry: dict[str, Any], parameters: dict[str, Any]) -> str | None:
         """Return the hash of what lies at the path of an entry, None where nothing does; a large folder takes a while, so once a loader."""
         path = self._path(name, entry, parameters)
@@ -345,29 +393,6 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _param(self, name: str) -> Any:
         """Return a parameter by its dotted name."""
         return _dotted(self._parameters, name)
-
-    def _recipe(self, stage: str) -> str:
-        if stage not in STAGES:
-            raise unknown("stage", stage, list(STAGES))
-        return str(self._parameters["recipe"][stage])
-
-    def _training(self, label: str) -> str:
-        """Return the names of what the training of that label has seen, then the hash of its recipe."""
-        if f"train_{label}" not in STAGES:
-            raise unknown("training", label, [stage.removeprefix("train_") for stage in STAGES if stage.startswith("train_")])
-        stage = made_by(f"train_{label}", self._parameters)
-        seen = {"train_clean": "clean", "train_recovered": f"{self._param('poison')}/{self._param('recovery')}"}
-        return f"{seen.get(stage, self._param('poison'))}/{self._param('model')}/{self._recipe(stage)}"
-
-    def _beside(self, kind: str, name: str) -> Any:
-        """Return what ``${kind:name}`` is in the cell of the recovery that an audit sets beside the chosen one."""
-        if kind not in BESIDE:
-            raise unknown("resolver", kind, list(BESIDE))
-        return self._beside_cell._resolvers[kind](name)
-
-    @cached_property
-    def _beside_cell(self) -> "RecipeConfigLoader":
-        return self.cell(recovery=str(self._param("audit.recovery")))
 
     def _dataset(self) -> str:
         entry = self.raw_images
@@ -395,12 +420,31 @@ def _dotted(settings: dict[str, Any], name: str) -> Any:
     return found
 
 
-def _require_entries(*layers: dict[Any, Any]) -> None:
+def _expand(config: Any, known: list[str]) -> None:
+    """Put the entries that a name with a placeholder, such as ``{training}_checkpoints``, stands for in its place."""
+    for pattern in [name for name in config if "{" in str(name)]:
+        entry = config.pop(pattern)
+        fitting = {name: found.named for name in known if name not in config and (found := parse(pattern, name))}
+        if not fitting:
+            config[pattern] = entry  # which is then said to be unknown
+        for name, values in fitting.items():
+            config[name] = _filled(entry, values)
+
+
+def _filled(entry: Any, values: dict[str, str]) -> Any:
+    """Return a copy of an entry with values in the place of its placeholders."""
+    found: dict[str, Any] = OmegaConf.to_container(entry, resolve=False)  # type: ignore[assignment]
+    for key, value in found.items():
+        for name, given in values.items() if isinstance(value, str) else ():
+            found[key] = found[key].replace(f"{{{name}}}", given)
+    return OmegaConf.create(found)
+
+
+def _require_entries(known: list[str], *layers: dict[Any, Any]) -> None:
     """Raise InputError where a catalog has an entry that no pipeline asks for: it is the misspelt name of one that stays as it was."""
-    known = sorted({name for pipeline in pipelines.values() for name in pipeline.datasets() if not name.startswith("param")})
     for file, config in (item for layer in layers for item in layer.items()):
         for name in config:
-            if known and name not in known and not name.startswith("_"):
+            if name not in known and not name.startswith("_"):
                 raise InputError(f"{file}: unknown catalog entry '{name}'; known: {', '.join(known)}{nearest(name, known)}")
 
 

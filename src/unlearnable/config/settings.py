@@ -25,7 +25,10 @@ READ_FROM = ("config/settings.py", "models", "poisons", "probes", "ranges.py", "
 
 @cache
 def settings() -> Description:
-    """Return what may be set: ``poisons`` and ``recoveries`` by name, names of ``models`` and ``estimators``, and three blocks."""
+    """Return what may be set: ``poisons`` and ``recoveries`` by name, names of ``models`` and ``estimators``, and three blocks.
+
+    ``packages`` says where each poison, recovery and network comes from.
+    """
     kept = _kept_at()
     with suppress(OSError, ValueError):
         return json.loads(kept.read_text())  # type: ignore[no-any-return]
@@ -47,6 +50,7 @@ def read() -> Description:
         "poisons": _blocks(POISONS),
         "recoveries": _blocks(RECOVERIES),
         "models": list(MODELS),
+        "packages": {name: package_of(thing) for register in (POISONS, RECOVERIES, MODELS) for name, thing in register.items()},
         "estimators": list(ESTIMATORS),
         "train": settings_of(TrainingRecipe),
         "probe": settings_of(ReweightingRecipe),
@@ -64,6 +68,11 @@ def defaults() -> dict[str, Any]:
 
 def _blocks(register: Mapping[str, Callable[..., Any]]) -> Description:
     return {name: settings_of(function) for name, function in register.items()}
+
+
+def package_of(thing: Callable[..., Any]) -> str:
+    """Return the name of the package that a poison, a recovery or a network comes from."""
+    return str(getattr(thing, "func", thing).__module__).partition(".")[0]
 
 
 # ---- what was read is kept

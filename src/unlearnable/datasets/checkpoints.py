@@ -7,18 +7,18 @@ generator), which is dropped when the training ends.
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 import safetensors.torch
+from kedro_datasets._typing import PlotlyPreview
 from torch import Tensor
 
 from unlearnable.datasets.artifact import Artifact
 from unlearnable.datasets.atomic import DamagedError, Hold, complete, held, read_checked, remove, set_aside, write_new
 from unlearnable.datasets.tensors import header
-from unlearnable.errors import InputError
 from unlearnable.training import Checkpoint, goes_on, spelled
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         ```yaml
         clean_checkpoints:
           type: unlearnable.datasets.checkpoints.CheckpointsDataset
-          filepath: data/06_models/${dataset:}/clean/${param:model}/${recipe:train_clean}/checkpoints
-          recipe: ${recipe:train_clean}
+          filepath: data/06_models/${place:}/checkpoints
+          recipe: ${recipe:}
           keep: ${param:train.keep_checkpoints}
           versioned: true
         ```
@@ -66,7 +66,36 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         super().__init__(**artifact)
         self._exists_function = _finished
         self.keep = keep
-        self._hold: Hold | None = None
+        self._hold: Hold | None = None  # on what is written, against other runs
+        self._continued: Hold | None = None  # on what is gone on from
+
+    def to_go_on_from(self, here: Mapping[str, str]) -> Checkpoints:
+        """Return the checkpoints of the training that was cut off furthest on and may go on here, the last with all that goes on.
+
+        Args:
+            here: what a training would be made on (``training.device.made_on``). One that was begun on another kind of device, or in
+                another precision, is left as it is, until one has ended.
+        """
+        elsewhere: Mapping[str, str] = {}
+        for folder in sorted(self._cut_off(), key=lambda folder: _files(folder)[-1].name, reverse=True):
+            self._continued = Hold(folder)
+            good = self._good(folder)
+            while good and not _training(good[-1]):
+                good.pop()
+            there = self.read_epoch(good[-1]).made_on if good else {}
+            if good and goes_on(there, here):
+                logger.info("going on from %s", good[-1])
+                return Checkpoints(self, good)
+            self._continued.let_go()
+            elsewhere = elsewhere or there
+        if elsewhere:
+            logger.info("a training that was begun on %s is begun anew here, on %s: %s", spelled(elsewhere), spelled(here), self.place)
+        return Checkpoints(self, [])
+
+    def _cut_off(self) -> list[Path]:
+        """Return the versions in which a training was cut off."""
+        folders = self.place.glob(f"*/{self.place.name}")
+        return [folder for folder in folders if _files(folder) and not _finished(folder) and not held(folder)]
 
     def encode(self, data: Checkpoint) -> bytes:
         """Return the model's state as safetensors, with epoch, measurements, and what it was made on."""
@@ -101,6 +130,14 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         # Kedro looks up the newest version after a save, which is not this one until its last checkpoint is there.
         self._cached_load_version = self.resolve_save_version()
 
+    def preview(self) -> PlotlyPreview:
+        """Return what kedro-viz shows: test accuracy, epoch by epoch."""
+        history = self.load()[-1].history
+        accuracy = [measured["test_accuracy"] for measured in history]
+        line = {"type": "scatter", "x": list(range(1, len(history) + 1)), "y": accuracy}
+        axes = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": "test accuracy"}, "range": [0, 1]}}
+        return PlotlyPreview({"data": [line], "layout": axes})
+
     def read_epoch(self, path: Path) -> Checkpoint:
         """Return the checkpoint at ``path`` with what goes on from it, where that is there."""
         checkpoint: Checkpoint = super().read(path)
@@ -131,80 +168,26 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
             remove(_training_of(path))
         if ended:
             self._let_go()
+            self._clear()
 
-    def _folders(self) -> list[Path]:
-        return list(Path(self._filepath).glob(f"*/{self._filepath.name}"))
+    def _clear(self) -> None:
+        """Remove what was cut off, once a training has ended: all that it had is there."""
+        for folder in self._cut_off():
+            if not any(folder.glob("*.damaged")):
+                shutil.rmtree(folder.parent, ignore_errors=True)
 
     def _packed(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
         return safetensors.torch.save(contiguous, metadata={"recipe": self.recipe, "about": json.dumps(about)})
 
     def _let_go(self) -> None:
-        if self._hold is not None:
-            self._hold.let_go()
-            self._hold = None
+        for hold in filter(None, (self._hold, self._continued)):
+            hold.let_go()
+        self._hold = self._continued = None
 
     def _release(self) -> None:
         super()._release()
         self._let_go()
-
-
-class UnfinishedDataset(CheckpointsDataset):
-    """What a training that was cut off has left, to go on from; nothing where there is none.
-
-    It is loaded as a function of what is here (``training.device.made_on``), which returns the checkpoints to go on from: a training
-    that was begun on another kind of device, or in another precision, is left as it is, until one has ended.
-
-    Example:
-        ```yaml
-        clean_unfinished:
-          type: unlearnable.datasets.checkpoints.UnfinishedDataset
-          filepath: data/06_models/${dataset:}/clean/${param:model}/${recipe:train_clean}/checkpoints
-          recipe: ${recipe:train_clean}
-          versioned: true
-        ```
-    """
-
-    def load(self) -> Callable[[Mapping[str, str]], Checkpoints]:
-        """Return ``to_go_on_from``."""
-        return self.to_go_on_from
-
-    def to_go_on_from(self, here: Mapping[str, str]) -> Checkpoints:
-        """Return the checkpoints of the training that was cut off furthest on and may go on ``here``, the last with all that goes on."""
-        elsewhere: Mapping[str, str] = {}
-        for folder in sorted(self._cut_off(), key=lambda folder: _files(folder)[-1].name, reverse=True):
-            self._hold = Hold(folder)  # against other runs
-            good = self._good(folder)
-            while good and not _training(good[-1]):
-                good.pop()
-            there = self.read_epoch(good[-1]).made_on if good else {}
-            if good and goes_on(there, here):
-                logger.info("going on from %s", good[-1])
-                return Checkpoints(self, good)
-            self._let_go()
-            elsewhere = elsewhere or there
-        if elsewhere:
-            logger.info("a training that was begun on %s is begun anew here, on %s: %s", spelled(elsewhere), spelled(here), self.place)
-        return Checkpoints(self, [])
-
-    def save(self, data: Checkpoint) -> None:  # noqa: ARG002
-        """Refuse."""
-        raise InputError("unfinished checkpoints are only read")
-
-    def _exists(self) -> bool:
-        return True
-
-    def _cut_off(self) -> list[Path]:
-        """Return the versions in which a training was cut off."""
-        return [folder for folder in self._folders() if _files(folder) and not _finished(folder) and not held(folder)]
-
-    def _release(self) -> None:
-        """Remove what was cut off, once a training has ended: all that it had is there."""
-        super()._release()
-        if any(_finished(folder) for folder in self._folders()):
-            for folder in self._cut_off():
-                if not any(folder.glob("*.damaged")):
-                    shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def _training_of(path: Path) -> Path:

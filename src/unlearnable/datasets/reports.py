@@ -19,6 +19,7 @@ from unlearnable.datasets.atomic import read_checked
 
 DPI = 120
 PREVIEWED_ROWS = 20
+PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
 
 class JsonDataset(Artifact[dict[str, Any], dict[str, Any]]):
@@ -100,6 +101,10 @@ class PageDataset(Artifact[str, Path]):
         """Return where the page lies, and its recipe."""
         found = re.search(rb"<!-- recipe (\w+) -->\n\Z", content)
         return Path(self._get_load_path()), found[1].decode() if found else None
+
+    def preview(self) -> ImagePreview:
+        """Return what kedro-viz shows: the first picture of the page."""
+        return ImagePreview(PICTURE.findall(self.load().read_text())[0])
 
 
 class FigureDataset(Artifact[Figure, Path]):

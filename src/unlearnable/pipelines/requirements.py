@@ -27,6 +27,7 @@ def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters
     if asked:
         require_takes(parameters["model"], clean.shape)
     recoveries = {"params:recovery": parameters["recovery"], "params:audit.recovery": parameters["audit"]["recovery"]}
+    recoveries["params:recover.orthogonal_projection"] = "orthogonal_projection"
     for recovery in [recovery for name, recovery in recoveries.items() if name in inputs]:
         recovery_named(recovery, parameters["recover"].get(recovery) or {}).require(clean)
     if "params:craft" in inputs and (poison := parameters["poison"]) in POISONS:

@@ -1,8 +1,9 @@
 """Recoveries by name: how somebody learns from a poisoned set all the same."""
 
-from unlearnable.recoveries.base import RECOVERIES, LinearWeights, Needs, Recovery, recover, recovery_named
+from unlearnable.recoveries.base import RECOVERIES, Needs, Recovery, recover, recovery_named
+from unlearnable.recoveries.orthogonal_projection import LinearWeights, OrthogonalProjection
 from unlearnable.register import import_modules
 
-__all__ = ["RECOVERIES", "LinearWeights", "Needs", "Recovery", "recover", "recovery_named"]
+__all__ = ["RECOVERIES", "LinearWeights", "Needs", "OrthogonalProjection", "Recovery", "recover", "recovery_named"]
 
 import_modules(__name__, __path__)

@@ -1,6 +1,5 @@
 """What a recovery is."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,35 +7,17 @@ from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from unlearnable.errors import InputError
-from unlearnable.images import LabelledImages, Projection, balanced_subset, blank
+from unlearnable.images import LabelledImages, balanced_subset, blank
 from unlearnable.register import Register
 from unlearnable.seeds import numpy_generator, torch_generator
 from unlearnable.signatures import nested
 from unlearnable.training import Draws, Method, Trainer, plain_loss
 from unlearnable.training.augmentation import Shape
 from unlearnable.training.pixels import FLOATS_AT_ONCE, as_float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LinearWeights:
-    """What a recovery fitted to the poisoned set, and the projection that removes it.
-
-    Args:
-        weights: float32 (K, D), the rows that were fitted, such as one a class; none where nothing was.
-        train_accuracy: of the linear model on the set it was fitted on, a fraction; NaN where there is no such model.
-        projection: onto the complement of the rows, or of as many directions as were asked for.
-        seconds: that the recovery took before the training.
-    """
-
-    weights: npt.NDArray[np.float32]
-    train_accuracy: float
-    projection: Projection
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +55,9 @@ class Recovery:
     def require(self, clean: LabelledImages) -> None:
         """Raise InputError where its settings ask for more than images like ``clean`` have, so that it can be asked before any training."""
 
-    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:  # noqa: ARG002
-        """Return what was fitted to the poisoned set, and the set that is trained on."""
-        return nothing_fitted(poisoned), poisoned
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LabelledImages:  # noqa: ARG002
+        """Return the set that is trained on."""
+        return poisoned
 
     def test(self, test: LabelledImages, recovered: LabelledImages) -> LabelledImages:  # noqa: ARG002
         """Return the test images as the network that was trained on ``recovered`` is to see them."""
@@ -148,17 +129,15 @@ def recovery_named(name: str, settings: dict[str, Any]) -> Recovery:
     return kind(**nested(kind, settings))
 
 
-def recover(
-    name: str, poisoned: LabelledImages, *, seed: int, device: torch.device, settings: dict[str, Any]
-) -> tuple[LinearWeights, LabelledImages]:
-    """Return what the recovery of that name fitted to ``poisoned``, and the recovered set.
+def recover(name: str, poisoned: LabelledImages, *, seed: int, device: torch.device, settings: dict[str, Any]) -> LabelledImages:
+    """Return the set that the recovery of that name makes of ``poisoned``, with the seconds that it took.
 
     Raises:
         InputError: where the name is unknown.
     """
     start = time.perf_counter()
-    linear, recovered = recovery_named(name, settings).recovered(poisoned, seed=seed, device=device)
-    return replace(linear, seconds=time.perf_counter() - start), recovered
+    recovered = recovery_named(name, settings).recovered(poisoned, seed=seed, device=device)
+    return replace(recovered, seconds=time.perf_counter() - start)
 
 
 @cache
@@ -167,13 +146,6 @@ def transforms() -> Any:
     from torchvision.transforms.v2 import functional
 
     return functional
-
-
-def nothing_fitted(images: LabelledImages) -> LinearWeights:
-    """Return a projection that removes nothing."""
-    size = images.images[0].size
-    nothing = Projection(basis=np.zeros((size, 0), dtype=np.float32), centre=np.zeros(size, dtype=np.float32))
-    return LinearWeights(weights=np.zeros((0, size), dtype=np.float32), train_accuracy=math.nan, projection=nothing)
 
 
 def each_changed(images: LabelledImages, function: Callable[[Tensor], Tensor], device: torch.device) -> LabelledImages:

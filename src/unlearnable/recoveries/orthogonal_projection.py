@@ -6,10 +6,13 @@ recipe (twenty epochs of plain SGD on raw pixels, batches in the order of the se
 has as many directions as there are classes; fewer or more are an ablation of ours.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,9 +21,28 @@ from unlearnable.errors import DivergedError, InputError
 from unlearnable.images import LabelledImages, Projection
 from unlearnable.metrics import accuracy
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
-from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, register
+from unlearnable.recoveries.base import Needs, Recovery, register
 from unlearnable.seeds import torch_generator
 from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, resident
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LinearWeights:
+    """What is fitted to the poisoned set.
+
+    Args:
+        weights: float32 (M, K, D), a row a class of each model: of the one that is fitted to the images, and of those that are fitted
+            to the images without the directions of the models before.
+        centre: float32 (D,), what was taken off the images; zeros in the published fit.
+        train_accuracy: of the first model on the set that it was fitted to, a fraction.
+        seconds: that the fit took.
+    """
+
+    weights: npt.NDArray[np.float32]
+    centre: npt.NDArray[np.float32]
+    train_accuracy: float
+    seconds: float = 0.0
+
 
 View = Callable[[Tensor], Tensor]  # of pixels (n, D): float32 (n, D), as a linear model sees them
 
@@ -64,21 +86,21 @@ class OrthogonalProjection(Recovery):
             asked = f"expected at most {size}, the numbers of an image, got {self.directions}"
             raise InputError(f"recover.orthogonal_projection.directions: {asked}")
 
-    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:
-        """Return the linear model that was fitted, and the set with the span of its weights projected out."""
-        linear = self.fit(poisoned, seed=seed, device=device)
-        return linear, replace(poisoned, projection=linear.projection)
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LabelledImages:
+        """Return the set with the span of a linear model's weights projected out."""
+        return replace(poisoned, projection=self.directions_of(self.fit(poisoned, seed=seed, device=device)))
 
     def test(self, test: LabelledImages, recovered: LabelledImages) -> LabelledImages:
         """Return the test images, projected where that is asked for."""
         return replace(test, projection=recovered.projection) if self.project_test else test
 
     def fit(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LinearWeights:
-        """Return the linear model fitted on ``poisoned``, the first of several, and the projection that removes the directions.
+        """Return the linear model fitted on ``poisoned``, and the further ones that the directions asked for take (lines 1 to 4).
 
         Raises:
             InputError: where more directions are asked for than an image has numbers, or a model that is to give some diverged.
         """
+        start = time.perf_counter()
         pixels, labels = resident(poisoned, device).flatten(1), torch.from_numpy(poisoned.labels).to(device)
         self.require(poisoned)
         generator = torch_generator(seed, "recovery/orthogonal_projection")
@@ -91,11 +113,24 @@ class OrthogonalProjection(Recovery):
         def centred(rows: Tensor) -> Tensor:
             return as_float(rows) - centre
 
-        weights = fitted(centred)
-        basis = orthonormal_basis(weights) if self.directions is None else leading_directions(weights, self.directions, fitted, centred)
-        logits = torch.cat([centred(chunk) @ weights.T for chunk in pixels.split(FLOATS_AT_ONCE)])
-        projection = Projection(basis=basis.cpu().numpy(), centre=centre.cpu().numpy())
-        return LinearWeights(weights=weights.cpu().numpy(), train_accuracy=accuracy(logits, labels), projection=projection)
+        models = [fitted(centred)]
+        while self.directions is not None and (basis := leading_directions(models, self.directions)).shape[1] < self.directions:
+            models.append(fitted(_seen_without(centred, basis.float())))
+        logits = torch.cat([centred(chunk) @ models[0].T for chunk in pixels.split(FLOATS_AT_ONCE)])
+        return LinearWeights(
+            weights=torch.stack(models).cpu().numpy(),
+            centre=centre.cpu().numpy(),
+            train_accuracy=accuracy(logits, labels),
+            seconds=time.perf_counter() - start,
+        )
+
+    def directions_of(self, linear: LinearWeights) -> Projection:
+        """Return the projection that removes what the weights span, or as many directions as are asked for (line 5)."""
+        start = time.perf_counter()
+        models = list(torch.from_numpy(linear.weights))
+        basis = orthonormal_basis(models[0]) if self.directions is None else leading_directions(models, self.directions).float()
+        seconds = linear.seconds + time.perf_counter() - start
+        return Projection(basis=basis.numpy(), centre=linear.centre, seconds=seconds)
 
     def _descended(self, weights: Tensor, pixels: Pixels, labels: Tensor, view: View, generator: torch.Generator) -> Tensor:
         """Return ``weights`` (K, D) after all epochs."""
@@ -108,21 +143,18 @@ class OrthogonalProjection(Recovery):
         return weights
 
 
-def leading_directions(weights: Tensor, count: int, fitted: Callable[[View], Tensor], view: View) -> Tensor:
-    """Return orthonormal columns (D, count), the leading ones of ``weights`` and of as many further models as it takes.
+def leading_directions(models: Sequence[Tensor], count: int) -> Tensor:
+    """Return at most ``count`` orthonormal columns (D, R), float64: the leading ones of the first model, and then of each further one.
 
     Args:
-        weights: (K, D), of the first model.
+        models: weights (K, D), each fitted to images without the directions of those before it.
         count: at most D.
-        fitted: returns the weights of another model, given how it sees the pixels.
-        view: how the first model saw them.
     """
-    basis = _leading(weights.double(), count)
-    while basis.shape[1] < count:
-        others = fitted(_seen_without(view, basis.float())).double()
+    basis = _leading(models[0].double(), count)
+    for weights in models[1:]:
         # No image has moved them along the directions found, but their first weights lie partly there.
-        basis = torch.cat([basis, _leading(_without(others, basis), count - basis.shape[1])], dim=1)
-    return basis.float()
+        basis = torch.cat([basis, _leading(_without(weights.double(), basis), count - basis.shape[1])], dim=1)
+    return basis
 
 
 def _leading(weights: Tensor, count: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlearnable.images import LabelledImages
 from unlearnable.ranges import POSITIVE, Range
-from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, each_changed, nothing_fitted, register, transforms
+from unlearnable.recoveries.base import Needs, Recovery, each_changed, register, transforms
 
 
 class PixelRecovery(Recovery):
@@ -24,9 +24,9 @@ class PixelRecovery(Recovery):
         """A look at every image."""
         return Needs(once=True)
 
-    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:  # noqa: ARG002
-        """Return the changed set; nothing is fitted."""
-        return nothing_fitted(poisoned), each_changed(poisoned, self.change, device)
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LabelledImages:  # noqa: ARG002
+        """Return the changed set."""
+        return each_changed(poisoned, self.change, device)
 
     def change(self, images: Tensor) -> Tensor:
         """Return changed images (N, C, H, W), float32, of images in units of [0, 1]."""

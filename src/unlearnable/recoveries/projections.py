@@ -1,6 +1,5 @@
 """Ablations of Orthogonal Projection: the directions come from the images' own statistics, not from a fitted model."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import torch
 
 from unlearnable.images import LabelledImages, Projection
 from unlearnable.ranges import AT_LEAST_ONE
-from unlearnable.recoveries.base import LinearWeights, Needs, Recovery, register
+from unlearnable.recoveries.base import Needs, Recovery, register
 from unlearnable.recoveries.orthogonal_projection import orthonormal_basis
 
 
@@ -30,8 +29,8 @@ class ClassMeanProjection(Recovery):
         """Labels, and a look at every image."""
         return Needs(labels_before=True, once=True)
 
-    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:  # noqa: ARG002
-        """Return the class means (K, D) as rows, and the set with their span projected out."""
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LabelledImages:  # noqa: ARG002
+        """Return the set with the span of the class means projected out."""
         flat = _flat(poisoned)
         means = np.stack([flat[poisoned.labels == label].mean(0, dtype=np.float64) for label in range(poisoned.num_classes)])
         # In float64: rounding would add a direction to centred means.
@@ -55,8 +54,8 @@ class PcaRemoval(Recovery):
         """A look at every image."""
         return Needs(once=True)
 
-    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> tuple[LinearWeights, LabelledImages]:  # noqa: ARG002
-        """Return the components as rows, the first one first, and the set without them."""
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LabelledImages:  # noqa: ARG002
+        """Return the set without the first components."""
         flat = _flat(poisoned)
         mean = flat.mean(0)
         flat -= mean
@@ -69,11 +68,7 @@ def _flat(images: LabelledImages) -> npt.NDArray[np.float32]:
     return images.images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
-def _removed(
-    images: LabelledImages, directions: npt.NDArray[np.floating], centre: npt.NDArray[np.floating]
-) -> tuple[LinearWeights, LabelledImages]:
-    """Return the projection that removes what ``directions`` (K, D) span and keeps ``centre`` (D,), and the images seen through it."""
+def _removed(images: LabelledImages, directions: npt.NDArray[np.floating], centre: npt.NDArray[np.floating]) -> LabelledImages:
+    """Return the images, seen through the projection that removes what ``directions`` (K, D) span and keeps ``centre`` (D,)."""
     basis = orthonormal_basis(torch.from_numpy(directions)).numpy()
-    projection = Projection(basis=basis, centre=centre.astype(np.float32))
-    linear = LinearWeights(weights=directions.astype(np.float32), train_accuracy=math.nan, projection=projection)
-    return linear, replace(images, projection=projection)
+    return replace(images, projection=Projection(basis=basis, centre=centre.astype(np.float32)))

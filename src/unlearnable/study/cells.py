@@ -1,33 +1,22 @@
 """The cells of a study, and the parts that they share, each named by the hash of its recipe."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from itertools import product
 from typing import Any
 
+from kedro.framework.project import pipelines
+from kedro.pipeline.node import Node
+
 from unlearnable.config.loader import RecipeConfigLoader
-from unlearnable.config.recipe import CELL, made_by
+from unlearnable.config.recipe import CELL_NAMES
 from unlearnable.config.validation import check, check_machine
 from unlearnable.errors import InputError
 from unlearnable.study.definition import Settings, Study, merged
 
-# What is made before the cells that need it: the pipeline, the namespace in it, and what it makes.
-SHARED = {
-    "ingest": ("ingest", None, ("clean_train", "clean_test")),
-    "craft_poison": ("craft_poison", None, ("poisoned_train",)),
-    "train_clean": ("train_poisoned", "clean", ("clean_checkpoints",)),
-    "train_poisoned": ("train_poisoned", "poisoned", ("poisoned_checkpoints",)),
-}
-BEFORE = {  # what each shared part stands on
-    "craft_poison": ("ingest",),
-    "train_clean": ("ingest",),
-    "train_poisoned": ("craft_poison",),
-}
-CHAINS = {  # the stage whose hash names the cell, what it is there when, and what it stands on
-    "recover": ("evaluate", ("scores", "history", "accuracy_figure", "examples_figure"), ("craft_poison", "train_clean", "train_poisoned")),
-    "dfr": ("evaluate_dfr", ("dfr_scores", "dfr_figure", "dfr_table"), ("craft_poison",)),
-    "separability": ("evaluate_separability", ("separability_scores", "separability_figure"), ("craft_poison",)),
-}
+CHAINS = {"recover": "scores", "dfr": "dfr_scores", "separability": "separability_scores"}  # what a study may run, and what it ends with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +24,22 @@ class Part:
     """What one run makes: a cell, or what cells share.
 
     Args:
-        key: the stage, and the hash of its recipe.
+        key: where the first thing that it makes lies, from the project on.
+        stage: the chain of a cell, or the name of the node that cells share.
         label: of people, such as ``ops jpeg small_cnn seed 0``.
-        pipeline, namespace: what Kedro runs.
+        pipeline, node: what Kedro runs: a chain, or one node of it.
         parameters: of the run, over those of the environment.
-        paths: where what it makes lies, from the project on.
+        paths: where what it makes lies, from the project on, by the names in the catalog.
         before: keys of the parts that it stands on.
     """
 
     key: str
+    stage: str
     label: str
     pipeline: str
-    namespace: str | None
+    node: str | None
     parameters: Settings
-    paths: tuple[str, ...]
+    paths: Mapping[str, str]
     before: tuple[str, ...]
 
 
@@ -63,12 +54,17 @@ class Cell:
     seed: int
     override: str
     part: Part
-    configuration: Mapping[str, Any] = field(repr=False, compare=False)
+    configuration: RecipeConfigLoader = field(repr=False, compare=False)
 
     @property
-    def recipe_hash(self) -> str:
-        """The hash that names its scores."""
-        return self.part.key.rpartition("/")[2]
+    def scores(self) -> str:
+        """The name of its scores in the catalog."""
+        return CHAINS[self.chain]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters of its run."""
+        return self.configuration["parameters"]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +95,19 @@ def expand(study: Study, loaders: Mapping[str, RecipeConfigLoader], *, threads: 
     Raises:
         InputError: one line that names the study and what is wrong: an unknown name, a wrong parameter.
     """
-    parts: dict[str, Part] = {}
     try:
-        cells = tuple(_cells(study, loaders, threads, parts))
+        drafts = list(_drafts(study, loaders, threads))
     except InputError as error:
         raise InputError(f"study '{study.name}': {error}") from None
-    return Grid(study=study, cells=cells, parts=parts)
+    uses = Counter(key for draft in {draft.key: draft for draft in drafts}.values() for key in draft.nodes)
+    parts: dict[str, Part] = {}
+    for draft in drafts:
+        shared = {key: node for key, node in draft.nodes.items() if uses[key] > 1}
+        for key, node in shared.items():
+            above = _above(draft.chain, node.name)
+            parts.setdefault(key, draft.shared(node, tuple(other for other, each in shared.items() if each.name in above)))
+        parts.setdefault(draft.key, draft.part(tuple(shared)))
+    return Grid(study=study, cells=tuple(draft.cell(parts[draft.key]) for draft in drafts), parts=parts)
 
 
 def settings_of(study: Study, override: str, *, threads: int) -> Settings:
@@ -112,53 +115,93 @@ def settings_of(study: Study, override: str, *, threads: int) -> Settings:
     return merged({"threads": threads}, merged(study.parameters, study.overrides[override]))
 
 
-def _cells(study: Study, loaders: Mapping[str, RecipeConfigLoader], threads: int, parts: dict[str, Part]) -> Iterator[Cell]:
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """A cell before it is known which of its nodes make what others need as well."""
+
+    chain: str
+    override: str
+    configuration: RecipeConfigLoader
+    settings: Settings
+
+    @property
+    def key(self) -> str:
+        return self._path(CHAINS[self.chain])
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """The nodes that make artifacts other than the cell's, each after those that it stands on, by what they make."""
+        found: dict[str, Node] = {}
+        for node in _others(self.chain):  # of two that make the same, as where nothing is recovered, the first
+            found.setdefault(self._path(node.outputs[0]), node)
+        return found
+
+    def part(self, before: tuple[str, ...]) -> Part:
+        """Return what makes the cell."""
+        names = self.settings
+        what = names["recovery"] if self.chain == "recover" else self.chain
+        made = [CHAINS[self.chain], *_beside(self.chain)]
+        label = _label(names["poison"], what, names["model"], f"seed {names['seed']}", self.override)
+        return self._part(self.chain, label, None, made, before)
+
+    def shared(self, node: Node, before: tuple[str, ...]) -> Part:
+        """Return what makes an artifact that cells share."""
+        stage = node.name.rpartition(".")[2]
+        shown = self.configuration.names(node.outputs[0])
+        label = _label(stage.replace("_", " "), *(name.replace("seed-", "seed ") for name in shown if name != "clean"), self.override)
+        return self._part(stage, label, node.name, node.outputs, before)
+
+    def cell(self, part: Part) -> Cell:
+        """Return the cell that a part makes."""
+        axes = {name: self.settings[name] for name in CELL_NAMES}
+        return Cell(chain=self.chain, override=self.override, part=part, configuration=self.configuration, **axes)
+
+    def _part(self, stage: str, label: str, node: str | None, made: Sequence[str], before: tuple[str, ...]) -> Part:
+        paths = {name: self._path(name) for name in made}
+        return Part(
+            key=paths[made[0]],
+            stage=stage,
+            label=label,
+            pipeline=self.chain,
+            node=node,
+            parameters=self.settings,
+            paths=paths,
+            before=before,
+        )
+
+    def _path(self, artifact: str) -> str:
+        return self.configuration.filepath(artifact)
+
+
+@cache
+def _beside(chain: str) -> tuple[str, ...]:
+    """Return what lies beside the scores of a chain, by its names in the catalog."""
+    return tuple(sorted(pipelines[chain].only_nodes_with_tags(CHAINS[chain]).all_outputs()))
+
+
+@cache
+def _others(chain: str) -> tuple[Node, ...]:
+    """Return the nodes of a chain that make neither its scores nor what lies beside them, each after those that it stands on."""
+    own = {CHAINS[chain], *_beside(chain)}
+    return tuple(node for node in pipelines[chain].nodes if not own & set(node.outputs))
+
+
+@cache
+def _above(chain: str, node: str) -> frozenset[str]:
+    """Return the names of the nodes that a node of a chain stands on."""
+    return frozenset(each.name for each in pipelines[chain].to_nodes(node).nodes) - {node}
+
+
+def _drafts(study: Study, loaders: Mapping[str, RecipeConfigLoader], threads: int) -> Iterator[_Draft]:
     for override, chain in product(study.overrides, study.chains):
         recoveries = study.recoveries if chain == "recover" else ["none"]  # the other chains look at none
         settings = settings_of(study, override, threads=threads)
-        for names in map(_named, product(study.poisons, recoveries, study.models, study.seeds)):
-            configuration = loaders[override].cell(**names)
+        for values in product(study.poisons, recoveries, study.models, study.seeds):
+            axes = dict(zip(CELL_NAMES, values, strict=True))
+            configuration = loaders[override].cell(**axes)
             check(configuration["parameters"])
             check_machine(configuration["parameters"])
-            part = _part(chain, configuration, settings | names, override, parts)
-            yield Cell(chain=chain, override=override, part=part, configuration=configuration["parameters"], **names)
-
-
-def _part(chain: str, configuration: RecipeConfigLoader, settings: Settings, override: str, parts: dict[str, Part]) -> Part:
-    """Return the part that makes a cell, put among ``parts`` after what it stands on."""
-    stage, made, before = CHAINS[chain]
-    shared = dict.fromkeys(_shared(each, configuration, settings, override, parts) for each in before)
-    what = settings["recovery"] if chain == "recover" else chain
-    part = Part(
-        key=f"{chain}/{configuration['parameters']['recipe'][stage]}",
-        label=_label(settings["poison"], what, settings["model"], f"seed {settings['seed']}", override),
-        pipeline=chain,
-        namespace=None,
-        parameters=settings,
-        paths=tuple(map(configuration.filepath, made)),
-        before=tuple(shared),
-    )
-    return parts.setdefault(part.key, part)
-
-
-def _named(values: tuple[Any, ...]) -> Settings:
-    return dict(zip(CELL, values, strict=True))
-
-
-def _shared(stage: str, configuration: RecipeConfigLoader, settings: Settings, override: str, parts: dict[str, Part]) -> str:
-    """Put the part that makes ``stage``, and those that it stands on, among ``parts``; return its key."""
-    parameters = configuration["parameters"]
-    stage = made_by(stage, parameters)
-    key = f"{stage}/{parameters['recipe'][stage]}"
-    if key in parts:
-        return key
-    before = tuple(_shared(each, configuration, settings, override, parts) for each in BEFORE.get(stage, ()))
-    pipeline, namespace, made = SHARED[stage]
-    names = {"craft_poison": ("poison",), "train_clean": ("model", "seed"), "train_poisoned": ("poison", "model", "seed")}.get(stage, ())
-    label = _label(stage.replace("_", " "), *(f"seed {settings[name]}" if name == "seed" else settings[name] for name in names), override)
-    paths = tuple(map(configuration.filepath, made))
-    parts[key] = Part(key=key, label=label, pipeline=pipeline, namespace=namespace, parameters=settings, paths=paths, before=before)
-    return key
+            yield _Draft(chain=chain, override=override, configuration=configuration, settings=settings | axes)
 
 
 def _label(*words: str) -> str:

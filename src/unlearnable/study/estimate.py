@@ -46,7 +46,9 @@ def estimate(plan: Plan, parts: Mapping[str, Part], slots: int, *, on_cards: boo
     """Return how long ``parts`` may take; of trainings ``on_cards`` nothing is known before one is finished: a CPU cannot tell."""
     cells = _cells(plan.grid)
     known = _known(plan, cells)
-    seconds = {key: known.get(_kind(key, cells[key])) or _computed(key, cells[key], on_cards=on_cards) for key in parts}
+    seconds = {
+        key: known.get(_kind(part, cells[key])) or _computed(part.stage, cells[key], on_cards=on_cards) for key, part in parts.items()
+    }
     unknown = tuple(parts[key].label for key, value in seconds.items() if value is None)
     return Estimate(seconds=sum(value for value in seconds.values() if value is not None), slots=slots, unknown=unknown)
 
@@ -70,25 +72,23 @@ def _known(plan: Plan, cells: Mapping[str, Cell]) -> dict[tuple[str, ...], float
     found = defaultdict(list)
     for key, seconds in plan.noted().seconds.items():
         if key in cells:
-            found[_kind(key, cells[key])].append(seconds)
+            found[_kind(plan.grid.parts[key], cells[key])].append(seconds)
     return {kind: median(values) for kind, values in found.items()}
 
 
-def _kind(key: str, cell: Cell) -> tuple[str, ...]:
+def _kind(part: Part, cell: Cell) -> tuple[str, ...]:
     """Return what parts have in common that take the same time."""
-    stage = key.partition("/")[0]
-    names = {"ingest": (), "craft_poison": (cell.poison,), "recover": (cell.recovery, cell.model)}
-    return (stage, *names.get(stage, (cell.model,)), cell.override)
+    names = {"select_images": (), "craft_poison": (cell.poison,), "recover": (cell.recovery, cell.model)}
+    return (part.stage, *names.get(part.stage, (cell.model,)), cell.override)
 
 
-def _computed(key: str, cell: Cell, *, on_cards: bool) -> float | None:
+def _computed(stage: str, cell: Cell, *, on_cards: bool) -> float | None:
     """Return the seconds of a part by its trainings; None where that cannot be known."""
-    stage = key.partition("/")[0]
-    parameters = cell.configuration
+    parameters = cell.parameters
     images = parameters["ingest"]["train_size"]
     if stage == "craft_poison" and "surrogate" in (parameters["craft"].get(cell.poison) or {}):
         return None
-    if stage in ("ingest", "craft_poison", "separability"):
+    if not (stage.startswith("train_") or stage in ("recover", "dfr")):
         return START_S
     if images is None or cell.poison not in POISONS:
         return None

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from unlearnable.config.recipe import recipe
 from unlearnable.datasets.atomic import read_checked
 from unlearnable.datasets.storage import whole_versions
 from unlearnable.study.cells import CHAINS, Cell
@@ -40,7 +39,7 @@ def gather(plan: Plan) -> Findings:
     complete, said = plan.complete(), plan.noted()
     states = plan.states(complete, said)
     done = [cell for cell in plan.grid.cells if states[cell.part.key] == "done"]
-    plan.fetch(path for cell in done for path in cell.part.paths)
+    plan.fetch(path for cell in done for path in cell.part.paths.values())
     runs = _runs(plan, said.parent)
     by_chain = {chain: [cell for cell in done if cell.chain == chain] for chain in CHAINS}
     unfinished = [
@@ -67,13 +66,12 @@ def score_hash(scores: Mapping[str, Any]) -> str:
 
 
 def _scored(plan: Plan, cell: Cell, runs: Mapping[str, Run]) -> dict[str, Any]:
-    scores = json.loads(_read(plan.project / cell.part.paths[0]))
-    accuracy, run = scores["accuracy"], runs.get(cell.part.key, Run("", ""))
+    scores = _scores(plan, cell)
+    accuracy, run = scores["accuracy"], runs.get(scores["recipe_hash"], Run("", ""))
     recovered = accuracy["recovered"]
-    settings = recipe(CHAINS[cell.chain][0], cell.configuration, plan.loader.raw_images)
     return {
         **_key(cell),
-        "recipe_hash": cell.recipe_hash,
+        "recipe_hash": scores["recipe_hash"],
         "score_hash": score_hash(scores),
         "accuracy_clean": accuracy["clean"]["last"],
         "accuracy_poisoned": accuracy["poisoned"]["last"],
@@ -84,15 +82,19 @@ def _scored(plan: Plan, cell: Cell, runs: Mapping[str, Run]) -> dict[str, Any]:
         "threads": max(scores["threads"]["recovered"]),
         "commit": run.commit,
         "run_url": run.url,
-        "recipe": json.dumps(settings, sort_keys=True, default=str),
+        "recipe": json.dumps(cell.configuration.recipe(cell.scores), sort_keys=True, default=str),
         "versions": json.dumps(scores["versions"], sort_keys=True),
         "made_on": _made_on(scores),
     }
 
 
 def _heads(plan: Plan, cell: Cell) -> pd.DataFrame:
-    table = pd.read_parquet(io.BytesIO(_read(plan.project / cell.part.paths[-1])))
-    return table.assign(**_key(cell), made_on=_made_on(json.loads(_read(plan.project / cell.part.paths[0]))))
+    table = pd.read_parquet(io.BytesIO(_read(plan.project / cell.part.paths["dfr_table"])))
+    return table.assign(**_key(cell), made_on=_made_on(_scores(plan, cell)))
+
+
+def _scores(plan: Plan, cell: Cell) -> dict[str, Any]:
+    return json.loads(_read(plan.project / cell.part.paths[cell.scores]))  # type: ignore[no-any-return]
 
 
 def _made_on(scores: Mapping[str, Any]) -> str:
@@ -101,7 +103,7 @@ def _made_on(scores: Mapping[str, Any]) -> str:
 
 
 def _fits(plan: Plan, cell: Cell) -> Iterator[dict[str, Any]]:
-    found = json.loads(_read(plan.project / cell.part.paths[0]))["separability"]
+    found = _scores(plan, cell)["separability"]
     for subject, fits in found.items():
         for name, fit in {**fits["models"], "3x3 filters": fits["filters"]}.items():
             accuracies = {part: fit[part] for part in ("train_accuracy", "held_out_accuracy")}
@@ -114,14 +116,13 @@ def _pictures(plan: Plan, cells: list[Cell]) -> dict[str, bytes]:
     for poison in dict.fromkeys(cell.poison for cell in cells):
         of_poison = sorted((cell for cell in cells if cell.poison == poison), key=lambda cell: cell.recovery == "none")
         cell = of_poison[0]
-        path = next(path for path in cell.part.paths if path.endswith("examples.png"))
-        found[f"{poison}, recovered by {cell.recovery}"] = _read(plan.project / path)
+        found[f"{poison}, recovered by {cell.recovery}"] = _read(plan.project / cell.part.paths["examples_figure"])
     return dict(list(found.items())[:MOST_PICTURES])
 
 
 def _key(cell: Cell) -> dict[str, Any]:
     names = {"poison": cell.poison, "recovery": cell.recovery, "override": cell.override, "model": cell.model, "seed": cell.seed}
-    return {"dataset": cell.configuration["dataset"], **names}
+    return {"dataset": cell.parameters["dataset"], **names}
 
 
 def _read(path: Path) -> bytes:
@@ -130,7 +131,7 @@ def _read(path: Path) -> bytes:
 
 
 def _runs(plan: Plan, parent: str | None) -> dict[str, Run]:
-    """Return the newest finished MLflow run of each cell, by the key of its part; none where MLflow does not answer."""
+    """Return the newest finished MLflow run of each cell, by the hash of its scores; none where MLflow does not answer."""
     settings = TrackingSettings.of(plan.loader["mlflow"], plan.project)
     server = Server.of(settings, plan.project)
     if server is None or parent is None:
@@ -144,7 +145,6 @@ def _runs(plan: Plan, parent: str | None) -> dict[str, Run]:
 
 def _children(server: Server, settings: TrackingSettings, parent: str) -> Iterator[tuple[str, Run]]:
     """Yield each finished child run, the oldest first."""
-    stages = {chain: stage for chain, (stage, *_) in CHAINS.items()}
     experiment = server.experiment(settings.experiment)
     base = uri if (uri := str(settings.tracking_uri)).startswith("http") else LOCAL_SERVER
     wanted, token = f"tags.`{PARENT_TAG}` = '{parent}' and attributes.status = 'FINISHED'", None
@@ -152,8 +152,8 @@ def _children(server: Server, settings: TrackingSettings, parent: str) -> Iterat
         page = server.client.search_runs([experiment], wanted, max_results=PAGE_OF_RUNS, order_by=["start_time ASC"], page_token=token)
         for run in page:
             tags = run.data.tags
-            if (chain := tags.get("pipeline")) in stages:
+            if found := tags.get(f"recipe.{CHAINS.get(tags.get('pipeline', ''))}"):
                 url = f"{base}/#/experiments/{experiment}/runs/{run.info.run_id}"
-                yield f"{chain}/{tags.get(f'recipe.{stages[chain]}')}", Run(url, tags.get("mlflow.source.git.commit", "")[:12])
+                yield found, Run(url, tags.get("mlflow.source.git.commit", "")[:12])
         if not (token := page.token):
             return

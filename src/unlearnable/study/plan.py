@@ -51,7 +51,7 @@ class Plan:
     def complete(self) -> set[str]:
         """Return the keys of the parts that are there: in the storage, if there is one, else on this disk."""
         there = self.storage.index(LAYERS) if self.storage else None
-        return {key for key, part in self.grid.parts.items() if all(self._is_there(path, there) for path in part.paths)}
+        return {key for key, part in self.grid.parts.items() if all(self._is_there(path, there) for path in part.paths.values())}
 
     def states(self, complete: set[str], said: Noted) -> dict[str, str]:
         """Return the state of each cell's part: done, running, failed or waiting."""

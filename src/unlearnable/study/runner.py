@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 
 from unlearnable.errors import InputError
-from unlearnable.study.cells import SHARED, Part
+from unlearnable.study.cells import Part
 from unlearnable.study.executors import Team
 from unlearnable.study.work import Assignment, Outcome, perform
 
@@ -31,7 +31,7 @@ def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told,
     """
     order = TopologicalSorter({key: [each for each in part.before if each in parts] for key, part in parts.items()})
     order.prepare()
-    ranks = {key: (key.partition("/")[0] not in SHARED, place) for place, key in enumerate(parts)}  # what is shared goes first
+    ranks = {key: (part.node is None, place) for place, (key, part) in enumerate(parts.items())}  # what is shared goes first
     waiting: list[tuple[tuple[bool, int], str]] = []
     running: dict[Future[Outcome], tuple[str, int]] = {}
     failed: dict[str, str] = {}

@@ -105,7 +105,7 @@ def _arguments(assignment: Assignment) -> Iterator[str]:
     part = assignment.part
     options = OPTIONS | {"pipelines": part.pipeline, "params": part.parameters}
     options |= {"env": assignment.env} if assignment.env else {}
-    options |= {"namespaces": part.namespace} if part.namespace else {}
+    options |= {"node_names": part.node} if part.node else {}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump({"run": options}, file)
         file.flush()

@@ -51,15 +51,20 @@ class Tracker:
         self._made_on: dict[str, dict[str, str]] = {}
         self._ended = False
 
-    def start(self, parameters: dict[str, Any], run_params: dict[str, Any]) -> None:
+    def start(self, parameters: dict[str, Any], run_params: dict[str, Any], recipes: dict[str, str]) -> None:
         """Start the record and all that goes on beside the run; close what killed runs left.
+
+        Args:
+            parameters: of the run.
+            run_params: what Kedro was asked for.
+            recipes: the hash of the recipe of each artifact that the run may make.
 
         Raises:
             OSError: the record cannot be written.
         """
-        self._params = {name: str(value) for name, value in flatten(parameters).items() if not name.startswith("recipe.")}
+        self._params = {name: str(value) for name, value in flatten(parameters).items()}
         cell = "-".join(str(parameters.get(name)) for name in ("dataset", "poison", "recovery", "model"))
-        tags = {f"recipe.{stage}": value for stage, value in parameters["recipe"].items()}
+        tags = {f"recipe.{name}": value for name, value in recipes.items()}
         tags |= {
             "pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]),
             "env": str(run_params["env"]),

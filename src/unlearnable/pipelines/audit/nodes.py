@@ -40,15 +40,15 @@ def score(
     perturbations: dict[str, Any],
     images: dict[str, Any],
     test: "LabelledImages",
-    parameters: dict[str, Any],
-    **trainings: "Sequence[Checkpoint]",
+    second_recovery: str,
+    **more: Any,
 ) -> dict[str, Any]:
-    """Return the scores of the audit, with its verdict."""
+    """Return the scores of the audit, with its verdict; ``more`` has the checkpoints of the trainings, and the names of the cell."""
     from unlearnable.pipelines.audit.verdict import audit_scores
 
-    last = {name: checkpoints[-1] for name, checkpoints in trainings.items()}
+    last = {name: more.pop(name)[-1] for name in ("clean", "poisoned", "recovered", "second")}
     histories = {name: each.history for name, each in last.items()}
-    found = audit_scores(histories, dfr, seen, {"perturbations": perturbations, "clean": images}, test, parameters)
+    found = audit_scores(histories, dfr, seen, {"perturbations": perturbations, "clean": images}, test, more, second_recovery)
     return found | {"made_on": {name: each.made_on for name, each in last.items()}}
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unlearnable.config.recipe import CELL
 from unlearnable.images import LabelledImages
 from unlearnable.seeds import numpy_generator
 
@@ -18,7 +17,7 @@ DRAWS = 20_000
 INTERVAL = (0.025, 0.975)
 LITTLE, MUCH = 0.2, 0.8  # of what the originals teach
 Draws = npt.NDArray[np.float64]
-WAYS = {"poisoned": "plain training", "recovered": "{recovery}", "compressed": "{beside}"}
+WAYS = {"poisoned": "plain training", "recovered": "{recovery}", "second": "{second}"}
 
 
 def audit_scores(
@@ -27,32 +26,33 @@ def audit_scores(
     seen: dict[str, Any],
     separability: dict[str, Any],
     test: LabelledImages,
-    parameters: dict[str, Any],
+    cell: dict[str, Any],
+    second_recovery: str,
 ) -> dict[str, Any]:
     """Return the cell with ``audit``.
 
     Args:
-        histories: of the trainings ``clean`` (on the originals), ``poisoned``, ``recovered`` and ``compressed``, an entry an epoch.
+        histories: of the trainings ``clean`` (on the originals), ``poisoned``, ``recovered`` and ``second``, an entry an epoch.
             A training that was asked about held-out images counts by its best epoch on these, as ``early_stopping`` says; others by
             their last.
         dfr: accuracy of a new head by the number of clean samples.
         seen: what ``perceptibility`` found.
         separability: of ``perturbations`` and ``clean`` images.
         test: what accuracies were measured on.
-        parameters: of the run.
+        cell: dataset, poison, recovery, model and seed, by name.
+        second_recovery: the name of that which ``second`` was trained by.
 
     Returns:
         fractions; ``ways`` has for each way to learn its accuracy with its interval, and ``learned``, the share of what the originals
         teach, with its own (None where the originals are not known, or teach nothing).
     """
-    names = {"recovery": parameters["recovery"], "beside": parameters["audit"]["recovery"]}
+    names = {"recovery": cell["recovery"], "second": second_recovery}
     accuracy = {WAYS[name].format(**names): _chosen(histories[name]) for name in WAYS}
     accuracy |= {f"a new head on {int(count):,} clean images": value for count, value in dfr.items()}
     originals = bool(seen["changed"])
     reference = _chosen(histories["clean"]) if originals else None
     chance = float(np.bincount(test.labels).max() / len(test))
     ways = _ways(accuracy, reference, chance, len(test))
-    cell = {name: parameters[name] for name in ("dataset", *CELL)}
     found = {
         "test_images": len(test),
         "chance": chance,

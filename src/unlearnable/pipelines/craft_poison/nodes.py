@@ -3,24 +3,28 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from unlearnable.config.recipe import RELEASED, craft_seed
+from unlearnable.config.recipe import RELEASED
 from unlearnable.pipelines.progress import bar, log_round
 
 if TYPE_CHECKING:
-    from unlearnable.datasets.released import Released
     from unlearnable.images import LabelledImages
 
 
-def craft(clean: "LabelledImages", released: "Released", poison: str, settings: dict[str, Any], seed: int, device: str) -> "LabelledImages":
-    """Return the clean training set with the chosen poison applied; a released one may cover a part of it."""
+def craft(clean: "LabelledImages", poison: str, settings: dict[str, Any], device: str) -> "LabelledImages":
+    """Return the clean training set with the chosen poison applied.
+
+    A released one may cover a part of it; a hook puts what reads it among the settings.
+    """
     if poison == RELEASED:
-        return released.poisoned(clean)
+        poisoned: LabelledImages = settings[RELEASED].poisoned(clean)
+        return poisoned
     from unlearnable.poisons import Crafting, craft
     from unlearnable.training.device import choose_device, enough_memory
 
     with bar(f"craft {poison}") as progress, enough_memory(_sized_by(poison, settings.get(poison) or {})):
-        own_seed = craft_seed(settings, seed)
-        crafting = Crafting(seed=own_seed, device=choose_device(device), progress=progress, report=partial(log_round, "crafting", "round"))
+        crafting = Crafting(
+            seed=settings["seed"], device=choose_device(device), progress=progress, report=partial(log_round, "crafting", "round")
+        )
         return craft(poison, clean, crafting, settings=settings.get(poison) or {})
 
 

@@ -6,6 +6,6 @@ from unlearnable.pipelines.craft_poison.nodes import craft
 
 
 def create_pipeline() -> Pipeline:
-    """Return the pipeline clean_train, released_poison -> poisoned_train."""
-    inputs = ["clean_train", "released_poison", "params:poison", "params:craft", "params:seed", "params:device"]
+    """Return the pipeline clean_train -> poisoned_train."""
+    inputs = ["clean_train", "params:poison", "params:craft", "params:device"]
     return Pipeline([Node(craft, inputs, "poisoned_train", name="craft_poison", tags="crafting")])

@@ -126,9 +126,10 @@ def separability_figure(dataset: str, subjects: dict[str, dict[str, Any]]) -> Fi
 def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: LinearWeights) -> Figure:
     """Return, for each class, its mean perturbation and, below, the weights that the linear model learned for it."""
     classes = range(min(clean.num_classes, MOST_CLASSES))
-    rows = {"mean\nperturbation": list(mean_perturbations(clean, poisoned)[: len(classes)])}
-    if len(linear.weights):
-        rows["linear\nweights"] = [linear.weights[c].reshape(clean.shape) for c in classes]
+    rows = {
+        "mean\nperturbation": list(mean_perturbations(clean, poisoned)[: len(classes)]),
+        "linear\nweights": [linear.weights[0, c].reshape(clean.shape) for c in classes],
+    }
     return _grid(
         {title: [_signed(image) for image in row] for title, row in rows.items()}, "True perturbation and learned direction of each class"
     )

@@ -21,31 +21,27 @@ def tabulate(**trainings: "Sequence[Checkpoint]") -> "pd.DataFrame":
 
 
 def score(
-    history: "pd.DataFrame",
-    linear_weights: "LinearWeights",
-    clean: "LabelledImages",
-    poisoned: "LabelledImages",
-    parameters: dict[str, Any],
+    history: "pd.DataFrame", recovered: "LabelledImages", clean: "LabelledImages", poisoned: "LabelledImages", **cell: Any
 ) -> dict[str, Any]:
     """Return the scores of the cell."""
     from unlearnable.pipelines.evaluate.scores import scores
 
-    return scores(history, linear_weights, clean, poisoned, parameters)
+    return scores(history, recovered, clean, poisoned, cell)
 
 
-def score_dfr(table: "pd.DataFrame", checkpoints: "Sequence[Checkpoint]", parameters: dict[str, Any]) -> dict[str, Any]:
+def score_dfr(table: "pd.DataFrame", checkpoints: "Sequence[Checkpoint]", **cell: Any) -> dict[str, Any]:
     """Return the scores of deep feature reweighting."""
     from unlearnable.pipelines.evaluate.scores import dfr_scores
 
     last = checkpoints[-1]
-    return dfr_scores(table, last.history, parameters, last.made_on)
+    return dfr_scores(table, last.history, cell, last.made_on)
 
 
-def score_separability(perturbations: dict[str, Any], clean: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+def score_separability(perturbations: dict[str, Any], clean: dict[str, Any], **cell: Any) -> dict[str, Any]:
     """Return the scores of the perturbations' separability, and of the clean images'."""
     from unlearnable.pipelines.evaluate.scores import separability_scores
 
-    return separability_scores(perturbations, clean, parameters)
+    return separability_scores(perturbations, clean, cell)
 
 
 def draw_accuracy(scores: dict[str, Any], history: "pd.DataFrame") -> "Figure":

@@ -1,7 +1,8 @@
-"""Wiring of ``evaluate``: a part for each chain."""
+"""Wiring of ``evaluate``: a part for each chain. A node's tag names the scores that its file belongs to."""
 
 from kedro.pipeline import Node, Pipeline
 
+from unlearnable.config.recipe import CELL_NAMES
 from unlearnable.pipelines.evaluate.nodes import (
     draw_accuracy,
     draw_dfr,
@@ -14,37 +15,57 @@ from unlearnable.pipelines.evaluate.nodes import (
     tabulate,
 )
 
+NAMESPACE = "evaluation"
+CELL = {name: f"params:{name}" for name in ("dataset", *CELL_NAMES)}
 TRAININGS = {name: f"{name}_checkpoints" for name in ("clean", "poisoned", "recovered")}
-EXAMPLES = Node(draw_examples, ["clean_train", "poisoned_train", "recovered_train"], "examples_figure", name="draw_examples")
-RECOVER = [
-    Node(tabulate, TRAININGS, "history", name="tabulate_history"),
-    Node(score, ["history", "linear_weights", "clean_train", "poisoned_train", "parameters"], "scores", name="gather_scores"),
-    Node(draw_accuracy, ["scores", "history"], "accuracy_figure", name="draw_accuracy"),
-    EXAMPLES,
-]
-DIRECTIONS = Node(draw_directions, ["clean_train", "poisoned_train", "linear_weights"], "directions_figure", name="draw_directions")
+SETS = {"clean": "clean_train", "poisoned": "poisoned_train"}
+SEPARABILITY = {"perturbations": "perturbation_separability", "clean": "clean_separability"}
+
+HISTORY = Node(tabulate, TRAININGS, "history", name="tabulate_history", namespace="trainings", tags="scores")
+SCORES = Node(
+    score, {"history": "history", "recovered": "recovered_train"} | SETS | CELL, "scores", name="gather_scores", namespace=NAMESPACE
+)
+ACCURACY = Node(draw_accuracy, ["scores", "history"], "accuracy_figure", name="draw_accuracy", namespace=NAMESPACE, tags="scores")
+EXAMPLES = Node(
+    draw_examples,
+    SETS | {"recovered": "recovered_train"},
+    "examples_figure",
+    name="draw_examples",
+    namespace=NAMESPACE,
+    tags=["scores", "audit_scores"],
+)
+DIRECTIONS = Node(
+    draw_directions,
+    SETS | {"linear_weights": "linear_weights"},
+    "directions_figure",
+    name="draw_directions",
+    namespace="orthogonal_projection",
+    tags="scores",
+)
+DFR = Node(
+    score_dfr,
+    {"table": "dfr_table", "checkpoints": "probed_checkpoints"} | CELL,
+    "dfr_scores",
+    name="gather_dfr_scores",
+    namespace=NAMESPACE,
+)
+DFR_FIGURE = Node(draw_dfr, ["dfr_scores", "dfr_table"], "dfr_figure", name="draw_dfr", namespace=NAMESPACE, tags="dfr_scores")
+SEPARABLE = Node(score_separability, SEPARABILITY | CELL, "separability_scores", name="gather_separability_scores", namespace=NAMESPACE)
+SEPARABILITY_FIGURE = Node(
+    draw_separability,
+    SEPARABILITY | {"scores": "separability_scores"},
+    "separability_figure",
+    name="draw_separability",
+    namespace=NAMESPACE,
+    tags="separability_scores",
+)
+RECOVER = [HISTORY, SCORES, ACCURACY, EXAMPLES]
 PARTS = {
     "recover": RECOVER,
     "orthoproj": [*RECOVER, DIRECTIONS],
     "examples": [EXAMPLES],
-    "dfr": [
-        Node(score_dfr, ["dfr_table", "probed_checkpoints", "parameters"], "dfr_scores", name="gather_dfr_scores"),
-        Node(draw_dfr, ["dfr_scores", "dfr_table"], "dfr_figure", name="draw_dfr"),
-    ],
-    "separability": [
-        Node(
-            score_separability,
-            ["perturbation_separability", "clean_separability", "parameters"],
-            "separability_scores",
-            name="gather_separability_scores",
-        ),
-        Node(
-            draw_separability,
-            ["separability_scores", "perturbation_separability", "clean_separability"],
-            "separability_figure",
-            name="draw_separability",
-        ),
-    ],
+    "dfr": [DFR, DFR_FIGURE],
+    "separability": [SEPARABLE, SEPARABILITY_FIGURE],
 }
 
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from unlearnable.config.recipe import CELL
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import captured_energy, mean_perturbations
-from unlearnable.recoveries import LinearWeights
 
 MADE_ON = "made_on."  # what columns begin with that say what a training was made on
 PACKAGES = ("kedro", "mlflow", "numpy", "scikit-learn", "torch", "torchvision")
@@ -27,15 +25,15 @@ def history_table(histories: dict[str, list[dict[str, float]]], made_on: dict[st
 
 
 def scores(
-    history: pd.DataFrame, linear: LinearWeights, clean: LabelledImages, poisoned: LabelledImages, parameters: dict[str, Any]
+    history: pd.DataFrame, recovered: LabelledImages, clean: LabelledImages, poisoned: LabelledImages, cell: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the scores of the cell: fractions in [0, 1]; seconds, thread counts and what it was made on of each training; versions."""
     trainings = dict(list(history.groupby("training", sort=False)))
     return {
-        **_cell(parameters),
+        **cell,
         "accuracy": {name: _last_and_peak(rows["test_accuracy"]) | _held_out(rows) for name, rows in trainings.items()},
-        "orthogonal_projection": _projection(linear, clean, poisoned),
-        "seconds": {"recovery": linear.seconds} | {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
+        **_projection(recovered, clean, poisoned),
+        "seconds": {"recovery": recovered.seconds} | {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
         "threads": {name: sorted({int(count) for count in rows["threads"]}) for name, rows in trainings.items()},
         "made_on": {name: _made_on(rows) for name, rows in trainings.items()},
         "versions": _versions(),
@@ -43,14 +41,14 @@ def scores(
 
 
 def dfr_scores(
-    table: pd.DataFrame, history: list[dict[str, float]], parameters: dict[str, Any], made_on: dict[str, str] | None = None
+    table: pd.DataFrame, history: list[dict[str, float]], cell: dict[str, Any], made_on: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """Return the scores of deep feature reweighting.
 
     Args:
         table: of ``probes.reweight``.
         history: of the training that was probed.
-        parameters: of the run.
+        cell: dataset, poison, recovery, model and seed, by name.
         made_on: of that training.
 
     Returns:
@@ -62,7 +60,7 @@ def dfr_scores(
     for (estimator, count), rows in table.groupby(["estimator", "clean_samples"], sort=False):
         found.setdefault(str(estimator), {})[str(count)] = _chosen(rows.set_index("epoch"))
     return {
-        **_cell(parameters),
+        **cell,
         "dfr": found,
         "seconds": {"probed": sum(measured["seconds"] for measured in history), "dfr": float(table["seconds"].sum())},
         "threads": {"probed": sorted({int(measured["threads"]) for measured in history})},
@@ -71,19 +69,15 @@ def dfr_scores(
     }
 
 
-def separability_scores(perturbations: dict[str, Any], clean: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+def separability_scores(perturbations: dict[str, Any], clean: dict[str, Any], cell: dict[str, Any]) -> dict[str, Any]:
     """Return the cell with ``separability``: what ``probes.separability`` found of perturbations and clean images, less the curves."""
     subjects = {"perturbations": perturbations, "clean": clean}
     return {
-        **_cell(parameters),
+        **cell,
         "separability": {name: _without_curves(found) for name, found in subjects.items()},
         "seconds": {"separability": sum(model["seconds"] for model in perturbations["models"].values())},
         "versions": _versions(),
     }
-
-
-def _cell(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: parameters[name] for name in ("dataset", *CELL)}
 
 
 def _versions() -> dict[str, str]:
@@ -110,13 +104,13 @@ def _without_curves(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "recipe_hash"} | {"models": models}
 
 
-def _projection(linear: LinearWeights, clean: LabelledImages, poisoned: LabelledImages) -> dict[str, float]:
-    """Return the number of directions removed and, where a model was fitted, how much of the true perturbation they hold."""
-    removed: dict[str, float] = {"removed_directions": linear.projection.removed_directions}
-    if not len(linear.weights):
-        return removed
+def _projection(recovered: LabelledImages, clean: LabelledImages, poisoned: LabelledImages) -> dict[str, dict[str, float]]:
+    """Return the number of directions removed, and how much of the true perturbation they hold; nothing where none are removed."""
+    if recovered.projection is None:
+        return {}
     means = mean_perturbations(clean, poisoned).reshape(clean.num_classes, -1)
-    return removed | {"captured_energy": captured_energy(linear.projection.basis, means), "train_accuracy": linear.train_accuracy}
+    energy = captured_energy(recovered.projection.basis, means)
+    return {"projection": {"removed_directions": recovered.projection.removed_directions, "captured_energy": energy}}
 
 
 def _held_out(rows: pd.DataFrame) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The stage ``orthogonal_projection``."""
 
-from unlearnable.pipelines.orthogonal_projection.pipeline import create_beside, create_pipeline
+from unlearnable.pipelines.orthogonal_projection.pipeline import create_pipeline
 
-__all__ = ["create_beside", "create_pipeline"]
+__all__ = ["create_pipeline"]

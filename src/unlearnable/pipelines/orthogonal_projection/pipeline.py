@@ -1,21 +1,20 @@
-"""Wiring of ``orthogonal_projection``: the same node for the chosen recovery, and for the one that an audit sets beside it."""
+"""Wiring of ``orthogonal_projection``: Algorithm 1 of the paper."""
 
 from kedro.pipeline import Node, Pipeline
 
-from unlearnable.pipelines.orthogonal_projection.nodes import recover
+from unlearnable.pipelines.orthogonal_projection.nodes import find_directions, fit_linear_model, project
 
-SHARED = ("params:recover", "params:seed", "params:device")
+NAMESPACE = "orthogonal_projection"
+SETTINGS = "params:recover.orthogonal_projection"
 
 
 def create_pipeline() -> Pipeline:
-    """Return the pipeline poisoned_train -> linear_weights, recovered_train."""
-    return _recovery("orthogonal_projection", "params:recovery", ["linear_weights", "recovered_train"])
-
-
-def create_beside() -> Pipeline:
-    """Return the pipeline poisoned_train -> compressed_weights, compressed_train."""
-    return _recovery("compress", "params:audit.recovery", ["compressed_weights", "compressed_train"])
-
-
-def _recovery(name: str, recovery: str, outputs: list[str]) -> Pipeline:
-    return Pipeline([Node(recover, ["poisoned_train", recovery, *SHARED], outputs, name=name)])
+    """Return the pipeline poisoned_train -> linear_weights -> removed_directions -> recovered_train."""
+    fitted = ["poisoned_train", SETTINGS, "params:seed", "params:device"]
+    return Pipeline(
+        [
+            Node(fit_linear_model, fitted, "linear_weights", name="fit_linear_model", namespace=NAMESPACE),
+            Node(find_directions, ["linear_weights", SETTINGS], "removed_directions", name="find_directions", namespace=NAMESPACE),
+            Node(project, ["poisoned_train", "removed_directions"], "recovered_train", name="project", namespace=NAMESPACE),
+        ]
+    )

@@ -4,6 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from unlearnable.pipelines.separability_analysis.nodes import analyse_clean, analyse_perturbations
 
+NAMESPACE = "separability"
 PARAMETERS = ("params:separability", "params:device")
 
 
@@ -12,7 +13,7 @@ def create_pipeline() -> Pipeline:
     perturbations = ["clean_train", "poisoned_train", *PARAMETERS]
     return Pipeline(
         [
-            Node(analyse_perturbations, perturbations, "perturbation_separability", name="analyse_perturbations"),
-            Node(analyse_clean, ["clean_train", *PARAMETERS], "clean_separability", name="analyse_clean"),
+            Node(analyse_perturbations, perturbations, "perturbation_separability", name="analyse_perturbations", namespace=NAMESPACE),
+            Node(analyse_clean, ["clean_train", *PARAMETERS], "clean_separability", name="analyse_clean", namespace=NAMESPACE),
         ]
     )

@@ -1,4 +1,4 @@
-"""One training, on whichever set the pipeline's namespace hands in."""
+"""One training, on whichever set the pipeline hands in."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from unlearnable.images import LabelledImages
     from unlearnable.training import Checkpoint
 
+Unfinished = Callable[[Mapping[str, str]], "Sequence[Checkpoint]"]  # what a training may be made on -> checkpoints to go on from
+UNFINISHED = "unfinished"  # beside the settings of a recipe, where a hook has put it
 # Parameters of a training, where they are not those of ``train``: the paper trains what it probes by another recipe.
 RECIPES = {"probed": "probe.train"}
 
@@ -17,7 +19,6 @@ def train(
     train_set: "LabelledImages",
     clean_train: "LabelledImages",
     clean_test: "LabelledImages",
-    unfinished: "Callable[[Mapping[str, str]], Sequence[Checkpoint]]",
     model: str,
     recipe: dict[str, Any],
     seed: int,
@@ -29,16 +30,17 @@ def train(
 ) -> "Iterator[Checkpoint]":
     """Train a new model on ``train_set`` and yield its checkpoints, each saved before the next epoch starts.
 
-    Where an earlier run was cut off, its ``unfinished`` checkpoints are yielded first, and the training goes on from the last. One that
-    was begun on another kind of device, or in another precision, is begun anew.
+    Where an earlier run was cut off, its checkpoints are yielded first, and the training goes on from the last: a hook puts what returns
+    them into the recipe. One that was begun on another kind of device, or in another precision, is begun anew.
     All trainings of a cell normalise by the clean training set, so that they differ by their images, and by the recovery, alone.
     """
     from unlearnable.recoveries import recovery_named
     from unlearnable.training import fit_named, recipe_from
     from unlearnable.training.device import choose_device, enough_memory, made_on
 
+    unfinished: Unfinished = recipe.get(UNFINISHED, lambda here: ())  # noqa: ARG005
     chosen = recovery_named(recovery, (settings or {}).get(recovery) or {})
-    training = recipe_from(recipe)
+    training = recipe_from({name: value for name, value in recipe.items() if name != UNFINISHED})
     with bar(f"train on the {label} set") as progress, enough_memory(f"{RECIPES.get(label, 'train')}.batch_size"):
         yield from fit_named(
             model,

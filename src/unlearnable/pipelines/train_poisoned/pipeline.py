@@ -1,4 +1,4 @@
-"""Wiring of ``train_poisoned``: the same node in four namespaces."""
+"""Wiring of ``train_poisoned``: the same node for each set."""
 
 from functools import partial, update_wrapper
 
@@ -6,30 +6,23 @@ from kedro.pipeline import Node, Pipeline
 
 from unlearnable.pipelines.train_poisoned.nodes import RECIPES, train
 
+NAMESPACE = "trainings"
 SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train", "probed": "poisoned_train"}
-BESIDE = {"compressed": "compressed_train"}  # of an audit alone
-PARAMETERS = ("params:model", "params:train", "params:seed", "params:device")
+BESIDE = {"second": "second_train"}  # of an audit alone
 MORE = {  # a recovery may change the training as well as the set
     "recovered": ("params:recovery", "params:recover"),
-    "compressed": ("params:audit.recovery", "params:recover"),
+    "second": ("params:audit.recovery", "params:recover"),
 }
 
 
-def _training(label: str) -> Pipeline:
-    function = update_wrapper(partial(train, label=label), train)
-    sets = {
-        "train_set": (SETS | BESIDE)[label],
-        "clean_train": "clean_train",
-        "clean_test": "clean_test",
-        "unfinished": f"{label}_unfinished",
-    }
-    inputs = (*PARAMETERS, *MORE.get(label, ()))
-    node = Node(function, [*sets, *inputs], "checkpoints", name="train", tags="training")
-    outputs = {"checkpoints": f"{label}_checkpoints"}
-    parameters = {name: name for name in inputs} | {"params:train": f"params:{RECIPES.get(label, 'train')}"}
-    return Pipeline([node], namespace=label, inputs=sets, outputs=outputs, parameters=parameters)
-
-
 def create_pipeline(*labels: str) -> Pipeline:
-    """Return the pipeline image sets -> checkpoints of the trainings of these labels, or of all, a namespace each."""
-    return sum((_training(label) for label in labels or SETS), Pipeline([]))
+    """Return the pipeline image sets -> checkpoints of the trainings of these labels, or of all."""
+    return Pipeline([_training(label) for label in labels or SETS])
+
+
+def _training(label: str) -> Node:
+    function = update_wrapper(partial(train, label=label), train)
+    sets = [(SETS | BESIDE)[label], "clean_train", "clean_test"]
+    recipe = f"params:{RECIPES.get(label, 'train')}"
+    inputs = [*sets, "params:model", recipe, "params:seed", "params:device", *MORE.get(label, ())]
+    return Node(function, inputs, f"{label}_checkpoints", name=f"train_{label}", namespace=NAMESPACE, tags="training")
