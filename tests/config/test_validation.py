@@ -197,16 +197,27 @@ def test_settings_are_read_from_signatures():
     assert settings_of(recipe)["fields"] == {"strength": {"is": "float", "default": 0.5}, "times": {"is": "int"}}
 
 
+MINE = """
+from unlearnable.poisons.base import POISONS
+
+
+@POISONS.add("mine")
+def mine(clean, crafting, *, strength: float = 0.5):
+    return 0 * clean.images
+"""
+
+
 def test_what_was_read_is_kept_until_a_source_changes(tmp_path, monkeypatch):
     """In a copy, whose compiled modules lie beside it."""
     package = shutil.copytree(ROOT / "src" / "unlearnable", tmp_path / "unlearnable", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "poisons" / "mine.py").write_text(MINE)
     told = "import sys; from unlearnable.config.settings import settings; print(sorted(settings()['poisons']), 'torch' in sys.modules)"
 
     def known() -> str:
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
         return subprocess.run([sys.executable, "-c", told], env=environment, check=True, capture_output=True, text=True).stdout
 
-    assert "'ops'" in (first := known())
+    assert "'mine', 'none'" in (first := known())  # which no list names
     assert "True" in first
     assert known() == first.replace("True", "False")
     source = package / "poisons" / "ops.py"
