@@ -863,7 +863,7 @@ TRACKING = (
     Mutant(
         "who waited for the lock does not look again",
         "src/unlearnable/tracking/record.py",
-        "if not _locked(file, fcntl.LOCK_EX) or _has_ended(path):",
+        "if not _locked(file, fcntl.LOCK_EX) or has_ended(path):",
         "if not _locked(file, fcntl.LOCK_EX):",
         ("tests/tracking/test_record.py::test_who_waited_for_the_lock_looks_again",),
     ),
@@ -1351,7 +1351,7 @@ WHOLE_RUNS = (
         ("tests/probes/test_softmax.py::test_scipy_has_one_thread_while_it_fits",),
     ),
     Mutant(
-        "a run without a server imports MLflow",
+        "a run without a server has a process beside it",
         "src/unlearnable/tracking/server.py",
         "if settings.tracking_uri else None",
         'if settings.tracking_uri else cls("", project)',
@@ -1373,7 +1373,7 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "rounds of a surrogate are not tracked",
-        "src/unlearnable/hooks.py",
+        "src/unlearnable/tracking/hooks.py",
         "            ROUNDS.addHandler(self._rounds)\n",
         "",
         ("tests/pipelines/test_project.py::test_every_round_of_a_surrogate_is_recorded",),
@@ -1536,11 +1536,39 @@ WHOLE_RUNS = (
 
 SERVERS = (
     Mutant(
-        "a run waits at its end for a server that does not answer",
-        "src/unlearnable/tracking/delivery.py",
-        "self._thread.join(min(wait_s, SILENT_S))",
-        "self._thread.join()",
-        ("tests/tracking/test_servers.py::test_a_server_answers_late",),
+        "the process beside a run that was killed waits for a server that does not answer",
+        "src/unlearnable/tracking/feed.py",
+        "    time.sleep(wait_s)\n",
+        "    time.sleep(60 * wait_s)\n",
+        ("tests/tracking/test_servers.py::test_a_run_that_is_killed_leaves_no_process_that_waits_for_a_server",),
+    ),
+    Mutant(
+        "a run that was killed stays open until the next one",
+        "src/unlearnable/tracking/feed.py",
+        "                reap(self._record)  # where the run was killed, nobody else has\n",
+        "                pass\n",
+        ("tests/tracking/test_commands.py::test_a_run_that_was_killed_is_closed_and_sent",),
+    ),
+    Mutant(
+        "a run shows the settings of every poison",
+        "src/unlearnable/tracking/facts.py",
+        "if key in chosen or not isinstance(value, dict)}",
+        "}",
+        ("tests/tracking/test_facts.py::test_of_all_parameters_those_decide_that_nodes_take",),
+    ),
+    Mutant(
+        "a model is made twice where an answer was lost",
+        "src/unlearnable/tracking/feeder.py",
+        "            return found[0]\n        tags, about",
+        "            pass\n        tags, about",
+        ("tests/tracking/test_feeder.py::test_a_lost_note_of_what_was_sent_costs_nothing",),
+    ),
+    Mutant(
+        "an installed package has the commit of somebody else's repository",
+        "src/unlearnable/origin.py",
+        '_git("rev-parse", "HEAD", "HEAD:./")',
+        '_git("rev-parse", "HEAD")',
+        ("tests/tracking/test_facts.py::test_source_that_a_repository_does_not_hold_has_no_commit",),
     ),
     Mutant(
         "a password is written into the log",
@@ -1551,7 +1579,7 @@ SERVERS = (
     ),
     Mutant(
         "a server that is down is told of at every event",
-        "src/unlearnable/tracking/delivery.py",
+        "src/unlearnable/tracking/feed.py",
         "        self._has_failed = True\n",
         "",
         ("tests/tracking/test_servers.py::test_nothing_listens_at_the_start",),

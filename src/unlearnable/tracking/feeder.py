@@ -148,19 +148,14 @@ class Feeder:
             logger.warning("%s: left out %s, which is gone", self._record.name, path)
 
     def _send_model(self, client: "MlflowClient", run_id: str, event: Event) -> None:
-        """Send weights as a logged model; where an answer was lost, the model of the earlier try goes on."""
+        """Send weights as a logged model."""
         from mlflow.entities import LoggedModelOutput
 
         path = self._server.project / event["path"]
         if not path.exists():
             logger.warning("%s: left out %s, which is gone", self._record.name, path)
             return
-        experiment, tag = self._server.experiment(str(self._experiment)), self._tag(f"{event['label']}/model")
-        found = client.search_logged_models([experiment], f"tags.`{RECORD_TAG}` = '{tag}'", max_results=1)
-        about = {name: str(value) for name, value in event["about"].items()}
-        model = (
-            found[0] if found else client.create_logged_model(experiment, event["name"], run_id, event["tags"] | {RECORD_TAG: tag}, about)
-        )
+        model = self._model(client, run_id, event)
         with tempfile.TemporaryDirectory() as folder:
             _describe(model, event, Path(folder))
             client.log_model_artifacts(model.model_id, folder)
@@ -169,6 +164,14 @@ class Feeder:
         known = client.get_run(run_id).outputs
         if model.model_id not in {output.model_id for output in (known.model_outputs if known else ())}:  # MLflow refuses a second one
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, event["step"])])
+
+    def _model(self, client: "MlflowClient", run_id: str, event: Event) -> Any:
+        """Return the model that an earlier try created, where its answer was lost, or a new one."""
+        experiment, tag = self._server.experiment(str(self._experiment)), self._tag(f"{event['label']}/model")
+        if found := client.search_logged_models([experiment], f"tags.`{RECORD_TAG}` = '{tag}'", max_results=1):
+            return found[0]
+        tags, about = event["tags"] | {RECORD_TAG: tag}, {name: str(value) for name, value in event["about"].items()}
+        return client.create_logged_model(experiment, event["name"], source_run_id=run_id, tags=tags, params=about)
 
     def _note(self, sent: int, runs: dict[str, str]) -> None:
         self._bytes, self._runs = sent, runs
