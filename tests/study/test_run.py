@@ -179,7 +179,7 @@ def test_its_runs_have_one_parent_in_mlflow(project):
     assert len(parents) == 1
     assert parents.iloc[0]["status"] == "FINISHED"
     assert parents.iloc[0]["metrics.cells.done"] == 2
-    cells = found[(found["tags.mlflow.parentRunId"] == parents.iloc[0]["run_id"]) & (found["tags.pipeline"] == "recover")]
+    cells = found[(found["tags.mlflow.parentRunId"] == parents.iloc[0]["run_id"]) & found["tags.recipe.scores"].notna()]
     assert {f"{run['params.recovery']}" for _, run in cells[cells["status"] == "FINISHED"].iterrows()} == set(STUDY["recoveries"])
 
 
@@ -221,13 +221,13 @@ def test_scores_from_before_it_was_noted_do_not_say_what_they_were_made_on():
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(project):
     overrides = {"fine": {}, "broken": {"train.batch_size": 5000}}
-    write_study(project, "failing", overrides=overrides, poisons=["none"], recoveries=["none"])
+    write_study(project, "failing", overrides=overrides, poisons=["none"], recoveries=["none", "grayscale"])
     told = study(project, "run", "failing", "--tries=1")
     assert told.exit_code == 1
     assert "train.batch_size: expected at most 100, the images of the training set, got 5000" in told.stdout
     assert "was not made" in told.stdout
     shown = study(project, "status", "failing").stdout
-    assert "1 done, 0 running, 1 failed, 0 waiting" in shown
+    assert "2 done, 0 running, 2 failed, 0 waiting" in shown
     assert "failed none none tiny_cnn seed 0 broken: train clean" in " ".join(shown.split())
 
 

@@ -63,6 +63,11 @@ def test_a_run_is_called_by_its_chain_and_what_it_takes(chain, taken, expected):
     assert name(PARAMETERS, chain, taken) == expected
 
 
+def test_a_run_of_some_nodes_is_called_by_them():
+    run = {"pipeline_names": ["recover"], "env": None, "node_names": ["trainings.train_clean"]}
+    assert start_of(PARAMETERS, run, TRAINING, {"clean_train": "0123"}, {})["name"] == "train_clean tiny_cnn seed 3"
+
+
 def test_a_note_says_in_words_what_was_run_and_what_was_set_for_it():
     run = {"pipeline_names": ["dfr"], "runtime_params": {"poison": "ops", "train": {"epochs": 2}}}
     assert note(PARAMETERS, run, CRAFTING) == (

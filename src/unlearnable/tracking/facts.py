@@ -37,6 +37,7 @@ def start_of(
         InputError: MLFLOW_RUN_CONTEXT holds no JSON object.
     """
     chain = ",".join(run_params["pipeline_names"] or ["__default__"])
+    nodes = ",".join(node.rpartition(".")[2] for node in run_params.get("node_names") or ())
     kedro = {
         "pipeline": chain,
         "env": str(run_params["env"]),
@@ -44,7 +45,7 @@ def start_of(
         NOTE: note(parameters, run_params, taken),
     }
     return {
-        "name": name(parameters, chain, taken),
+        "name": name(parameters, nodes or chain, taken),
         "tags": {f"recipe.{name}": value for name, value in recipes.items()} | kedro | who() | code(),
         "params": deciding(parameters, taken),
         "dataset": dataset(str(parameters["dataset"]), recipes[IMAGES], raw_images),
@@ -63,7 +64,7 @@ def deciding(parameters: Settings, taken: Collection[str]) -> dict[str, str]:
 
 
 def name(parameters: Settings, chain: str, taken: Collection[str]) -> str:
-    """Return the chain and the cell in words, of which only what the nodes take: ``orthoproj lsp tiny_cnn seed 0``."""
+    """Return the chain, or the nodes of it, and the cell in words, of which only what the nodes take: ``orthoproj lsp tiny_cnn seed 0``."""
     decided = deciding(parameters, taken)
     words = [decided[part] for part in ("poison", "recovery", "model") if part in decided]
     seed = [f"seed {decided['seed']}"] if "seed" in decided else []
