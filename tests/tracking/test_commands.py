@@ -107,6 +107,7 @@ def test_a_run_that_was_killed_is_closed_and_sent(place):
     """By the process beside it."""
     process = kedro_run(place)
     wait_for_epochs(place, process, 3)
+    until(lambda: place.metrics("clean"))
     assert command("runs", "reap")[1] == "nothing to close\n"
     process.kill()
     process.join()
