@@ -209,7 +209,7 @@ def _study(project: Path, cells: list, report: Path) -> int:
         parameters = {"seed": seed, "poison": poison, "recovery": recovery, "train": {"epochs": 1, "batch_size": 20}}
         parameters |= {"ingest": {"train_size": 60, "test_size": 20}}
         with Session.create(project, env="test", runtime_params=parameters) as session:
-            session.run(pipeline_names=["orthoproj"], only_missing_outputs=True)
+            session.run(pipeline_names=["recover"], only_missing_outputs=True)
         me = psutil.Process()
         seen.append({"mib": me.memory_info().rss / 2**20, "files": me.num_fds(), "threads": me.num_threads()})
     report.write_text(json.dumps({"early": seen[len(seen) // 4], "end": seen[-1]}))
