@@ -9,7 +9,7 @@ from tests.tracking.conftest import CELL, Place, all_metrics, train, until
 from tests.tracking.servers import HOST, Gate, free_port, kill, mlflow_server
 from tests.tracking.test_tracker import python
 from unlearnable.tracking.feeder import unsent
-from unlearnable.tracking.record import reap
+from unlearnable.tracking.record import has_ended, reap
 
 pytestmark = pytest.mark.system
 
