@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --num
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test test-slow mutants check lint types laws mlflow viz lock bench release clean
+.PHONY: help demo test test-slow mutants check lint types laws mlflow viz docs docs-serve lock bench release clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,7 +37,7 @@ check: lint types laws ## linters, types and import laws
 lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m bandit --quiet --recursive src benchmarks
+	$(BIN)/python -m bandit --quiet --recursive src benchmarks docsite
 
 types: .venv/installed
 	$(BIN)/python -m mypy
@@ -50,6 +50,14 @@ mlflow: .venv/installed ## open the tracked runs at http://127.0.0.1:5000
 
 viz: .venv/installed ## open the graph of the pipelines at http://127.0.0.1:4141
 	$(KEDRO) viz run --host 127.0.0.1 --port 4141
+
+docs: .venv/installed ## build the documentation in build/site; a warning is an error
+	PYTHONPATH=src $(BIN)/python -m docsite
+	$(BIN)/python -m zensical build --strict --clean --config-file site.yml
+
+docs-serve: .venv/installed ## show the documentation at http://127.0.0.1:8000
+	PYTHONPATH=src $(BIN)/python -m docsite
+	$(BIN)/python -m zensical serve --config-file site.yml --dev-addr 127.0.0.1:8000
 
 bench: .venv/installed ## measure projection, training, start-up and what reliability costs (docs)
 	$(BIN)/python -m benchmarks.projection
@@ -72,7 +80,7 @@ release: .venv/installed ## build wheel, source, configuration and the list of a
 	touch $@
 
 lock: | .venv/installed ## write the locks anew
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --group dev --all-extras pyproject.toml --custom-compile-command "make lock" --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --group dev --group docs --all-extras pyproject.toml --custom-compile-command "make lock" --output-file requirements.lock
 	sed -n "s|^\(uv==[^ ]*\).*|\1|p" requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links - --custom-compile-command "make lock" --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything that runs wrote
