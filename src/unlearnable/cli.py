@@ -165,6 +165,13 @@ for option in run.params:
     if option.name == "params":
         option.callback = _params(cast("Callable[..., Any]", option.callback))
 run.callback = _in_one_line(cast("Callable[..., Any]", kedro_run.callback))
+run.epilog = """\b
+Examples:
+  kedro run --pipeline=orthoproj
+  kedro run --pipeline=orthoproj --env=cifar10_small --params=poison=ops,seed=1
+  kedro run --pipeline=recover --params=poison=lsp,recovery=jpeg,train.epochs=5 --only-missing-outputs
+  kedro run --pipeline=audit --env=folder --params=data_root=/pictures
+"""
 cli.add_command(run)
 
 
@@ -206,9 +213,27 @@ def replay(env: str | None) -> None:
         click.echo(line)
 
 
-@cli.group()
+@cli.group(
+    epilog="""\b
+Examples:
+  kedro study list
+  kedro study run recoveries --env=cifar10_small --dry-run
+  kedro study run recoveries --env=cifar10_small --processes=2
+  kedro study report recoveries --env=cifar10_small
+"""
+)
 def study() -> None:
     """Grids of cells, from conf/ENV/study/NAME.yml."""
+
+
+@study.command("list")
+@env_option
+@_told(SAME_COMMAND)
+def list_studies(env: str | None) -> None:
+    """Print the studies of an environment, or of all, with what they ask."""
+    from unlearnable.study import commands
+
+    commands.list_studies(env)
 
 
 @study.command("run")

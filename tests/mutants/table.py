@@ -2048,6 +2048,20 @@ GPU = (
 
 DOCUMENTS = (
     Mutant(
+        "a command that is hinted at lacks its environment",
+        "src/unlearnable/study/commands.py",
+        "{f' --env={found.env}' if found.env else ''}",
+        "",
+        ("tests/study/test_run.py::test_studies_are_listed_and_one_without_a_finished_cell_has_no_report",),
+    ),
+    Mutant(
+        "a study of another environment is just unknown",
+        "src/unlearnable/study/definition.py",
+        "    if others:\n",
+        "    if False:\n",
+        ("tests/study/test_grid.py::test_a_study_of_another_environment_is_pointed_at",),
+    ),
+    Mutant(
         "the comments of parameters are left out of their page",
         "docsite/parameters.py",
         'lines[key.start_mark.line].partition(" # ")[2]',
