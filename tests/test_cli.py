@@ -58,7 +58,7 @@ def test_what_is_no_runner_is_refused(asked, name):
 def test_a_choice_that_leaves_nothing_is_one_line(asked):
     code, output, _ = asked("--pipeline=orthoproj", "--tags=crafting", "--nodes=select_images")
     assert code == 1
-    assert output == "Error: expected nodes that are in all that is asked for (tags crafting, node_names select_images), got none"
+    assert output == "Error: expected nodes that match all of the options (tags crafting, node_names select_images), got none"
 
 
 @pytest.mark.parametrize(

@@ -2048,6 +2048,13 @@ GPU = (
 
 DOCUMENTS = (
     Mutant(
+        "a message reads as a translation",
+        "src/unlearnable/cli.py",
+        '"run the same command again to resume"',
+        '"the same command goes on from there"',
+        ("tests/test_words.py::test_no_phrase_reads_as_a_translation",),
+    ),
+    Mutant(
         "a command that is hinted at lacks its environment",
         "src/unlearnable/study/commands.py",
         "{f' --env={found.env}' if found.env else ''}",

@@ -250,7 +250,7 @@ def test_ctrl_c_ends_its_runs_and_says_how_to_go_on(tmp_path):
     asked.send_signal(signal.SIGINT)
     _, said = asked.communicate(timeout=60)
     assert asked.returncode == 130
-    assert "Interrupted: what was finished is kept, and the same command goes on from there" in said
+    assert "Interrupted: finished results are kept; run the same command again to resume" in said
     assert running(folder) == []
     statuses = [list(read(path))[-1][0].get("status") for path in records(folder / "data" / "09_tracking")]
     assert "KILLED" in statuses
