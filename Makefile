@@ -8,12 +8,12 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --num
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test test-slow mutants check lint types laws mlflow viz lock bench release clean
+.PHONY: help demo test test-slow mutants check lint types laws mlflow viz docs docs-serve lock bench release clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/installed ## run the main job on the built-in dataset; what is there already is not made again
+demo: .venv/installed ## run the main job on the built-in dataset; finished results are kept
 	@echo "Three networks are trained on 6,000 images: on clean, on poisoned and on recovered ones. That takes one to two minutes."
 	$(KEDRO) run --pipeline=orthoproj --only-missing-outputs
 
@@ -27,17 +27,17 @@ test-slow: .venv/installed ## run the tests that take minutes
 	./tests/install_postgresql.sh
 	$(PYTEST) -m slow
 
-mutants: .venv/installed ## show that the tests see each of many deliberate faults
+mutants: .venv/installed ## check that the tests catch each of many deliberate faults
 	./tests/install_browser.sh
 	./tests/install_postgresql.sh
 	$(BIN)/python -m tests.mutants
 
-check: lint types laws ## linters, types and import laws
+check: lint types laws ## run the linters, the type checker and the import rules
 
 lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m bandit --quiet --recursive src benchmarks
+	$(BIN)/python -m bandit --quiet --recursive src benchmarks docsite
 
 types: .venv/installed
 	$(BIN)/python -m mypy
@@ -51,13 +51,21 @@ mlflow: .venv/installed ## open the tracked runs at http://127.0.0.1:5000
 viz: .venv/installed ## open the graph of the pipelines at http://127.0.0.1:4141
 	$(KEDRO) viz run --host 127.0.0.1 --port 4141
 
-bench: .venv/installed ## measure projection, training, start-up and what reliability costs (docs)
+docs: .venv/installed ## build the documentation in build/site; a warning is an error
+	PYTHONPATH=src $(BIN)/python -m docsite
+	$(BIN)/python -m zensical build --strict --clean --config-file site.yml
+
+docs-serve: .venv/installed ## show the documentation at http://127.0.0.1:8000
+	PYTHONPATH=src $(BIN)/python -m docsite
+	$(BIN)/python -m zensical serve --config-file site.yml --dev-addr 127.0.0.1:8000
+
+bench: .venv/installed ## measure the speed of projection, training and start-up, and what reliability costs
 	$(BIN)/python -m benchmarks.projection
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.reliability
 
-release: .venv/installed ## build wheel, source, configuration and the list of all parts (SBOM, CycloneDX) in dist, from the lock
+release: .venv/installed ## build wheel, source, configuration and bill of materials (SBOM) in dist
 	rm -rf dist build
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python
 	git archive --output dist/conf.tar.gz HEAD conf
@@ -68,11 +76,11 @@ release: .venv/installed ## build wheel, source, configuration and the list of a
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-uv.lock
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	PYTHONPATH=src $(BIN)/python -m unlearnable.config.settings # reads what may be set, so that a misspelt name is told at once
+	PYTHONPATH=src $(BIN)/python -m unlearnable.config.settings # reads what may be set, so that a misspelt name is reported at once
 	touch $@
 
-lock: | .venv/installed ## write the locks anew
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --group dev --all-extras pyproject.toml --custom-compile-command "make lock" --output-file requirements.lock
+lock: | .venv/installed ## write the lock files again
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --group dev --group docs --all-extras pyproject.toml --custom-compile-command "make lock" --output-file requirements.lock
 	sed -n "s|^\(uv==[^ ]*\).*|\1|p" requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links - --custom-compile-command "make lock" --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything that runs wrote

@@ -2,10 +2,13 @@
 
 import re
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from tests.conftest import ROOT
 from unlearnable import cli
+from unlearnable.pipeline_registry import register_pipelines
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def test_what_is_no_runner_is_refused(asked, name):
 def test_a_choice_that_leaves_nothing_is_one_line(asked):
     code, output, _ = asked("--pipeline=orthoproj", "--tags=crafting", "--nodes=select_images")
     assert code == 1
-    assert output == "Error: expected nodes that are in all that is asked for (tags crafting, node_names select_images), got none"
+    assert output == "Error: expected nodes that match all of the options (tags crafting, node_names select_images), got none"
 
 
 @pytest.mark.parametrize(
@@ -87,3 +90,18 @@ def test_options_that_are_right_reach_kedro(asked, arguments):
 )
 def test_a_comma_in_quotes_belongs_to_the_value(asked, text, wanted):
     assert asked("--pipeline=ingest", f"--params={text}")[2]["params"] == wanted
+
+
+@pytest.mark.parametrize("command", [cli.run, cli.study], ids=["run", "study"])
+def test_the_examples_in_its_help_are_commands(command):
+    """Their options are known, and their pipelines and studies are there."""
+    shown = CliRunner().invoke(command, ["--help"]).output
+    examples = [line.split()[1:] for line in shown.splitlines() if line.strip().startswith("kedro ")]
+    assert len(examples) >= 3
+    for words in examples:
+        found, given = cli.cli, words
+        while isinstance(found, click.Group):
+            found, given = found.commands[given[0]], given[1:]
+        parsed = found.make_context("example", list(given)).params
+        assert parsed.get("pipeline") in {None, *register_pipelines()}
+        assert "name" not in parsed or (ROOT / "conf" / parsed["env"] / "study" / f"{parsed['name']}.yml").is_file()

@@ -34,13 +34,13 @@ WRONG_INPUT = (InputError, DatasetError, MissingConfigException, OmegaConfBaseEx
 AT_LEAST_ONE = click.IntRange(min=1)
 PARAMETER = re.compile(r"""(?:=\s*"[^"]*"|=\s*'[^']*'|\[[^\]]*\]|[^,])+""")  # up to a comma, but not one in quotes or of a list
 WHOLE = re.compile(r"""=\s*["'\[]""")  # what Kedro would split at its commas
-SAME_COMMAND = "the same command goes on from there"
+SAME_COMMAND = "run the same command again to resume"
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says on a GPU, and on a CPU
 
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Let what was wrong with the input end the command with one line."""
+    """End the command with one line if its input is wrong."""
     try:
         yield
     except WRONG_INPUT as error:
@@ -48,25 +48,25 @@ def _one_line() -> Iterator[None]:
 
 
 @contextmanager
-def _told(how_to_go_on: str) -> Iterator[None]:
-    """Let an interrupt end the command with one line too."""
+def _told(how_to_resume: str) -> Iterator[None]:
+    """End the command with one line if its input is wrong or it is interrupted."""
     try:
         with _one_line():
             yield
     except KeyboardInterrupt as error:
-        click.echo(f"Interrupted: what was finished is kept, and {how_to_go_on}", err=True)
+        click.echo(f"Interrupted: finished results are kept; {how_to_resume}", err=True)
         raise SystemExit(getattr(error, "exit_code", 128 + signal.SIGINT)) from error
 
 
 def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let ``command`` end with one line where its input was wrong; any other error keeps its traceback."""
+    """End ``command`` with one line if its input is wrong; any other error keeps its traceback."""
 
     @functools.wraps(command)
     def run(*, pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
         if pipeline and not pipelines:  # --pipeline is a name we promise; Kedro's own warns that it prefers --pipelines
             pipelines, pipeline = [pipeline], None
         try:
-            with _told("with --only-missing-outputs a run goes on from there"):
+            with _told("add --only-missing-outputs to resume"):
                 _require_pipelines(pipelines)
                 _require_selection(pipelines, options)
                 _require_runner(options["runner"], options["runner_params"])
@@ -91,7 +91,7 @@ def _require_known(kind: str, name: str, known: list[str]) -> None:
 
 
 def _require_selection(pipelines: list[str], options: dict[str, Any]) -> None:
-    """Raise InputError where an option names a node, a dataset, a tag or a namespace that the pipelines lack, or they leave no node."""
+    """Raise InputError if an option names a node, dataset, tag or namespace that the pipelines lack, or if the options leave no node."""
     chosen = sum((registered[name] for name in pipelines or ["__default__"]), Pipeline([]))
     nodes = sorted(node.name for node in chosen.nodes)
     datasets = sorted(chosen.datasets())
@@ -108,11 +108,11 @@ def _require_selection(pipelines: list[str], options: dict[str, Any]) -> None:
         chosen.filter(**given, node_namespaces=options["namespaces"])
     except ValueError as error:
         asked = ", ".join(f"{option} {','.join(options[option])}" for option in known if options[option])
-        raise InputError(f"expected nodes that are in all that is asked for ({asked}), got none") from error
+        raise InputError(f"expected nodes that match all of the options ({asked}), got none") from error
 
 
 def _require_runner(name: str | None, parameters: dict[str, Any]) -> None:
-    """Raise InputError where there is no such runner, or it does not know a parameter."""
+    """Raise InputError if there is no such runner, or it does not know a parameter."""
     known = [each for each, thing in vars(runners).items() if inspect.isclass(thing) and issubclass(thing, AbstractRunner)]
     known.remove(AbstractRunner.__name__)
     try:
@@ -139,7 +139,7 @@ def cli() -> None:
 
 
 def _params(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the reading of ``--params``, before the command, end with one line too, and take lists and quotes: ``a=[1,2],b="x,y"``."""
+    """Let ``--params`` take lists and quotes (``a=[1,2],b="x,y"``), and end with one line if it cannot be read."""
 
     @functools.wraps(parse)
     def read(context: click.Context, option: click.Parameter, text: Any) -> Any:
@@ -165,18 +165,25 @@ for option in run.params:
     if option.name == "params":
         option.callback = _params(cast("Callable[..., Any]", option.callback))
 run.callback = _in_one_line(cast("Callable[..., Any]", kedro_run.callback))
+run.epilog = """\b
+Examples:
+  kedro run --pipeline=orthoproj
+  kedro run --pipeline=orthoproj --env=cifar10_small --params=poison=ops,seed=1
+  kedro run --pipeline=recover --params=poison=lsp,recovery=jpeg,train.epochs=5 --only-missing-outputs
+  kedro run --pipeline=audit --env=folder --params=data_root=/pictures
+"""
 cli.add_command(run)
 
 
 @cli.group()
 def runs() -> None:
-    """Runs and their state."""
+    """Runs and their states."""
 
 
 @runs.command()
 @env_option
 def reap(env: str | None) -> None:
-    """Close the runs that were killed before they could say so."""
+    """Mark runs that were killed as KILLED."""
     from unlearnable.tracking import record
 
     folder, server = _tracked(env)
@@ -191,13 +198,13 @@ def reap(env: str | None) -> None:
 
 @cli.group()
 def tracking() -> None:
-    """What runs recorded, and what MLflow has of it."""
+    """Records of runs, and sending them to MLflow."""
 
 
 @tracking.command()
 @env_option
 def replay(env: str | None) -> None:
-    """Send MLflow everything that it lacks of finished runs."""
+    """Send MLflow everything that it lacks."""
     folder, server = _tracked(env)
     if server is None:
         raise click.ClickException("mlflow.yml: 'tracking_uri': expected a server to send records to, got none")
@@ -206,16 +213,40 @@ def replay(env: str | None) -> None:
         click.echo(line)
 
 
-@cli.group()
+@cli.group(
+    epilog="""\b
+Examples:
+  kedro study list
+  kedro study run recoveries --env=cifar10_small --dry-run
+  kedro study run recoveries --env=cifar10_small --processes=2
+  kedro study report recoveries --env=cifar10_small
+"""
+)
 def study() -> None:
     """Grids of cells, from conf/ENV/study/NAME.yml."""
+
+
+@study.command("list")
+@env_option
+@_told(SAME_COMMAND)
+def list_studies(env: str | None) -> None:
+    """Print the studies of an environment, or of all, with what they ask."""
+    from unlearnable.study import commands
+
+    commands.list_studies(env)
 
 
 @study.command("run")
 @click.argument("name")
 @env_option
 @click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time; run nothing.")
-@click.option("--executor", type=click.Choice(["processes", "dask"]), default="processes", show_default=True, help="What runs the cells.")
+@click.option(
+    "--executor",
+    type=click.Choice(["processes", "dask"]),
+    default="processes",
+    show_default=True,
+    help="Executor: processes of this machine, or Dask.",
+)
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Address of a Dask cluster; without it, dask starts one on this machine.")
 @click.option("--processes", "count", type=AT_LEAST_ONE, show_default="two a GPU, or one a core", help="Number of runs at a time here.")
 @click.option("--threads", type=AT_LEAST_ONE, show_default="cores divided by runs", help="Number of threads of each run.")
@@ -254,7 +285,7 @@ def study_report(**options: Any) -> None:
 
 
 def _tracked(env: str | None) -> "tuple[Path, Server | None]":
-    """Return where the records of this project lie, and the server that an environment names, if it names one."""
+    """Return the folder of this project's records, and the server that an environment names, if it names one."""
     from kedro.framework.session import KedroSession
 
     from unlearnable.tracking import TrackingSettings

@@ -1,4 +1,4 @@
-"""Exceptions that the user can mend: the message is a single line that names what was wrong."""
+"""Errors that the user can fix: the message is a single line that names what was wrong."""
 
 from typing import Any
 

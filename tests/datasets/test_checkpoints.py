@@ -91,7 +91,7 @@ def test_what_was_begun_on_something_else_is_said_and_left_as_it_is(there, tmp_p
     cut_off(tmp_path, [1, 2, 3], made_on=there | {"name": "x"})
     assert epochs(gone_on_from(tmp_path, CPU)) == []
     begun = f"a {'GPU' if there['device'] == 'cuda' else 'CPU'} in {there['precision']}"
-    said = f"a training that was begun on {begun} is begun anew here, on a CPU in float32: {tmp_path / 'thing'}"
+    said = f"a training that began on {begun} starts again here, on a CPU in float32: {tmp_path / 'thing'}"
     assert [record.getMessage() for record in caplog.records] == [said]
     assert epochs(gone_on_from(tmp_path, there | {"name": "y"})) == [1, 2, 3]  # another card of the kind is not something else
 

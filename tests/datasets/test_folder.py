@@ -234,7 +234,7 @@ def test_what_is_passed_over_is_counted_and_named_in_one_line(tmp_path, images, 
     assert len(folder(tmp_path).load().train) == 24
     [line] = [record.getMessage() for record in caplog.records]
     assert line == (
-        f"{images}: passed over 6 files: 1 in no class (labels.csv), 2 of the type .tif (class_001/1.tif), "
+        f"{images}: ignored 6 files: 1 in no class (labels.csv), 2 of the type .tif (class_001/1.tif), "
         "1 without an ending (class_001/5), 2 in deeper folders (class_001/deeper/3.png)"
     )
 

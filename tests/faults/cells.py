@@ -98,7 +98,7 @@ def resume(trials: int, root: Path) -> dict[str, object]:
             totals["kills"] += ended(process) == 128 + signal.SIGKILL
         codes.append(ended(start(killed, parameters)))
         totals[precision] = {"codes": codes, "same": outcome(whole) == outcome(killed), "broken": broken(killed)}
-        totals["gone_on"] += " ".join((killed / "log.txt").read_text().split()).count("going on from")
+        totals["gone_on"] += " ".join((killed / "log.txt").read_text().split()).count("resuming from")
         totals["losses"] = len(outcome(killed)["losses"]["clean"])
     return totals
 

@@ -251,7 +251,7 @@ def test_a_damaged_artifact_is_made_anew(damage, name, finished, monkeypatch):
     code, line = command()
     if code:
         assert damage is flipped
-        assert "run again, which makes it anew" in line
+        assert "run again to make it again" in line
         code, line = command()
     assert (code, line) == (0, "")
     assert broken(finished) == []

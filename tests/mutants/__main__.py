@@ -26,11 +26,11 @@ from tests.mutants.table import MUTANTS, Mutant
 
 PROJECT = Path(__file__).parents[2]
 COPIED = (
-    *("src", "tests", "benchmarks", "conf", "docs", "notebooks", ".ci"),
-    *("Makefile", "pyproject.toml", "requirements.lock", "requirements-uv.lock", "README.md", "CHANGELOG.md", "LICENSE"),
-    *(".gitignore", ".telemetry"),
+    *("src", "tests", "benchmarks", "conf", "docs", "docsite", "notebooks", ".ci"),
+    *("Makefile", "pyproject.toml", "requirements.lock", "requirements-uv.lock", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+    *(".gitignore", ".telemetry", "mkdocs.yml"),
 )
-OURS = ("unlearnable", "tests", "benchmarks", "conftest")  # modules that each run must find in the copy
+OURS = ("unlearnable", "tests", "benchmarks", "docsite", "conftest")  # modules that each run must find in the copy
 QUIET = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONDONTWRITEBYTECODE": "1"}
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "--no-header", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 WARM = (

@@ -2195,7 +2195,66 @@ GPU = (
     ),
 )
 
+DOCUMENTS = (
+    Mutant(
+        "a message reads as a translation",
+        "src/unlearnable/cli.py",
+        '"run the same command again to resume"',
+        '"the same command goes on from there"',
+        ("tests/test_words.py::test_no_phrase_reads_as_a_translation",),
+    ),
+    Mutant(
+        "a command that is hinted at lacks its environment",
+        "src/unlearnable/study/commands.py",
+        "{f' --env={found.env}' if found.env else ''}",
+        "",
+        ("tests/study/test_run.py::test_studies_are_listed_and_one_without_a_finished_cell_has_no_report",),
+    ),
+    Mutant(
+        "a study of another environment is just unknown",
+        "src/unlearnable/study/definition.py",
+        "    if others:\n",
+        "    if False:\n",
+        ("tests/study/test_grid.py::test_a_study_of_another_environment_is_pointed_at",),
+    ),
+    Mutant(
+        "the comments of parameters are left out of their page",
+        "docsite/parameters.py",
+        'lines[key.start_mark.line].partition(" # ")[2]',
+        '""',
+        ("tests/test_docsite.py::test_every_parameter_has_its_row_with_its_default",),
+    ),
+    Mutant(
+        "a bar in a cell of a table begins another cell",
+        "docsite/__init__.py",
+        '.replace("|", "\\\\|")',
+        "",
+        ("tests/test_docsite.py::test_a_cell_of_a_table_stays_one_cell",),
+    ),
+    Mutant(
+        "decisions are left out of the navigation",
+        "mkdocs.yml",
+        "          - adr/*.md\n",
+        "          - adr/0001*.md\n",
+        ("tests/test_docsite.py::test_every_page_of_the_documents_is_in_the_navigation",),
+    ),
+    Mutant(
+        "the documentation loads its fonts from elsewhere",
+        "mkdocs.yml",
+        "  font: false",
+        "  font: {text: Roboto, code: Roboto Mono} #",
+        ("tests/test_site.py::test_nothing_is_loaded_from_elsewhere",),
+    ),
+    Mutant(
+        "the tabs of the documentation are faint",
+        "docs/style.css",
+        ".md-tabs__link { opacity: 1; }",
+        ".md-tabs__link { opacity: 0.6; }",
+        ("tests/test_site.py::test_axe_finds_no_violation[light]",),
+    ),
+)
+
 MUTANTS = (
     *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU),
-    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES),
+    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES, *DOCUMENTS),
 )

@@ -138,6 +138,15 @@ def test_an_unknown_study_lists_the_known_ones(tmp_path):
         study_file("recovery", "test", tmp_path)
 
 
+def test_a_study_of_another_environment_is_pointed_at(tmp_path):
+    (tmp_path / "cifar10" / "study").mkdir(parents=True)
+    (tmp_path / "cifar10" / "study" / "recoveries.yml").touch()
+    expected = "study 'recoveries': expected one of environment 'base', found it in: cifar10; add --env=cifar10"
+    with pytest.raises(InputError, match=f"^{expected}$"):
+        study_file("recoveries", None, tmp_path)
+    assert study_file("recoveries", "cifar10", tmp_path).parts[-3:] == ("cifar10", "study", "recoveries.yml")
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "", "a: [1", "a: 1\n\tb: 2"])
 def test_a_file_that_holds_no_study_is_named(tmp_path, content):
     file = tmp_path / "odd.yml"

@@ -226,6 +226,7 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(project):
     assert told.exit_code == 1
     assert "train.batch_size: expected at most 100, the images of the training set, got 5000" in told.stdout
     assert "was not made" in told.stdout
+    assert "the page: kedro study report failing --env=test" in " ".join(told.stdout.split())
     shown = study(project, "status", "failing").stdout
     assert "2 done, 0 running, 2 failed, 0 waiting" in shown
     assert "failed none none tiny_cnn seed 0 broken: train clean" in " ".join(shown.split())
@@ -255,7 +256,7 @@ def test_ctrl_c_ends_its_runs_and_says_how_to_go_on(tmp_path):
     asked.send_signal(signal.SIGINT)
     _, said = asked.communicate(timeout=60)
     assert asked.returncode == 130
-    assert "Interrupted: what was finished is kept, and the same command goes on from there" in said
+    assert "Interrupted: finished results are kept; run the same command again to resume" in said
     assert running(folder) == []
     statuses = [list(read(path))[-1][0].get("status") for path in records(folder / "data" / "09_tracking")]
     assert "KILLED" in statuses
@@ -287,6 +288,23 @@ def test_a_dry_run_prints_cells_and_time_and_makes_nothing(tmp_path):
     assert re.search(r"6 runs to make; about \d+ min, 3 at a time\s*$", told.stdout)  # nothing of it is unknown
     assert not (folder / "data" / "08_reporting").exists()
     assert not (folder / "mlflow.db").exists()
+
+
+def test_studies_are_listed_and_one_without_a_finished_cell_has_no_report(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    write_study(folder, "small")
+    listed = study(folder, "list").stdout
+    assert re.search(r"small\W+test\W+" + STUDY["description"].split()[0], listed)
+    assert "recoveries" not in listed
+    with chdir(folder):
+        everything = CliRunner().invoke(study_command, ["list"]).stdout
+    assert re.search(r"recoveries\W+cifar10_small\W", everything)
+    assert re.search(r"small\W+test\W", everything)
+    told = study(folder, "report", "small")
+    assert told.exit_code == 1
+    expected = "Error: study small: expected at least one finished cell, got none; first: kedro study run small --env=test"
+    assert [line for line in told.stderr.splitlines() if line.startswith("Error")] == [expected]
+    assert not (folder / "data" / "08_reporting").exists()
 
 
 WRONG = {

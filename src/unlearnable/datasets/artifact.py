@@ -73,7 +73,7 @@ class Artifact(AbstractVersionedDataset[In, Out]):
                 damage, self._cached_load_version = error, None
 
     def newest(self) -> Path:
-        """Return where the newest good version lies, for whoever wants to show or send the file; raise as ``load`` does."""
+        """Return where the newest good version lies, to show or send the file; raise as ``load`` does."""
         self.load()
         return Path(self._get_load_path())
 
@@ -113,7 +113,7 @@ class Artifact(AbstractVersionedDataset[In, Out]):
 
     def _nothing_to_load(self, damage: DamagedError | None) -> DatasetError:
         if damage is not None:
-            return DatasetError(f"{damage}; it was set aside and no other version is there: run again, which makes it anew")
+            return DatasetError(f"{damage}; it was set aside and no other version is there: run again to make it again")
         return DatasetError(f"{self._filepath}: expected a version, got none: run the pipeline that makes it, or a chain, first")
 
     def _versions(self, _: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Files that are written wholly or not at all, and read as they were written.
 
 A file is written beside its final name, synced, given a sidecar with its size and SHA-256, and linked to the final name,
-which fails where that name is taken. Whoever is killed in between leaves a temporary file, which ``sweep`` removes: a
+which fails where that name is taken. A process that is killed in between leaves a temporary file, which ``sweep`` removes: a
 temporary is locked as long as its writer lives, and the kernel drops that lock with the process.
 """
 

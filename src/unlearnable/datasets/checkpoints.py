@@ -1,6 +1,6 @@
-"""Checkpoints of a training, saved one by one while it runs, and gone on from where it was cut off.
+"""Checkpoints of a training, saved one by one while it runs; an interrupted training resumes from them.
 
-A version is a folder with a file for each epoch. Beside the newest ones lies what goes on from there (momentum,
+A version is a folder with a file for each epoch. Beside the newest ones is what resuming needs (momentum,
 generator), which is dropped when the training ends.
 """
 
@@ -23,7 +23,7 @@ from unlearnable.training import Checkpoint, goes_on, spelled
 
 logger = logging.getLogger(__name__)
 LAST = ".last.safetensors"
-RESUMABLE = 2  # the newest epochs that can be gone on from: where one is damaged, the other is there
+RESUMABLE = 2  # the newest epochs that a training can resume from: if one is damaged, the other is used
 
 
 class Checkpoints(Sequence[Checkpoint]):
@@ -67,13 +67,13 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         self._exists_function = _finished
         self.keep = keep
         self._hold: Hold | None = None  # on what is written, against other runs
-        self._continued: Hold | None = None  # on what is gone on from
+        self._continued: Hold | None = None  # on what is resumed from
 
     def to_go_on_from(self, here: Mapping[str, str]) -> Checkpoints:
-        """Return the checkpoints of the training that was cut off furthest on and may go on here, the last with all that goes on.
+        """Return the checkpoints of the interrupted training that came furthest and may resume here; the last has what that needs.
 
         Args:
-            here: what a training would be made on (``training.device.made_on``). One that was begun on another kind of device, or in
+            here: what a training would be made on (``training.device.made_on``). One that began on another kind of device, or in
                 another precision, is left as it is, until one has ended.
         """
         elsewhere: Mapping[str, str] = {}
@@ -84,16 +84,16 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
                 good.pop()
             there = self.read_epoch(good[-1]).made_on if good else {}
             if good and goes_on(there, here):
-                logger.info("going on from %s", good[-1])
+                logger.info("resuming from %s", good[-1])
                 return Checkpoints(self, good)
             self._continued.let_go()
             elsewhere = elsewhere or there
         if elsewhere:
-            logger.info("a training that was begun on %s is begun anew here, on %s: %s", spelled(elsewhere), spelled(here), self.place)
+            logger.info("a training that began on %s starts again here, on %s: %s", spelled(elsewhere), spelled(here), self.place)
         return Checkpoints(self, [])
 
     def _cut_off(self) -> list[Path]:
-        """Return the versions in which a training was cut off."""
+        """Return the versions in which a training was interrupted."""
         folders = self.place.glob(f"*/{self.place.name}")
         return [folder for folder in folders if _files(folder) and not _finished(folder) and not held(folder)]
 
@@ -111,7 +111,7 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         """Return the checkpoints in the folder ``path``, the last one at the end.
 
         Raises:
-            DamagedError: where one is damaged; it and those after it are set aside, and the version counts as cut off.
+            DamagedError: where one is damaged; it and those after it are set aside, and the version counts as interrupted.
         """
         good = self._good(path)
         if not good or not good[-1].name.endswith(LAST):
@@ -139,7 +139,7 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         return PlotlyPreview({"data": [line], "layout": axes})
 
     def read_epoch(self, path: Path) -> Checkpoint:
-        """Return the checkpoint at ``path`` with what goes on from it, where that is there."""
+        """Return the checkpoint at ``path`` with what resuming needs, if that is there."""
         checkpoint: Checkpoint = super().read(path)
         return replace(checkpoint, training=_training(path))
 
@@ -171,7 +171,7 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
             self._clear()
 
     def _clear(self) -> None:
-        """Remove what was cut off, once a training has ended: all that it had is there."""
+        """Remove what interrupted trainings left, once one has ended: all that they had is there."""
         for folder in self._cut_off():
             if not any(folder.glob("*.damaged")):
                 shutil.rmtree(folder.parent, ignore_errors=True)
@@ -191,7 +191,7 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
 
 
 def _training_of(path: Path) -> Path:
-    """Return where what goes on from the checkpoint at ``path`` lies."""
+    """Return the path of what resuming from the checkpoint at ``path`` needs."""
     return path.with_name(f"training-{path.name.removeprefix('epoch-')}")
 
 
@@ -204,7 +204,7 @@ def _finished(folder: str | Path) -> bool:
 
 
 def _training(path: Path) -> dict[str, Tensor]:
-    """Return what goes on from the checkpoint at ``path``; nothing where it was dropped or is damaged."""
+    """Return what resuming from the checkpoint at ``path`` needs; nothing if it was dropped or is damaged."""
     try:
         return safetensors.torch.load(read_checked(_training_of(path)))
     except (DamagedError, FileNotFoundError):

@@ -120,7 +120,7 @@ def _without_texts(content: bytes) -> bytes:
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    """Return an image turned as its camera says; Pillow's own function writes EXIF anew too, and fails where some of it is wrong."""
+    """Return an image turned as its camera says; Pillow's own function also rewrites EXIF, and fails if some of it is wrong."""
     with suppress(ValueError):  # of a text after the pixels that would unpack to much: they are there by then
         image.load()
     image.load()

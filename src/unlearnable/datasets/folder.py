@@ -29,7 +29,7 @@ class FolderImages(ReadOnly):
     """Images in one folder for each class: ``class_name/*.png``, ``.jpg``, ``.jpeg``, ``.webp`` or ``.bmp``.
 
     They are decoded once, on all cores, into a file that is mapped into memory where it is large. The id of an image is made of its class
-    and its name without the ending, so that a copy in another folder or format has the same one. Hidden files are passed over; others that
+    and its name without the ending, so that a copy in another folder or format has the same one. Hidden files are ignored; others that
     are no image of a class (another type, a deeper folder) are counted in one line of the log.
 
     Args:
@@ -130,7 +130,7 @@ class FolderImages(ReadOnly):
         return {"train": train, "test": self._classes(self.path / str(self.test), least=1, like=train)}
 
     def _classes(self, folder: Path, *, least: int, like: Iterable[str] | None = None) -> dict[str, list[Path]]:
-        """Return the images of each class in a folder, by name; log what is passed over.
+        """Return the images of each class in a folder, by name; log what is ignored.
 
         Raises:
             InputError: where a class has less than ``least``, or two of a name, or one is missing that the set ``like`` has.
@@ -222,7 +222,7 @@ class ProtectedFolder(FolderImages):
 
 
 def listing(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """Return the images of each class below a folder, in their order, and what is passed over, by class: "" where it is in none.
+    """Return the images of each class below a folder, in their order, and what is ignored, by class: "" where it is in none.
 
     Raises:
         InputError: where there is no such folder, it cannot be read, or two classes have one name.
@@ -249,13 +249,13 @@ def listing(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]
 
 
 def tell_passed(folder: Path, files: list[Path]) -> None:
-    """Log in one line how many files are passed over, by the reason, with one of each."""
+    """Log in one line how many files are ignored, by the reason, with one of each."""
     reasons = defaultdict[str, list[Path]](list)
     for file in files:
         reasons[_reason(file, folder)].append(file)
     if files:
         told = (f"{len(some)} {reason} ({shown(some[0].relative_to(folder))})" for reason, some in reasons.items())
-        logger.warning("%s: passed over %d file%s: %s", shown(folder), len(files), "s" * (len(files) > 1), ", ".join(told))
+        logger.warning("%s: ignored %d file%s: %s", shown(folder), len(files), "s" * (len(files) > 1), ", ".join(told))
 
 
 def _reason(file: Path, folder: Path) -> str:

@@ -81,7 +81,7 @@ class TableDataset(Artifact[pd.DataFrame, pd.DataFrame]):
 
 
 class PageDataset(Artifact[str, Path]):
-    """A page of HTML that asks nothing of any other file; loading it gives the path, for whoever wants to open it.
+    """A page of HTML that needs no other file; loading it gives the path.
 
     Example:
         ```yaml
@@ -108,7 +108,7 @@ class PageDataset(Artifact[str, Path]):
 
 
 class FigureDataset(Artifact[Figure, Path]):
-    """A matplotlib figure as PNG; loading it gives the path, for whoever wants to show it.
+    """A matplotlib figure as PNG; loading it gives the path.
 
     Example:
         ```yaml

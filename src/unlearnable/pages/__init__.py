@@ -20,7 +20,7 @@ def environment(folder: str) -> jinja2.Environment:
 
 
 def base64_text(content: bytes) -> str:
-    """Return bytes as they stand in the address of a picture."""
+    """Return bytes in the form that the address of a picture takes."""
     return base64.b64encode(content).decode()
 
 

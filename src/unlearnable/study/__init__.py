@@ -1,1 +1,1 @@
-"""Grids of cells: what a study asks, who works at it, and what it found."""
+"""Grids of cells: what a study asks, how it runs, and what it found."""

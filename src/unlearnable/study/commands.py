@@ -1,4 +1,4 @@
-"""``kedro study run|status|report NAME``."""
+"""``kedro study list`` and ``kedro study run|status|report NAME``."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import rich
+from kedro.framework.project import settings
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from unlearnable.errors import InputError
 from unlearnable.study.cards import RUNS_A_CARD, Cards, cards
 from unlearnable.study.cells import Part
+from unlearnable.study.definition import read_study, study_files
 from unlearnable.study.estimate import estimate
 from unlearnable.study.executors import Team, cores, dask, expected, processes
 from unlearnable.study.journal import Journal
@@ -46,7 +48,7 @@ def run(name: str, env: str | None, executor: str, scheduler: str | None, count:
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         console.print(f"[red]failed[/red] {parts[outcome.key].label}: {outcome.error}", soft_wrap=True, highlight=False)
-    console.print(f"{_count(len(outcomes) - len(failed), 'run')} made, {len(failed)} failed; the page: kedro study report {name}")
+    console.print(f"{_count(len(outcomes) - len(failed), 'run')} made, {len(failed)} failed; the page: {_command('report', found)}")
     return len(failed)
 
 
@@ -73,9 +75,9 @@ def _planned(
 
 
 def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None, tries: int, shared: Cards) -> Iterator[Outcome]:
-    settings = TrackingSettings.of(found.loader["mlflow"], found.project)
+    tracking = TrackingSettings.of(found.loader["mlflow"], found.project)
     journal = Journal(found.journal)
-    parent = Parent(Server.of(settings, found.project), settings.experiment, found.name, found.noted().parent)
+    parent = Parent(Server.of(tracking, found.project), tracking.experiment, found.name, found.noted().parent)
     journal.belongs_to(parent.run_id)
     # Workers of other machines are started in a project of their own, and may come when the study has begun.
     theirs: dict[str, Any] = {"project": None, "about": expected()} if scheduler else {"project": str(found.project)}
@@ -114,6 +116,20 @@ def _bar(total: int) -> Iterator[Advance]:
             console.print(f"{done} {part.label}: {told}", soft_wrap=True, highlight=False, markup=False)
 
         yield advance
+
+
+def _command(verb: str, found: Plan) -> str:
+    """Return a command for the same study, as it can be typed."""
+    return f"kedro study {verb} {found.name}{f' --env={found.env}' if found.env else ''}"
+
+
+def list_studies(env: str | None) -> None:
+    """Print the studies of an environment, or of all, with what they ask."""
+    table = Table("study", "environment", "what it asks")
+    for folder, studies in study_files(Path.cwd() / settings.CONF_SOURCE).items():
+        for name, file in studies.items() if env in (None, folder) else ():
+            table.add_row(name, folder, " ".join(read_study(file).description.split()))
+    rich.print(table if table.row_count else "no studies: write one in conf/ENV/study/NAME.yml")
 
 
 def dry_run(name: str, env: str | None, executor: str, scheduler: str | None, count: int | None, threads: int | None) -> None:
@@ -169,6 +185,8 @@ def report(name: str, env: str | None) -> None:
     from unlearnable.study.report import write
 
     found = plan(name, project=Path.cwd(), env=env, threads=1)
+    if "done" not in found.states(found.complete(), found.noted()).values():
+        raise InputError(f"study {name}: expected at least one finished cell, got none; first: {_command('run', found)}")
     written = write(gather(found), found.project / REPORTS / name)
     for what, path in written.items():
         print(f"{what}: {path.relative_to(Path.cwd())}")  # plain: a wrapped path cannot be copied  # noqa: T201

@@ -47,13 +47,25 @@ def study_file(name: str, env: str | None, conf: Path) -> Path:
     """Return the file of the study of that name: the environment's, else that of ``base``.
 
     Raises:
-        InputError: where neither has one; it names the nearest.
+        InputError: neither has one; the message names the environments that have it, or the nearest name.
     """
-    folders = [conf / folder / "study" for folder in dict.fromkeys((env or BASE, BASE))]
-    for folder in folders:
-        if (folder / f"{name}.yml").is_file():
-            return folder / f"{name}.yml"
-    raise unknown("study", name, sorted({file.stem for folder in folders for file in folder.glob("*.yml")}))
+    files = study_files(conf)
+    for folder in (env or BASE, BASE):
+        if name in files.get(folder, ()):
+            return files[folder][name]
+    others = [folder for folder, studies in files.items() if name in studies]
+    if others:
+        there = f"found it in: {', '.join(others)}; add --env={others[0]}"
+        raise InputError(f"study '{name}': expected one of environment '{env or BASE}', {there}")
+    raise unknown("study", name, sorted({known for folder in (env or BASE, BASE) for known in files.get(folder, ())}) or ["none"])
+
+
+def study_files(conf: Path) -> dict[str, dict[str, Path]]:
+    """Return the files of all studies, by environment and by name."""
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(conf.glob("*/study/*.yml")):
+        found.setdefault(file.parents[1].name, {})[file.stem] = file
+    return found
 
 
 def read_study(file: Path) -> Study:

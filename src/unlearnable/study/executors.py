@@ -1,4 +1,4 @@
-"""Who works at a study: processes of this machine, or workers of a Dask cluster."""
+"""Executors of a study: processes of this machine, or workers of a Dask cluster."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ def cores() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Team:
-    """Who works at a study.
+    """An executor of a study.
 
     Args:
         executor: takes assignments.

@@ -33,7 +33,7 @@ IMPORTED = [  # what runs import
     "unlearnable.summary",
 ]
 SERVER_DIED = 255  # what multiprocessing says of a process whose exit code is not known
-_children = threading.Lock()  # of multiprocessing: whoever starts one also looks at the others, and each exit code can be read once
+_children = threading.Lock()  # of multiprocessing: starting one also polls the others, and each exit code can be read once
 
 
 def call(arguments: list[str], *, project: str, environment: Mapping[str, str], output: str) -> int:

@@ -1,4 +1,4 @@
-"""The tables of a study's page: what stands in each cell, and what it is sorted by."""
+"""The tables of a study's page: what each cell shows, and what it is sorted by."""
 
 import json
 import math

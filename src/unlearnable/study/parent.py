@@ -41,7 +41,7 @@ class Parent:
         try:
             self.run_id = self._reopened(known) or self._created(experiment)
         except Exception as error:  # whatever mlflow raises
-            logger.warning("MLflow at %s: %s. The study goes on; its runs have no parent", server, reason(error))
+            logger.warning("MLflow at %s: %s. The study continues; its runs have no parent", server, reason(error))
 
     @property
     def tags(self) -> dict[str, str]:

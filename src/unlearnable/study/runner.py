@@ -71,5 +71,5 @@ def _outcome(key: str, future: "Future[Outcome]") -> Outcome:
     try:
         error = future.exception()
     except CancelledError:
-        raise InputError("the study's workers: expected an answer, got none, their scheduler has gone; what was finished is kept") from None
+        raise InputError("the study's workers: expected an answer, got none: their scheduler is gone; finished results are kept") from None
     return future.result() if error is None else Outcome(key=key, error=f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -9,10 +9,10 @@ import pandas as pd
 from unlearnable.study.findings import Findings
 
 CONTROL = "none"  # of poisons and of recoveries
-PANEL = ["dataset", "model", "override"]  # what stands in one heat map
+PANEL = ["dataset", "model", "override"]  # what one heat map shows
 GROUP = [*PANEL, "poison", "recovery"]  # what is averaged over seeds
 NETWORK = [*PANEL, "poison"]  # what a curve is of
-PROBED = ["dataset", "override"]  # what stands in one figure of separability
+PROBED = ["dataset", "override"]  # what one figure of separability shows
 OWN_HEAD = "own head"
 CLEAN = "clean images"
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 UNUSED = "MLFLOW_TRACKING_URI"  # the variable that MLflow reads where nothing else is said
 LONGEST_TAG = 500
 LAST_UNSAID = 4  # the last format of recipes that records do not name
-MEASURED = ("accuracy", "orthogonal_projection", "dfr", "separability", "audit", "seconds")  # the parts of scores that hold measurements
+MEASURED = ("accuracy", "projection", "dfr", "separability", "audit", "seconds")  # the parts of scores that hold measurements
 MAIN = {"audit": ("originals", "ways", "perceptibility")}  # of a part, where not all of it is
 HOW_TO_LOAD = (
     "Weights as safetensors, without code. `unlearnable.models.build(model, shape=shape, num_classes=num_classes, seed=0)` makes the "

@@ -16,7 +16,7 @@ MODES = {1: "L", 3: "RGB"}
 
 
 def read_pngs(folder: Path, ids: npt.NDArray[np.int64], shape: tuple[int, int, int], published: int) -> npt.NDArray[np.uint8]:
-    """Return the images (N, C, H, W) of ``ids``, of as many as were published; files that are hidden are passed over.
+    """Return the images (N, C, H, W) of ``ids``, of as many as were published; hidden files are ignored.
 
     Raises:
         InputError: where a name is no index, two names are one index, an index is missing or is none of the published images', or an image

@@ -87,5 +87,5 @@ def plus_unit(clean: Pixels, values: Array) -> Array:
 
 
 def slack(rounding: str) -> float:
-    """Return by how many levels making levels may move a value: half a level, or a whole one where it is cut off."""
+    """Return by how many levels making levels may move a value: half a level, or a whole one if it is truncated."""
     return 1.0 if rounding == "truncate" else 0.5
