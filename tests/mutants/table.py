@@ -295,6 +295,34 @@ PROBES = (
 
 TRAINING = (
     Mutant(
+        "every epoch mirrors the same images",
+        "src/unlearnable/training/trainer.py",
+        "return half ^ (epochs_done % 2 == 1)",
+        "return half",
+        ("tests/training/test_engine.py::test_an_epoch_mirrors_the_images_that_the_one_before_did_not",),
+    ),
+    Mutant(
+        "a whitening is fitted to the images that are trained on",
+        "src/unlearnable/training/engine.py",
+        "whiten(model, like, normalisation)",
+        "whiten(model, train, normalisation)",
+        ("tests/training/test_engine.py::test_a_whitening_is_fitted_to_the_clean_images_and_saved",),
+    ),
+    Mutant(
+        "whitening divides by the variance in place of its root",
+        "src/unlearnable/models/whitening.py",
+        "(variances + LEAST_VARIANCE).sqrt()",
+        "(variances + LEAST_VARIANCE)",
+        ("tests/models/test_whitening.py::test_what_it_gives_is_uncorrelated_with_a_variance_near_one",),
+    ),
+    Mutant(
+        "the mirror image counts for nothing in evaluation",
+        "src/unlearnable/models/fast_cnn.py",
+        "self.layers(images.flip(-1))",
+        "self.layers(images)",
+        ("tests/models/test_whitening.py::test_an_image_and_its_mirror_image_are_one_in_evaluation_alone",),
+    ),
+    Mutant(
         "a resumed training loses its momentum",
         "src/unlearnable/training/trainer.py",
         '            self.optimiser.state[parameter][slot] = _like(checkpoint.training[f"{slot}/{name}"], parameter)',

@@ -1,6 +1,6 @@
 """Networks by name. Every model answers ``features(x)`` and owns a linear ``head`` on them."""
 
-from unlearnable.models import densenet, googlenet, mobilenet, resnet, small_cnn, vgg, vit
+from unlearnable.models import densenet, fast_cnn, googlenet, mobilenet, resnet, small_cnn, vgg, vit
 from unlearnable.models.base import MODELS, ImageClassifier, Shape, build, require_model, require_takes
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Shape",
     "build",
     "densenet",
+    "fast_cnn",
     "googlenet",
     "mobilenet",
     "require_model",

@@ -30,7 +30,18 @@ from unlearnable.probes.softmax import Values, fit_softmax
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, NOT_EMPTY, POSITIVE
 from unlearnable.register import Register
 from unlearnable.seeds import derive, numpy_generator, torch_generator
-from unlearnable.training import Augmentation, Checkpoint, Network, Progress, Report, TrainingRecipe, ignore, no_report, normalisation_of
+from unlearnable.training import (
+    Augmentation,
+    Checkpoint,
+    Network,
+    Progress,
+    Report,
+    TrainingRecipe,
+    ignore,
+    no_report,
+    normalisation_of,
+    whiten,
+)
 from unlearnable.training.augmentation import augment
 from unlearnable.training.device import Pixels, as_float, is_out_of_memory, resident
 from unlearnable.training.network import BATCH
@@ -229,8 +240,10 @@ def reweight(
     estimators = {name: ESTIMATORS[name] for name in recipe.estimators}
     fitted, held_out = clean_samples(clean, recipe)
     network = build(model, shape=clean.shape, num_classes=clean.num_classes, seed=seed, initialisation=training.initialisation)
+    normalisation = normalisation_of(clean, training)
+    whiten(network, clean, normalisation)
     bench = Bench(
-        network=Network(network, normalisation_of(clean, training), device, training.precision),
+        network=Network(network, normalisation, device, training.precision),
         pixels=resident(fitted, device),
         labels=torch.from_numpy(fitted.labels).to(device),
         held_out=resident(held_out, device),
