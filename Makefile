@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --num
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test test-slow mutants check lint types laws mlflow viz lock bench release clean
+.PHONY: help demo test test-slow mutants check lint types laws mlflow viz lock bench results release clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ bench: .venv/installed ## measure projection, training, start-up and what reliab
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.reliability
+
+results: .venv/installed ## write the tables and figures of docs/results from the data beside them
+	$(BIN)/python -m benchmarks.results
 
 release: .venv/installed ## build wheel, source, configuration and the list of all parts (SBOM, CycloneDX) in dist, from the lock
 	rm -rf dist build

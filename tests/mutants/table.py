@@ -293,6 +293,43 @@ PROBES = (
     ),
 )
 
+RESULTS = (
+    Mutant(
+        "an interval is that of one side",
+        "src/unlearnable/metrics.py",
+        "t.ppf(0.975, count - 1)",
+        "t.ppf(0.95, count - 1)",
+        ("tests/test_metrics.py::test_a_paired_difference_has_students_interval",),
+    ),
+    Mutant(
+        "an interval is that of a single difference",
+        "src/unlearnable/metrics.py",
+        "values.std(ddof=1) / math.sqrt(count)",
+        "values.std(ddof=1)",
+        ("tests/test_metrics.py::test_a_paired_difference_has_students_interval",),
+    ),
+    Mutant(
+        "the sign of a mean decides that something is more",
+        "src/unlearnable/metrics.py",
+        '"more" if self.low > 0',
+        '"more" if self.mean > 0',
+        ("tests/test_metrics.py::test_a_verdict_says_more_or_less_only_where_zero_is_left_out",),
+    ),
+    Mutant(
+        "results without an accuracy are taken",
+        "benchmarks/results/data.py",
+        'if unmeasured := int(cells["accuracy"].isna().sum()):',
+        "if unmeasured := 0:",
+        ("tests/benchmarks/test_results.py::test_wrong_cells_are_one_line",),
+    ),
+    Mutant(
+        "the best epoch of a poison is its last",
+        "benchmarks/results/pages.py",
+        'run.loc[run["test_accuracy"].idxmax()]',
+        "run.loc[run.index[-1]]",
+        ("tests/benchmarks/test_results.py::test_a_poison_that_wins_late_has_its_peak_early",),
+    ),
+)
 TRAINING = (
     Mutant(
         "every epoch mirrors the same images",
@@ -2075,6 +2112,6 @@ GPU = (
 )
 
 MUTANTS = (
-    *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU),
+    *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU, *RESULTS),
     *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES),
 )
