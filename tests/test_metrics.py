@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.conftest import make_images
-from unlearnable.metrics import accuracy, captured_energy, mean_perturbations
+from unlearnable.metrics import accuracy, captured_energy, mean_perturbations, paired_difference
 from unlearnable.poisons import apply
 
 
@@ -28,3 +28,31 @@ def test_energy_is_split_between_a_space_and_its_complement():
     assert captured_energy(basis[:, :2], vectors) + captured_energy(basis[:, 2:], vectors) == pytest.approx(1)
     assert captured_energy(basis[:, :0], vectors) == 0
     assert captured_energy(basis, np.zeros((4, 6))) == 0
+
+
+def test_a_paired_difference_has_students_interval():
+    """Mean 2, deviation 1, three pairs: 4.3027 of Student's table, two degrees of freedom, two-sided 5 %, over the root of 3."""
+    found = paired_difference([1.0, 2.0, 3.0])
+    assert (found.mean, found.pairs) == (2.0, 3)
+    assert (found.low, found.high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([], "no pair"),
+        ([0.3], "one pair"),
+        ([1.0, 2.0, 3.0], "no difference seen"),  # down to 2 - 2.48
+        ([2.0, 2.1, 2.2], "more"),
+        ([-2.0, -2.1, -2.2], "less"),
+        ([0.0, 0.0], "no difference seen"),
+    ],
+)
+def test_a_verdict_says_more_or_less_only_where_zero_is_left_out(differences, verdict):
+    assert paired_difference(differences).verdict == verdict
+
+
+def test_fewer_than_two_pairs_have_no_interval_and_what_is_not_finite_is_refused():
+    assert np.isnan([paired_difference([0.3]).low, paired_difference([0.3]).high, paired_difference([]).mean]).all()
+    with pytest.raises(ValueError, match=r"differences: expected finite numbers, got \[nan\]"):
+        paired_difference([float("nan")])

@@ -62,7 +62,7 @@ WRONG = [
     ("train.epochs", 1.5, "parameter 'train.epochs': expected a valid integer, got 1.5"),
     ("train.batch_size", 0, "parameter 'train.batch_size': expected greater than or equal to 1, got 0"),
     ("train.learning_rate", 0, "parameter 'train.learning_rate': expected greater than 0, got 0"),
-    ("train.schedule", "cosin", "parameter 'train.schedule': expected 'cosine' or 'multistep', got 'cosin'"),
+    ("train.schedule", "cosin", "parameter 'train.schedule': expected 'cosine', 'linear' or 'multistep', got 'cosin'"),
     ("train.augmentation.cutmix", 1.5, "parameter 'train.augmentation.cutmix': expected less than or equal to 1, got 1.5"),
     ("train.warmup", 1.0, "parameter 'train.warmup': expected less than 1, got 1.0"),
     ("ingest.train_size", 0, "parameter 'ingest.train_size': expected greater than or equal to 1, got 0"),

@@ -47,14 +47,19 @@ ADAM = replace(RECIPE, optimiser="adam", learning_rate=1e-3, gradient_clip=1.0)
 STEPS = 3, 5  # of two epochs, whose difference is that of their steps
 
 
-def trained(device: torch.device, name: str = "none", recipe: TrainingRecipe = RECIPE, done: int = 0) -> list[Checkpoint]:
+ALTERNATING = replace(RECIPE, schedule="linear", augmentation=replace(CROP_AND_FLIP, alternate_flip=True))
+
+
+def trained(
+    device: torch.device, name: str = "none", recipe: TrainingRecipe = RECIPE, done: int = 0, network: str = "tiny_cnn"
+) -> list[Checkpoint]:
     """Return the checkpoints of a training, or of one that goes on after ``done`` epochs."""
     settings = SETTINGS.get(name, {})
     recovery = recovery_named(name, settings)
     recovered = recover(name, IMAGES, seed=0, device=device, settings=settings)
 
     def run(before: list[Checkpoint]) -> list[Checkpoint]:
-        model = build("tiny_cnn", shape=IMAGES.shape, num_classes=4, seed=0)
+        model = build(network, shape=IMAGES.shape, num_classes=4, seed=0)
         options: dict[str, Any] = {"recipe": recipe, "normalisation": channel_statistics(IMAGES), "seed": 0, "device": device}
         test, method = recovery.test(IMAGES, recovered), recovery.method(IMAGES, seed=0)
         return list(fit(model, recovered, test, **options, done=before, method=method))
@@ -112,6 +117,7 @@ def cases() -> Iterable[tuple[str, Callable[[torch.device], list[object]]]]:
         yield f"recovery {name}", partial(changed if kind.method is Recovery.method else trained_once, name=name)
     for optimiser, recipe in (("sgd", RECIPE), ("adam", ADAM)):
         yield f"resumed with {optimiser}", lambda device, recipe=recipe: outcome(trained(device, recipe=recipe, done=1))
+    yield "resumed fast_cnn", lambda device: outcome(trained(device, recipe=ALTERNATING, done=1, network="fast_cnn"))
     for name in POISONS:
         yield f"poison {name}", partial(crafted, name=name)
     yield "deep feature reweighting", reweighted

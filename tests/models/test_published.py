@@ -12,6 +12,9 @@ from unlearnable.models import MODELS, build
 PARAMETERS = {
     "small_cnn": 292_586,
     "tiny_cnn": 139_810,
+    # Whitening has 24 biases, the convolutions 24 32 9 + 32 32 9 + 32 96 9 + 96 96 9 + 96 192 9 + 192 192 9 weights, BatchNorm
+    # 4 (32 + 96 + 192), the head 193 10.
+    "fast_cnn": 627_618,
     "resnet18": 11_173_962,
     "resnet34": 21_282_122,
     "resnet50": 23_520_842,
@@ -28,6 +31,8 @@ PARAMETERS = {
 MULTIPLICATIONS = {
     "small_cnn": 38.64,
     "tiny_cnn": 6.859,
+    # At 31 pixels 12 24 + 24 32 9, at 16 32 32 9 + 32 96 9, at 8 96 96 9 + 96 192 9, at 4 192 192 9, all for the mirror image too.
+    "fast_cnn": 75.18,
     "resnet18": 556,
     "resnet34": 1160,
     "resnet50": 1300,

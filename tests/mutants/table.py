@@ -293,7 +293,72 @@ PROBES = (
     ),
 )
 
+RESULTS = (
+    Mutant(
+        "an interval is that of one side",
+        "src/unlearnable/metrics.py",
+        "t.ppf(0.975, count - 1)",
+        "t.ppf(0.95, count - 1)",
+        ("tests/test_metrics.py::test_a_paired_difference_has_students_interval",),
+    ),
+    Mutant(
+        "an interval is that of a single difference",
+        "src/unlearnable/metrics.py",
+        "values.std(ddof=1) / math.sqrt(count)",
+        "values.std(ddof=1)",
+        ("tests/test_metrics.py::test_a_paired_difference_has_students_interval",),
+    ),
+    Mutant(
+        "the sign of a mean decides that something is more",
+        "src/unlearnable/metrics.py",
+        '"more" if self.low > 0',
+        '"more" if self.mean > 0',
+        ("tests/test_metrics.py::test_a_verdict_says_more_or_less_only_where_zero_is_left_out",),
+    ),
+    Mutant(
+        "results without an accuracy are taken",
+        "benchmarks/results/data.py",
+        'if unmeasured := int(cells["accuracy"].isna().sum()):',
+        "if unmeasured := 0:",
+        ("tests/benchmarks/test_results.py::test_wrong_cells_are_one_line",),
+    ),
+    Mutant(
+        "the best epoch of a poison is its last",
+        "benchmarks/results/pages.py",
+        'run.loc[run["test_accuracy"].idxmax()]',
+        "run.loc[run.index[-1]]",
+        ("tests/benchmarks/test_results.py::test_a_poison_that_wins_late_has_its_peak_early",),
+    ),
+)
 TRAINING = (
+    Mutant(
+        "every epoch mirrors the same images",
+        "src/unlearnable/training/trainer.py",
+        "return half ^ (epochs_done % 2 == 1)",
+        "return half",
+        ("tests/training/test_engine.py::test_an_epoch_mirrors_the_images_that_the_one_before_did_not",),
+    ),
+    Mutant(
+        "a whitening is fitted to the images that are trained on",
+        "src/unlearnable/training/engine.py",
+        "whiten(model, like, normalisation)",
+        "whiten(model, train, normalisation)",
+        ("tests/training/test_engine.py::test_a_whitening_is_fitted_to_the_clean_images_and_saved",),
+    ),
+    Mutant(
+        "whitening divides by the variance in place of its root",
+        "src/unlearnable/models/whitening.py",
+        "(variances + LEAST_VARIANCE).sqrt()",
+        "(variances + LEAST_VARIANCE)",
+        ("tests/models/test_whitening.py::test_what_it_gives_is_uncorrelated_with_a_variance_near_one",),
+    ),
+    Mutant(
+        "the mirror image counts for nothing in evaluation",
+        "src/unlearnable/models/fast_cnn.py",
+        "self.layers(images.flip(-1))",
+        "self.layers(images)",
+        ("tests/models/test_whitening.py::test_an_image_and_its_mirror_image_are_one_in_evaluation_alone",),
+    ),
     Mutant(
         "a resumed training loses its momentum",
         "src/unlearnable/training/trainer.py",
@@ -2255,6 +2320,6 @@ DOCUMENTS = (
 )
 
 MUTANTS = (
-    *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU),
+    *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU, *RESULTS),
     *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES, *DOCUMENTS),
 )

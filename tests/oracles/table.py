@@ -73,6 +73,13 @@ STAND_INS: dict[str, StandIn] = {
         why="a network of ours",
         tests=("tests/models/test_published.py::test_parameters_and_multiplications_of_small_images[tiny_cnn]",),
     ),
+    "model fast_cnn": StandIn(
+        why="ours, narrower than airbench94",
+        tests=(
+            "tests/models/test_published.py::test_parameters_and_multiplications_of_small_images[fast_cnn]",
+            "tests/models/test_whitening.py::test_what_it_gives_is_uncorrelated_with_a_variance_near_one",
+        ),
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.conftest import make_images
 from unlearnable.errors import InputError
-from unlearnable.images import channel_statistics
+from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.models import build
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import recover
@@ -221,3 +221,57 @@ def test_a_batch_larger_than_the_set_is_refused_before_anything_is_trained(clean
     assert train(clean, recipe=TrainingRecipe(epochs=1, batch_size=60, learning_rate=0.05, precision="float32"))
     with pytest.raises(InputError, match=r"train\.batch_size: expected at most 60, the images of the training set, got 61"):
         train(clean, recipe=TrainingRecipe(epochs=1, batch_size=61, learning_rate=0.05, precision="float32"))
+
+
+def test_a_linear_schedule_is_a_triangle():
+    """It rises from nothing for a fifth of ten epochs, is at half of the way down after six, and ends at a tenth."""
+    recipe = TrainingRecipe(epochs=10, batch_size=1, learning_rate=2.0, final_learning_rate=0.2, schedule="linear", warmup=0.2)
+    assert [recipe.learning_rate_factor(epoch) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0, 0.5, 1, 0.55, 0.1])
+
+
+def seen_in(epochs: int, **augmentation) -> list[np.ndarray]:
+    """Return for each epoch which of 40 images, told by their brightness, were seen mirrored: left half darker than the right one."""
+    images = np.zeros((40, 3, 32, 32), dtype=np.uint8)
+    images += np.arange(40, dtype=np.uint8)[:, None, None, None] + 100
+    images[..., 16:] += 50
+    labelled = LabelledImages(images=images, labels=np.arange(40) % 4, num_classes=4)
+    seen = []
+
+    def loss(trainer, batch, labels, shared, own):
+        mirrored = batch[:, 0, 0, 0] > batch[:, 0, 0, -1]
+        place = (batch[:, 0].amin((1, 2)) * 255).round().long() - 100
+        seen.append(dict(zip(place.tolist(), mirrored.tolist(), strict=True)))
+        return trainer.cross_entropy(trainer.forward(batch), labels)
+
+    drawn = Augmentation(**augmentation)
+    recipe = TrainingRecipe(epochs=epochs, batch_size=16, learning_rate=0.01, precision="float32", augmentation=drawn)
+    list(fit_named("tiny_cnn", labelled, labelled, like=labelled, recipe=recipe, seed=0, device="cpu", method=Method(loss=loss)))
+    whole = [seen[epoch * 3] | seen[epoch * 3 + 1] | seen[epoch * 3 + 2] for epoch in range(epochs)]
+    return [np.array([epoch[place] for place in range(40)]) for epoch in whole]
+
+
+def test_an_epoch_mirrors_the_images_that_the_one_before_did_not():
+    first, second, third = seen_in(3, flip=True, alternate_flip=True)
+    assert 8 <= first.sum() <= 32
+    assert np.array_equal(second, ~first)
+    assert np.array_equal(third, first)
+
+
+def test_flips_without_alternation_are_drawn_for_each_epoch():
+    """The twin of the test above."""
+    first, second = seen_in(2, flip=True)
+    assert not np.array_equal(second, ~first)
+
+
+def test_a_whitening_is_fitted_to_the_clean_images_and_saved():
+    clean, poisoned = make_images(60, classes=3), make_images(60, classes=3, seed=5)
+    found = {}
+    for name, train_set in (("clean", clean), ("poisoned", poisoned)):
+        recipe = TrainingRecipe(epochs=1, batch_size=20, learning_rate=0.01, precision="float32")
+        [last] = fit_named("fast_cnn", train_set, clean, like=clean, recipe=recipe, seed=0, device="cpu")
+        found[name] = last.state["extractor.layers.0.weight"]
+    assert torch.equal(found["clean"], found["poisoned"])
+    mean, deviation = (torch.as_tensor(each, dtype=torch.float32).view(-1, 1, 1) for each in normalisation_of(clean, recipe))
+    pixels = (torch.from_numpy(clean.images) / 255 - mean) / deviation
+    answers = torch.nn.functional.conv2d(pixels, found["clean"]).transpose(0, 1).flatten(1).double()
+    assert (answers.square().mean(1) < 1.01).all()

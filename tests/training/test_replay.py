@@ -86,6 +86,14 @@ def test_adam_and_a_clipped_gradient_too(request):
     assert train(recipe=recipe) == expected
 
 
+def test_alternating_flips_are_those_of_their_epoch(request):
+    recipe = replace(RECIPE, augmentation=replace(RECIPE.augmentation, flip=True, alternate_flip=True))
+    expected = train(recipe=recipe)
+    assert expected != train(recipe=replace(RECIPE, augmentation=replace(RECIPE.augmentation, flip=True)))
+    request.getfixturevalue("records")
+    assert train(recipe=recipe) == expected
+
+
 def test_what_is_not_drawn_by_the_method_is_replayed_as_it_was(request):
     """The twin: a loss that draws by itself gets something else on every call, and only one that is recorded would not."""
     numbers = iter(range(1, 100))

@@ -24,11 +24,20 @@ RECIPES = {
     "adam": TrainingRecipe(
         epochs=EPOCHS, batch_size=16, learning_rate=0.001, final_learning_rate=1e-5, precision="bfloat16", optimiser="adam"
     ),
+    "alternating flips": TrainingRecipe(
+        epochs=EPOCHS,
+        batch_size=16,
+        learning_rate=0.05,
+        precision="float32",
+        schedule="linear",
+        augmentation=Augmentation(flip=True, alternate_flip=True),
+    ),
 }
+NETWORKS = {"alternating flips": "fast_cnn"}  # where it is not tiny_cnn
 
 
-def train(recipe, done=(), seed=0) -> list[Checkpoint]:
-    model = build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=seed)
+def train(recipe, done=(), seed=0, network="tiny_cnn") -> list[Checkpoint]:
+    model = build(network, shape=(3, 32, 32), num_classes=3, seed=seed)
     return list(fit(model, IMAGES, IMAGES, recipe=recipe, normalisation=channel_statistics(IMAGES), seed=seed, device=CPU, done=done))
 
 
@@ -41,13 +50,13 @@ def outcome(checkpoints) -> tuple[list[float], str]:
 
 @pytest.fixture(scope="module")
 def unbroken():
-    return {name: train(recipe) for name, recipe in RECIPES.items()}
+    return {name: train(recipe, network=NETWORKS.get(name, "tiny_cnn")) for name, recipe in RECIPES.items()}
 
 
 @pytest.mark.parametrize("epoch", range(1, EPOCHS))
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_training_goes_on_to_the_same_losses_and_weights(name, epoch, unbroken):
-    resumed = train(RECIPES[name], done=unbroken[name][:epoch])
+    resumed = train(RECIPES[name], done=unbroken[name][:epoch], network=NETWORKS.get(name, "tiny_cnn"))
     assert [each.epoch for each in resumed] == list(range(1, EPOCHS + 1))
     assert outcome(resumed) == outcome(unbroken[name])
 

@@ -13,7 +13,7 @@ generator, is left out.
 | DenseNet | Huang et al., "Densely Connected Convolutional Networks" (2017), Table 1 |
 | MobileNetV2 | Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018), Table 2 |
 | vision transformers | Dosovitskiy et al., "An Image is Worth 16x16 Words" (2021), Section 3.1, in the size of the paper's reference code |
-| small and tiny | after the blocks of airbench (github.com/KellerJordan), for CPUs |
+| small, tiny and fast | after the blocks of airbench (github.com/KellerJordan), for CPUs |
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +23,7 @@ from typing import Any
 from torch import nn
 
 from unlearnable.errors import InputError
+from unlearnable.models.fast_cnn import fast_cnn
 
 Shape = tuple[int, int, int]  # channels, height and width of an image
 Extractor = Callable[[Shape], nn.Module]  # images (N, C, H, W) -> features (N, width)
@@ -153,6 +154,7 @@ def _without(network: Any, *parts: str) -> nn.Module:
 
 
 MODELS: Mapping[str, Extractor] = {
+    "fast_cnn": fast_cnn,
     "densenet121": densenet121,
     "googlenet": googlenet,
     "mobilenetv2": mobilenetv2,

@@ -15,7 +15,7 @@ from unlearnable.models import build
 from unlearnable.poisons.base import Crafting
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE
 from unlearnable.seeds import derive, torch_generator
-from unlearnable.training import Augmentation, Trainer, TrainingRecipe
+from unlearnable.training import Augmentation, Trainer, TrainingRecipe, whiten
 from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, no_noise, resident
 
 ONE_EPOCH = {"epochs": 1}
@@ -94,6 +94,7 @@ class Workshop:
         own_seed = derive(crafting.seed, self.purpose)
         model = build(surrogate.model, shape=clean.shape, num_classes=clean.num_classes, seed=own_seed)
         statistics = channel_statistics(clean)
+        whiten(model, clean, statistics)
         self.mean = torch.as_tensor(statistics[0], dtype=torch.float32, device=crafting.device).view(1, -1, 1, 1)
         self.trainer = Trainer(model, self.recipe, statistics, crafting.device)
 

@@ -41,6 +41,7 @@ from unlearnable.training import (
     ignore,
     no_report,
     normalisation_of,
+    whiten,
 )
 from unlearnable.training.augmentation import augment
 from unlearnable.training.device import is_out_of_memory
@@ -243,8 +244,10 @@ def reweight(
     estimators = {name: ESTIMATORS[name] for name in recipe.estimators}
     fitted, held_out = fitted_and_held_out(clean, recipe)
     network = build(model, shape=clean.shape, num_classes=clean.num_classes, seed=seed, initialisation=training.initialisation)
+    normalisation = normalisation or normalisation_of(clean, training)
+    whiten(network, clean, normalisation)
     bench = Bench(
-        network=Network(network, normalisation or normalisation_of(clean, training), device, training.precision),
+        network=Network(network, normalisation, device, training.precision),
         pixels=resident(fitted, device),
         labels=torch.from_numpy(fitted.labels).to(device),
         held_out=resident(held_out, device),

@@ -87,6 +87,14 @@ def _gain(mean: float, deviation: float) -> Entry:
     return Entry(text=points + _plus_minus(deviation), value=mean)
 
 
+def _interval(low: float, high: float, verdict: Any) -> Entry:
+    """Return an interval of a gain in percentage points and what it says; of fewer than two pairs, that there is none."""
+    if math.isnan(low):
+        return said(verdict)
+    ends = " to ".join(f"{round(100 * end, 1) + 0:+.1f}".replace("-", "\N{MINUS SIGN}") for end in (low, high))
+    return Entry(text=f"{ends}: {verdict}", value=low)
+
+
 def _percent(fraction: float) -> Entry:
     return Entry(text=percent(fraction), value=fraction)
 
@@ -101,7 +109,7 @@ def _number(value: float, form: str = ",.0f") -> Entry:
 
 def accuracy(table: pd.DataFrame) -> Table:
     """Return the numbers of the heat map, of ``tables.summary``."""
-    headings = (*GROUP, "seeds", "mean", "± sd", "mean peak", "gain over none", "pairs", "seconds")
+    headings = (*GROUP, "seeds", "mean", "± sd", "mean peak", "gain over none", "95 % interval", "pairs", "seconds")
     rows = [
         [
             *_named(row),
@@ -110,6 +118,7 @@ def accuracy(table: pd.DataFrame) -> Table:
             _points(row.sd),
             _percent(row.peak),
             _gain(row.gain, row.gain_sd),
+            _interval(row.low, row.high, row.verdict),
             _number(row.pairs if row.recovery != CONTROL else float("nan")),
             _number(row.seconds, ",.1f"),
         ]

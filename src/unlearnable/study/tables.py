@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from unlearnable.metrics import paired_difference
 from unlearnable.study.findings import Findings
 
 CONTROL = "none"  # of poisons and of recoveries
@@ -32,8 +33,8 @@ def summary(findings: Findings) -> pd.DataFrame:
 
     Returns:
         dataset, model, override, poison, recovery; ``n`` measured seeds, 0 where there are none; ``mean`` and ``sd`` (the sample's, NaN for
-        one seed) of accuracy; mean ``peak``; ``gain`` over no recovery of the same poison and seed, with ``gain_sd`` and ``pairs`` of
-        seeds; mean ``seconds`` of recovery and training.
+        one seed) of accuracy; mean ``peak``; ``gain`` over no recovery of the same poison and seed, with ``gain_sd``, ``pairs`` of
+        seeds, ``low``, ``high`` and ``verdict`` of ``metrics.paired_difference``; mean ``seconds`` of recovery and training.
     """
     cells = findings.cells.assign(seconds=whole_seconds(findings.cells))
     found = cells.groupby(GROUP, sort=False).agg(
@@ -70,8 +71,10 @@ def _with_control(cells: pd.DataFrame) -> pd.DataFrame:
 def _gains(cells: pd.DataFrame) -> pd.DataFrame:
     paired = _with_control(cells[["seed", *GROUP, "accuracy", "seconds"]])
     paired = paired[paired["recovery"] != CONTROL]
-    gains = paired.assign(gain=paired["accuracy"] - paired["accuracy_control"]).groupby(GROUP, sort=False)
-    return gains.agg(gain=("gain", "mean"), gain_sd=("gain", "std"), pairs=("gain", "count"))
+    gains = paired.assign(gain=paired["accuracy"] - paired["accuracy_control"]).groupby(GROUP, sort=False)["gain"]
+    found = pd.DataFrame({"gain": gains.mean(), "gain_sd": gains.std(), "pairs": gains.count()})
+    said = [paired_difference(values.dropna().tolist()) for _, values in gains]
+    return found.assign(low=[each.low for each in said], high=[each.high for each in said], verdict=[each.verdict for each in said])
 
 
 def times(findings: Findings) -> pd.DataFrame:

@@ -1,8 +1,10 @@
 """One training loop for every network, image set and recipe."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,11 +15,12 @@ from unlearnable.models import ImageClassifier, build
 from unlearnable.seeds import torch_generator
 from unlearnable.training.checkpoint import Checkpoint, carried_on
 from unlearnable.training.device import choose_device, made_on, on_host
-from unlearnable.training.network import Network, Normalisation
-from unlearnable.training.pixels import seen
+from unlearnable.training.network import BATCH, Network, Normalisation
+from unlearnable.training.pixels import as_float, seen
 from unlearnable.training.recipe import TrainingRecipe
 from unlearnable.training.trainer import PLAIN, Method, Progress, Trainer, ignore
 
+WHITENED = 1_000  # images whose patches decide a whitening: of CIFAR-10, 961,000 patches for 78 different numbers
 Report = Callable[[int, dict[str, float]], None]
 
 
@@ -121,12 +124,14 @@ def fit_named(
     """
     require_batch(recipe, train)
     model = build(name, shape=train.shape, num_classes=train.num_classes, seed=seed, initialisation=recipe.initialisation)
+    normalisation = normalisation_of(like, recipe)
+    whiten(model, like, normalisation)
     yield from fit(
         model,
         train,
         test,
         recipe=recipe,
-        normalisation=normalisation_of(like, recipe),
+        normalisation=normalisation,
         seed=seed,
         device=choose_device(device),
         progress=progress,
@@ -134,6 +139,19 @@ def fit_named(
         method=method,
         resumable=resumable,
     )
+
+
+def whiten(model: ImageClassifier, images: LabelledImages, normalisation: Normalisation) -> None:
+    """Fit the model's whitening, if it has one, to normalised images: to as many as are enough, evenly spaced.
+
+    As with the normalisation, the images are the clean ones whatever is trained on. By a grey training set, in which colours do not vary,
+    the filters of colour are so large that colour test images excite them 15 times as much as those they were meant for.
+    """
+    if model.whitening is not None:
+        mean, deviation = (torch.as_tensor(np.asarray(each), dtype=torch.float32).view(-1, 1, 1) for each in normalisation)
+        places = np.linspace(0, len(images) - 1, min(len(images), WHITENED)).astype(np.int64)
+        batches = (as_float(torch.from_numpy(images.images[some])) for some in np.array_split(places, math.ceil(len(places) / BATCH)))
+        model.whitening.fit((batch - mean) / deviation for batch in batches)
 
 
 def normalisation_of(images: LabelledImages, recipe: TrainingRecipe) -> Normalisation:

@@ -19,6 +19,8 @@ class Augmentation:
         resized_crop: the least share of the image's area that a crop of a random size and shape (3:4 to 4:3) has before it is
             resized to the whole; zero leaves it out.
         flip: mirror half of the images.
+        alternate_flip: an epoch mirrors half of the images and the next one the other half, without a new draw (Jordan, "94% on
+            CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498).
         rotation: degrees to either side.
         shear: degrees to either side.
         scale: side length is multiplied by a number in [1 - scale, 1 + scale].
@@ -33,6 +35,7 @@ class Augmentation:
     crop: Annotated[int, NON_NEGATIVE] = 0
     resized_crop: Annotated[float, FRACTION] = 0.0
     flip: bool = False
+    alternate_flip: bool = False
     rotation: Annotated[float, NON_NEGATIVE] = 0.0
     shear: Annotated[float, NON_NEGATIVE] = 0.0
     scale: Annotated[float, FRACTION] = 0.0
@@ -59,8 +62,9 @@ class TrainingRecipe:
         nesterov: of SGD.
         gradient_clip: the largest norm of the gradient of all weights together; None leaves it as it is.
         warmup: the fraction of all epochs in which the learning rate rises linearly from zero.
-        schedule: ``cosine`` to ``final_learning_rate`` after the warm-up; ``multistep`` multiplies by ``gamma`` at ``milestones`` (epochs).
-        cosine_epochs: the length of the whole cosine, which may end after the training does; None is what the warm-up leaves.
+        schedule: ``cosine`` or ``linear`` to ``final_learning_rate`` after the warm-up; ``multistep`` multiplies by ``gamma``
+            at ``milestones`` (epochs).
+        cosine_epochs: the length of the whole cosine or line, which may end after the training does; None is what the warm-up leaves.
         rate_changes: the learning rate follows its schedule at every ``step``, or at the start of every ``epoch``.
         initialisation: of convolutions: each network's ``own``, or ``torch``'s default, uniform within one over the root of the fan-in.
         deviations: of the channels, in units of [0, 1], by which images are divided; None is those of the clean images.
@@ -76,7 +80,7 @@ class TrainingRecipe:
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     nesterov: bool = False
     gradient_clip: Annotated[float | None, POSITIVE] = None
-    schedule: Literal["cosine", "multistep"] = "cosine"
+    schedule: Literal["cosine", "linear", "multistep"] = "cosine"
     warmup: Annotated[float, Range(ge=0, lt=1)] = 0.0
     cosine_epochs: Annotated[int | None, AT_LEAST_ONE] = None
     rate_changes: Literal["step", "epoch"] = "step"
@@ -99,9 +103,10 @@ class TrainingRecipe:
             return epochs_done / warm
         if self.schedule == "multistep":
             return self.gamma ** sum(epochs_done >= milestone for milestone in self.milestones)
-        cosine = (1 + math.cos(math.pi * (epochs_done - warm) / (self.cosine_epochs or self.epochs - warm))) / 2
+        fallen = (epochs_done - warm) / (self.cosine_epochs or self.epochs - warm)
+        left = 1 - fallen if self.schedule == "linear" else (1 + math.cos(math.pi * fallen)) / 2
         final = self.final_learning_rate / self.learning_rate
-        return final + (1 - final) * cosine
+        return final + (1 - final) * left
 
 
 def recipe_from(settings: dict[str, Any]) -> TrainingRecipe:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unlearnable.errors import DivergedError
 from unlearnable.images import LabelledImages
 from unlearnable.models import ImageClassifier
-from unlearnable.seeds import Draws, sent, sent_one
+from unlearnable.seeds import Draws, sent, sent_one, torch_generator
 from unlearnable.training.augmentation import Shape, applied, draw, draw_cutmix
 from unlearnable.training.checkpoint import Checkpoint
 from unlearnable.training.device import on_host
@@ -137,6 +137,9 @@ class Trainer(Network):
         order = torch.randperm(len(pixels), generator=generator)
         sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
         drawn = [self._drawn(size, pixels.shape[1:], generator) for size in sizes]
+        if self.recipe.augmentation.alternate_flip:
+            mirrored = self._mirrored(len(pixels), self.steps_done // len(sizes), generator)[order].view(-1, 1, 1, 1)
+            drawn = [draws | {"flip": flip} for draws, flip in zip(drawn, mirrored.split(self.recipe.batch_size), strict=True)]
         drawn = self._sent(drawn[:-1]) + self._sent(drawn[-1:])  # the last batch may be smaller
         losses = []
         there = sent_one(order, self.device)
@@ -180,6 +183,12 @@ class Trainer(Network):
         recipe = self.recipe.augmentation
         draws = draw(recipe, count, shape, generator)
         return draws | draw_cutmix(recipe.cutmix, count, shape, generator) if recipe.cutmix and not self.method.mixes else draws
+
+    @staticmethod
+    def _mirrored(count: int, epochs_done: int, generator: torch.Generator) -> Tensor:
+        """Return (count,) which images an epoch mirrors: a half that depends on the seed of ``generator`` alone, then the other half."""
+        half = torch.rand(count, generator=torch_generator(generator.initial_seed(), "alternate_flip")) < 0.5
+        return half ^ (epochs_done % 2 == 1)
 
     def _sent(self, drawn: Sequence[Draws]) -> list[Draws]:
         """Return the draws of batches of one size on the device, where they arrive together."""

@@ -1,0 +1,46 @@
+"""From a study in this project to a folder of results."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+from kedro.framework.startup import bootstrap_project
+
+from benchmarks.results.data import CELLS, EPOCH_COLUMNS, EPOCHS
+from unlearnable.datasets.atomic import read_checked
+from unlearnable.datasets.storage import whole_versions
+from unlearnable.study.cells import Cell
+from unlearnable.study.gather import gather
+from unlearnable.study.plan import Plan, plan
+
+
+def collect(name: str, *, project: Path, env: str, folder: Path, commit: str) -> int:
+    """Write the finished cells of a study and their epochs into ``folder``; return how many cells there are.
+
+    Args:
+        name: of the study.
+        project: where it was run.
+        env: that it was run in.
+        folder: gets ``cells.parquet`` and ``epochs.parquet``.
+        commit: of the code that ran, for cells whose MLflow run does not name it.
+    """
+    bootstrap_project(project)
+    found = plan(name, project=project, env=env, threads=1)
+    cells = gather(found).cells
+    cells = cells.assign(commit=cells["commit"].replace("", commit), run_url="")
+    done = set(cells["recipe_hash"])
+    epochs = pd.concat(
+        [_epochs(found, cell) for cell in found.grid.cells if cell.chain == "recover" and cell.recipe_hash in done], ignore_index=True
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    cells.to_parquet(folder / CELLS, index=False)
+    epochs.to_parquet(folder / EPOCHS, index=False)
+    return len(cells)
+
+
+def _epochs(found: Plan, cell: Cell) -> pd.DataFrame:
+    """Return a row for each epoch of the training of a cell's recovered set."""
+    history = pd.read_parquet(io.BytesIO(read_checked(whole_versions(found.project / cell.part.paths[1])[-1])))
+    names = {"poison": cell.poison, "recovery": cell.recovery, "override": cell.override, "model": cell.model, "seed": cell.seed}
+    recovered = history[history["training"] == "recovered"]
+    return recovered.assign(dataset=cell.configuration["dataset"], **names)[EPOCH_COLUMNS]

@@ -1,0 +1,157 @@
+"""Results as data: what a folder of them must hold, and that the page is what its data says."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+from benchmarks.results.__main__ import main
+from benchmarks.results.data import ABOUT, CELLS, EPOCHS, folders, read
+from benchmarks.results.pages import BEGIN, END, OTHERS, OURS, PAGE, RESULTS, accuracies, gains, peaks, written
+
+from tests.study.findings_example import VERSIONS, cell, few
+from unlearnable.errors import InputError
+from unlearnable.study.tables import summary
+
+RECIPE = json.dumps({"ingest": {"train_size": None}, "train": {"epochs": 5}})
+ABOUT_THEM = {
+    "title": "Fifty thousand images",
+    "by": "Somebody",
+    "machine": "one card",
+    "measured": "2026-11-27",
+    "commit": "abc",
+    "commands": ["kedro study run full"],
+}
+
+
+def rows(*found: tuple[str, str, int, float]) -> pd.DataFrame:
+    """Return cells of these poisons, recoveries, seeds and accuracies."""
+    return pd.DataFrame(
+        [
+            cell(poison=poison, recovery=recovery, seed=seed, accuracy=value, recipe=RECIPE, made_on="{}")
+            for poison, recovery, seed, value in found
+        ]
+    )
+
+
+def epochs(poison: str, *accuracies: float) -> pd.DataFrame:
+    """Return the epochs of a training without a recovery."""
+    key = {"dataset": "cifar10", "poison": poison, "recovery": "none", "override": "", "model": "fast_cnn", "seed": 0}
+    return pd.DataFrame(
+        [
+            {**key, "training": "recovered", "epoch": epoch, "test_accuracy": value, "loss": 1.0}
+            for epoch, value in enumerate(accuracies, start=1)
+        ]
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of results as it should be, of two seeds."""
+    (tmp_path / "theirs").mkdir()
+    found = [("none", "none", 0.9), ("lsp", "none", 0.2), ("lsp", "jpeg", 0.8)]
+    rows(*[(*names, seed, value + seed / 100) for seed in (0, 1) for *names, value in found]).to_parquet(tmp_path / "theirs" / CELLS)
+    epochs("lsp", 0.5, 0.3).to_parquet(tmp_path / "theirs" / EPOCHS)
+    (tmp_path / "theirs" / ABOUT).write_text(yaml.safe_dump(ABOUT_THEM).replace("'2026-11-27'", "2026-11-27"))
+    return tmp_path / "theirs"
+
+
+def test_the_committed_page_and_figures_are_what_the_committed_data_gives():
+    for name, content in written(PAGE.read_text(encoding="utf-8")).items():
+        assert (RESULTS / name).read_bytes() == content, f"docs/results/{name}: run make results"
+
+
+def test_every_committed_folder_is_as_it_should_be():
+    for found in [*folders(OURS), *folders(OTHERS)]:
+        assert len(read(found).findings.cells)
+
+
+def test_a_page_has_the_tables_of_its_data(folder):
+    files = written(f"before\n{BEGIN}\nold\n{END}\nafter\n", folder.parent, folder.parent / "nobody")
+    text = files.pop("README.md").decode()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| `lsp` | 0.205 ± 0.007 | 0.805 ± 0.007 |" in text
+    assert "- `lsp`, `jpeg`: +0.600 (+0.600 to +0.600, 2 pairs): more." in text
+    assert "| `lsp` | 1 of 2 | 0.500 | 0.300 |" in text
+    assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-epochs.svg"]
+
+
+def test_what_others_measured_stands_under_their_names(folder):
+    text = written(f"{BEGIN}{END}", folder.parent / "nobody", folder.parent)["README.md"].decode()
+    assert "### Fifty thousand images, by Somebody" in text
+    assert "| `none` | 0.905 ± 0.007 |  |" in text
+
+
+def test_one_seed_has_no_interval():
+    table = summary(few(*rows(("lsp", "none", 0, 0.2), ("lsp", "jpeg", 0, 0.7)).to_dict("records")))
+    assert "- `lsp`, `jpeg`: +0.500; one pair, so no interval." in gains(table)
+
+
+def test_a_gain_whose_interval_has_zero_is_no_difference():
+    """Gains 0.02 and -0.01: mean 0.005, and Student's 12.7 of one degree of freedom makes any two of them unsure."""
+    found = rows(("lsp", "none", 0, 0.2), ("lsp", "jpeg", 0, 0.22), ("lsp", "none", 1, 0.2), ("lsp", "jpeg", 1, 0.19))
+    assert "no difference seen." in gains(summary(few(*found.to_dict("records"))))
+
+
+def test_the_table_leaves_empty_what_has_no_cell():
+    found = rows(("none", "none", 0, 0.9), ("lsp", "jpeg", 0, 0.8))
+    assert accuracies(found, summary(few(*found.to_dict("records")))).splitlines()[2:] == [
+        "| `none` | 0.900 |  |",
+        "| `lsp` |  | 0.800 |",
+    ]
+
+
+def test_a_poison_that_wins_late_has_its_peak_early():
+    assert peaks(epochs("ops", 0.4, 0.6, 0.1)).splitlines()[2] == "| `ops` | 2 of 3 | 0.600 | 0.100 |"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": "{}"}, "recipe: expected a JSON object with 'train' in every row, got '{}'"),
+        ({"versions": "none"}, "versions: expected a JSON object with 'torch' in every row, got 'none'"),
+        ({"accuracy": 91.2}, "accuracy: expected fractions in \\[0, 1\\], got 91.2"),
+        ({"accuracy": float("nan")}, "expected an accuracy in every row, got 6 without"),
+        ({"seed": 0}, "expected each once, got this one again"),
+    ],
+)
+def test_wrong_cells_are_one_line(folder, change, message, capsys):
+    pd.read_parquet(folder / CELLS).assign(**change).to_parquet(folder / CELLS)
+    with pytest.raises(InputError, match=message):
+        read(folder)
+    assert main(["--check", str(folder)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_column_and_a_file_that_is_no_table_are_one_line(folder):
+    pd.read_parquet(folder / CELLS).drop(columns="seed").to_parquet(folder / CELLS)
+    with pytest.raises(InputError, match=r"cells.parquet: expected the columns dataset, .*, got none of seed$"):
+        read(folder)
+    (folder / CELLS).write_text("no table")
+    with pytest.raises(InputError, match=r"cells\.parquet: expected a Parquet table, got"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"machine": None}, "'machine': .*string"), ({"colour": "red"}, "'colour': Extra inputs"), ({"measured": "soon"}, "'measured': ")],
+)
+def test_a_wrong_about_is_one_line(folder, change, message):
+    (folder / ABOUT).write_text(yaml.safe_dump(yaml.safe_load((folder / ABOUT).read_text()) | change))
+    with pytest.raises(InputError, match=f"about.yml: {message}"):
+        read(folder)
+
+
+def test_the_command_says_what_is_in_order(folder, capsys):
+    assert main(["--check", str(folder)]) == 0
+    assert "6 cells, as expected" in capsys.readouterr().out
+    shutil.rmtree(folder)
+    assert main(["--check", str(folder)]) == 1
+
+
+def test_versions_of_the_example_name_torch():
+    """What the schema asks for is what a study's cells have."""
+    assert "torch" in VERSIONS
