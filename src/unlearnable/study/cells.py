@@ -18,12 +18,12 @@ SHARED = {
     "train_clean": ("train_poisoned", "clean", ("clean_checkpoints",)),
     "train_poisoned": ("train_poisoned", "poisoned", ("poisoned_checkpoints",)),
 }
-BEFORE = {  # what each shared part stands on
+BEFORE = {  # what each shared part depends on
     "craft_poison": ("ingest",),
     "train_clean": ("ingest",),
     "train_poisoned": ("craft_poison",),
 }
-CHAINS = {  # the stage whose hash names the cell, what it is there when, and what it stands on
+CHAINS = {  # the stage whose hash names the cell, the outputs by which it is done, and what it depends on
     "recover": ("evaluate", ("scores", "history", "accuracy_figure", "examples_figure"), ("craft_poison", "train_clean", "train_poisoned")),
     "dfr": ("evaluate_dfr", ("dfr_scores", "dfr_figure", "dfr_table"), ("craft_poison",)),
     "separability": ("evaluate_separability", ("separability_scores", "separability_figure"), ("craft_poison",)),
@@ -39,8 +39,8 @@ class Part:
         label: of people, such as ``ops jpeg small_cnn seed 0``.
         pipeline, namespace: what Kedro runs.
         parameters: of the run, over those of the environment.
-        paths: where what it makes lies, from the project on.
-        before: keys of the parts that it stands on.
+        paths: of what it makes, relative to the project.
+        before: keys of the parts that it depends on.
     """
 
     key: str
@@ -73,16 +73,16 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All cells of a study, and every part by its key, those that others stand on first."""
+    """All cells of a study, and every part by its key, those that others depend on first."""
 
     study: Study
     cells: tuple[Cell, ...]
     parts: dict[str, Part]
 
     def needed(self, complete: set[str]) -> dict[str, Part]:
-        """Return the parts that are to be made where those of ``complete`` are there: cells, and what they stand on."""
+        """Return the parts that are missing if those of ``complete`` exist: cells, and what they depend on."""
         needed = {cell.part.key for cell in self.cells} - complete
-        for key in reversed(self.parts):  # a part stands after what it stands on
+        for key in reversed(self.parts):  # a part comes after what it depends on
             if key in needed:
                 needed |= set(self.parts[key].before) - complete
         return {key: part for key, part in self.parts.items() if key in needed}
@@ -125,7 +125,7 @@ def _cells(study: Study, loaders: Mapping[str, RecipeConfigLoader], threads: int
 
 
 def _part(chain: str, configuration: RecipeConfigLoader, settings: Settings, override: str, parts: dict[str, Part]) -> Part:
-    """Return the part that makes a cell, put among ``parts`` after what it stands on."""
+    """Return the part that makes a cell, put among ``parts`` after what it depends on."""
     stage, made, before = CHAINS[chain]
     shared = dict.fromkeys(_shared(each, configuration, settings, override, parts) for each in before)
     what = settings["recovery"] if chain == "recover" else chain
@@ -146,7 +146,7 @@ def _named(values: tuple[Any, ...]) -> Settings:
 
 
 def _shared(stage: str, configuration: RecipeConfigLoader, settings: Settings, override: str, parts: dict[str, Part]) -> str:
-    """Put the part that makes ``stage``, and those that it stands on, among ``parts``; return its key."""
+    """Put the part that makes ``stage``, and those that it depends on, among ``parts``; return its key."""
     parameters = configuration["parameters"]
     stage = made_by(stage, parameters)
     key = f"{stage}/{parameters['recipe'][stage]}"
