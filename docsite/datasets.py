@@ -37,6 +37,12 @@ ENVIRONMENTS = """# Environments
 An environment is a folder of `conf`; choose it with `--env`. What it does not say is as in `conf/base`, or as in the environment that its
 `like` names. It holds one catalog entry, `raw_images`, and the recipes that fit the dataset.
 """
+STUDIES = """
+## Studies
+
+`kedro study run NAME --env=ENV` runs one; [Cells and studies](../concepts/studies.md) says how.
+
+"""
 
 
 def catalog_page() -> str:
@@ -67,17 +73,21 @@ def _made_by(names: list[str]) -> dict[str, set[str]]:
 def environments_page() -> str:
     """Return the page: for each environment, its images, its model and what its files say of it."""
     folders = sorted(path for path in CONF.iterdir() if (path / "catalog.yml").exists())
-    headings = ["environment", "images", "like", "model", "studies", "comments in its files"]
-    return ENVIRONMENTS + "\n" + table(headings, map(_environment, folders))
+    text = ENVIRONMENTS + "\n" + table(["environment", "images", "like", "model", "comments in its files"], map(_environment, folders))
+    return text + STUDIES + table(["study", "environment", "what it asks"], _studies())
 
 
 def _environment(folder: Path) -> list[str]:
     parameters = folder / "parameters.yml"
     values = (yaml.safe_load(parameters.read_text()) or {}) if parameters.exists() else {}
     raw = _catalog(folder.name).get(RAW, _catalog("base")[RAW])
-    studies = ", ".join(code(file.stem) for file in sorted((folder / "study").glob("*.yml")))
     about = " ".join(filter(None, (_header(folder / "catalog.yml"), _header(parameters))))
-    return [code(folder.name), _kind(raw), code(values.get("like", "")), code(values.get("model", "")), studies, about]
+    return [code(folder.name), _kind(raw), code(values.get("like", "")), code(values.get("model", "")), about]
+
+
+def _studies() -> Iterator[list[str]]:
+    for file in sorted(CONF.glob("*/study/*.yml")):
+        yield [code(file.stem), code(file.parents[1].name), yaml.safe_load(file.read_text()).get("description", "")]
 
 
 def _catalog(environment: str) -> dict[str, Any]:
@@ -85,11 +95,13 @@ def _catalog(environment: str) -> dict[str, Any]:
 
 
 def _header(file: Path) -> str:
-    """Return the comment that a file starts with, and nothing where it has none; the base has comments on single entries only."""
-    if not file.exists() or file.parent.name == "base":
+    """Return the comment at the start of a file, above its first entry or (of a catalog) beside it, and nothing where it has none."""
+    if not file.exists() or file.parent.name == "base":  # the base's comments are about single entries
         return ""
     first = file.read_text().partition("\n\n")[0].splitlines()
-    return " ".join(line[1:].strip() for line in first if line.startswith("#"))
+    above = [line for line in first if line.startswith("#")]
+    beside = first[:1] if file.name == "catalog.yml" else []
+    return " ".join(line.partition("#")[2].strip() for line in above or beside)
 
 
 def _layer(entry: dict[str, Any]) -> str:

@@ -92,3 +92,9 @@ def test_every_page_of_the_documents_is_in_the_navigation():
 
 def test_a_cell_of_a_table_stays_one_cell():
     assert table(["a", "b"], [["x | y", "two\nlines"]]) == "| a | b |\n| --- | --- |\n| x \\| y | two lines |\n"
+
+
+def test_every_study_is_listed_with_what_it_asks(made):
+    for file in (ROOT / "conf").glob("*/study/*.yml"):
+        asked = " ".join(yaml.safe_load(file.read_text())["description"].split())
+        assert f"| `{file.stem}` | `{file.parents[1].name}` | {asked} |" in made["environments.md"]

@@ -195,7 +195,7 @@ def test_what_cells_were_made_on_is_said_where_it_differs():
     cells = [cell(seed=seed, made_on=made_on) for seed, made_on in enumerate([*on_cards, on_cards[0], ""])]
     said = (
         "Cells were not all made on the same: kind of device (3 cuda, 1 cpu); device (2 H100, 1 H200, 1 EPYC); "
-        "flags of the GPU (3 deterministic, 1 none); not noted (1)."
+        "flags of the GPU (3 deterministic, 1 none); not recorded (1)."
     )
     assert differences(few(*cells)) == said
     page = undrawn(few(*cells))

@@ -49,7 +49,7 @@ class Artifact(AbstractVersionedDataset[In, Out]):
 
     @property
     def place(self) -> Path:
-        """Where its versions lie."""
+        """The folder of its versions."""
         return Path(self._filepath)
 
     def load(self) -> Out:
@@ -73,7 +73,7 @@ class Artifact(AbstractVersionedDataset[In, Out]):
                 damage, self._cached_load_version = error, None
 
     def newest(self) -> Path:
-        """Return where the newest good version lies, to show or send the file; raise as ``load`` does."""
+        """Return the path of the newest good version, to show or send the file; raise as ``load`` does."""
         self.load()
         return Path(self._get_load_path())
 

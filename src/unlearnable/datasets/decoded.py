@@ -169,7 +169,7 @@ def decoded(
 
 
 def named(folder: str, **decides: Any) -> Path:
-    """Return a folder in ``folder`` that is named by all that decides what lies in it."""
+    """Return a folder in ``folder``, named by everything that decides its content."""
     content = json.dumps({"format": FORMAT, **decides}, sort_keys=True, default=vars)
     return Path(folder) / hashlib.sha256(content.encode()).hexdigest()[:12]
 

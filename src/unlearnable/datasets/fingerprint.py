@@ -10,7 +10,7 @@ from unlearnable.errors import InputError
 
 
 def fingerprint(path: Path, setting: str, *, follow: bool = False) -> str | None:
-    """Return the SHA-256 over sorted relative names and bytes of what lies at ``path``; None where nothing does.
+    """Return the SHA-256 over sorted relative names and bytes of what is at ``path``; None if nothing is.
 
     Hidden files and folders count for nothing, and no pipe or device is opened.
 
@@ -34,7 +34,7 @@ def fingerprint(path: Path, setting: str, *, follow: bool = False) -> str | None
 
 
 def walk(path: Path, *, follow: bool) -> Iterator[Path]:
-    """Yield what lies in a folder and the folders below it: files, and links to folders that are not gone into.
+    """Yield what is in a folder and the folders below it: files, and links to folders that are not followed.
 
     Nothing hidden is among them. Where links are followed, each real folder is gone into once, so that a link to a folder above is no
     loop; a folder goes before the links to it.

@@ -113,7 +113,7 @@ class FolderImages(ReadOnly):
         return self._decoded(images, names, self._place({"copies": self._told(images)}) / "copies.safetensors")
 
     def _place(self, files: dict[str, list[tuple[int, str]]]) -> Path:
-        """Return where the decoded images lie: the place is named by all that decides them."""
+        """Return the path of the decoded images, named by everything that decides them."""
         return named(self.filepath, frame=self.frame, files=files, bytes=fingerprint(self.path, "raw_images.path", follow=True))
 
     def _told(self, images: list[tuple[int, Path]]) -> list[tuple[int, str]]:

@@ -14,7 +14,7 @@ def text(name: str) -> str:
 
 
 def shown(path: str | Path) -> str:
-    """Return a path as it is told to people, in the form that it has on the disk."""
+    """Return a path as messages show it, in the form that it has on the disk."""
     try:
         name = os.fsencode(path)
     except UnicodeEncodeError:  # a path that somebody wrote, with a letter that this locale does not have

@@ -42,7 +42,7 @@ class Released:
     timeout_s: float = 1800.0
 
     def check(self) -> None:
-        """Raise InputError where an argument is wrong or nothing lies at ``path``; no file is opened."""
+        """Raise InputError if an argument is wrong or nothing is at ``path``; no file is opened."""
         if not isinstance(self.path, str):
             raise InputError(f"released_poison.path: expected the file or folder of a release, got {_shown(self.path)}")
         if not isinstance(self.format, str) or self.format not in FORMATS:
@@ -74,7 +74,7 @@ class Released:
         return replace(found, class_names=clean.class_names)
 
     def _copy(self, source: str, clean: LabelledImages) -> Path:
-        """Return where our copy lies: its path names the bytes, the settings and the clean images that decide it."""
+        """Return the path of our copy, named by the bytes, the settings and the clean images that decide it."""
         settings = {"format": self.format, "rounding": self._rounding(), "budget": self.budget, **_about(clean)}
         total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for array in (clean.ids, clean.labels, clean.images):

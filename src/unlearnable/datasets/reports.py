@@ -98,7 +98,7 @@ class PageDataset(Artifact[str, Path]):
         return f"{data}\n<!-- recipe {self.recipe} -->\n".encode()
 
     def decode(self, content: bytes) -> tuple[Path, str | None]:
-        """Return where the page lies, and its recipe."""
+        """Return the path of the page, and its recipe."""
         found = re.search(rb"<!-- recipe (\w+) -->\n\Z", content)
         return Path(self._get_load_path()), found[1].decode() if found else None
 
@@ -127,7 +127,7 @@ class FigureDataset(Artifact[Figure, Path]):
         return buffer.getvalue()
 
     def decode(self, content: bytes) -> tuple[Path, str | None]:
-        """Return where the figure lies, and its recipe."""
+        """Return the path of the figure, and its recipe."""
         return Path(self._get_load_path()), Image.open(io.BytesIO(content)).info.get("recipe")
 
     def preview(self) -> ImagePreview:

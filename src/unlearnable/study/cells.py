@@ -69,16 +69,16 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All cells of a study, and every part by its key, those that others stand on first."""
+    """All cells of a study, and every part by its key, those that others depend on first."""
 
     study: Study
     cells: tuple[Cell, ...]
     parts: dict[str, Part]
 
     def needed(self, complete: set[str]) -> dict[str, Part]:
-        """Return the parts that are to be made where those of ``complete`` are there: cells, and what they stand on."""
+        """Return the parts that are missing if those of ``complete`` exist: cells, and what they depend on."""
         needed = {cell.part.key for cell in self.cells} - complete
-        for key in reversed(self.parts):  # a part stands after what it stands on
+        for key in reversed(self.parts):  # a part comes after what it depends on
             if key in needed:
                 needed |= set(self.parts[key].before) - complete
         return {key: part for key, part in self.parts.items() if key in needed}

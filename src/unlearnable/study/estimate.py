@@ -18,7 +18,7 @@ from unlearnable.study.plan import Plan
 from unlearnable.training import fit_named, recipe_from
 
 START_S = 10.0  # of a run until it computes, and of its figures: 8 to 12 s on two cores
-NAMED = 3  # labels that are told
+NAMED = 3  # labels that are shown
 STEPS = 12  # that are timed, the first two of them not
 
 
@@ -56,7 +56,7 @@ def estimate(plan: Plan, parts: Mapping[str, Part], slots: int, *, on_cards: boo
 def _cells(grid: Grid) -> dict[str, Cell]:
     """Return a cell that needs it for each part, by the part's key."""
     found = {cell.part.key: cell for cell in grid.cells}
-    for key in reversed(grid.parts):  # a part stands after what it stands on
+    for key in reversed(grid.parts):  # a part comes after what it depends on
         for before in grid.parts[key].before:
             found.setdefault(before, found[key])
     return found

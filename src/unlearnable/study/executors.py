@@ -114,7 +114,7 @@ def _require_workers(client: Any, address: str) -> None:
         _require(f"worker {worker}", expected(), theirs)
     try:
         theirs = client.run_on_scheduler(about)
-    except Exception as error:  # it unpacks what workers are told
+    except Exception as error:  # it unpacks what is sent to workers
         theirs = error
     _require(f"scheduler {address}", {"unlearnable": __version__}, theirs)
 

@@ -97,7 +97,7 @@ def _run(arguments: list[str], project: str, environment: dict[str, str], output
 
 
 def _die_with_the_study() -> None:
-    """Wait for the process that asked for this run, and die with it: what it began, a resumed study would make as well."""
+    """Wait for the process that started this run, and die with it: a resumed study makes the same part again."""
     study = multiprocessing.parent_process()
     if study is not None:
         study.join()

@@ -31,7 +31,7 @@ def differences(findings: Findings) -> str:
     noted = [found for found in cells if found]
     counts = {words: Counter(found.get(name, NONE) for found in noted) for name, words in FACTS.items()}
     told = [f"{words} ({_each(counter)})" for words, counter in counts.items() if len(counter) > 1]
-    told += [f"not noted ({len(cells) - len(noted)})"] if 0 < len(noted) < len(cells) else []
+    told += [f"not recorded ({len(cells) - len(noted)})"] if 0 < len(noted) < len(cells) else []
     return f"Cells were not all made on the same: {'; '.join(told)}." if told else ""
 
 

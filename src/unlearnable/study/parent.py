@@ -57,7 +57,7 @@ class Parent:
                 self._server.client.log_metric(self.run_id, f"cells.{state}", count)
             self._server.client.set_terminated(self.run_id, status)
         except Exception as error:
-            logger.warning("MLflow at %s: %s. The end of the study is not noted there", self._server, reason(error))
+            logger.warning("MLflow at %s: %s. The end of the study is not recorded there", self._server, reason(error))
 
     def _reopened(self, known: str | None) -> str | None:
         if known is None:

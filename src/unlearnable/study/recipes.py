@@ -11,7 +11,7 @@ UNREAD = "text"
 
 
 def flat(text: Any) -> Flat:
-    """Return an object's values by dotted name, each as JSON text; what is no object stands under ``UNREAD``."""
+    """Return an object's values by dotted name, each as JSON text; what is not an object is under ``UNREAD``."""
     if not isinstance(text, str) or not text:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Running a study: every part once, those that others stand on first, whatever becomes of single ones."""
+"""Running a study: every part once, those that others depend on first; if one fails, the others continue."""
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping
@@ -19,12 +19,12 @@ Make = Callable[[Assignment], Outcome]
 def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told, *, tries: int, make: Make = perform) -> Iterator[Outcome]:
     """Make ``parts`` and yield how each ended, in the order of their ends.
 
-    What was killed is made again, up to ``tries`` times in all. What stands on a part that failed fails with it, and the others go on.
+    What was killed is made again, up to ``tries`` times in all. Parts that depend on a failed part fail with it, and the others continue.
 
     Args:
         parts: by key.
         team: who makes them.
-        assign: what a worker is told of a part.
+        assign: returns what a worker needs to know of a part.
         begin: called as the making of a part begins.
         tries: how often a part is begun that is killed again and again.
         make: what a worker does.

@@ -28,7 +28,7 @@ LONGEST_ERROR = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What a worker is told.
+    """What a worker needs to know to make a part.
 
     Args:
         part: to be made.
@@ -101,7 +101,7 @@ def _run(assignment: Assignment) -> tuple[int, str]:
 
 @contextmanager
 def _arguments(assignment: Assignment) -> Iterator[str]:
-    """Write what ``kedro run`` is asked for into a file, since a command line would turn 1e-05 into text."""
+    """Write the options of ``kedro run`` into a file, since a command line would turn 1e-05 into text."""
     part = assignment.part
     options = OPTIONS | {"pipelines": part.pipeline, "params": part.parameters}
     options |= {"env": assignment.env} if assignment.env else {}
