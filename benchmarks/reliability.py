@@ -13,8 +13,8 @@ import torch
 from kedro.io import Version
 
 from benchmarks.timing import in_turns
-from unlearnable.datasets.atomic import complete, read_checked, write_new
-from unlearnable.datasets.checkpoints import CheckpointsDataset
+from unlearnable.artifacts.atomic import complete, read_checked, write_new
+from unlearnable.artifacts.checkpoints import CheckpointsDataset
 from unlearnable.models import build
 from unlearnable.tracking.record import Record
 from unlearnable.training import Checkpoint

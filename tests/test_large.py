@@ -8,7 +8,7 @@ import torch
 from kedro.io import Version
 
 from tests.conftest import make_images
-from unlearnable.datasets.tensors import ImagesDataset
+from unlearnable.artifacts.tensors import ImagesDataset
 from unlearnable.images import Projection, channel_statistics
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import recover

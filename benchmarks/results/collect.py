@@ -7,8 +7,8 @@ import pandas as pd
 from kedro.framework.startup import bootstrap_project
 
 from benchmarks.results.data import CELLS, EPOCH_COLUMNS, EPOCHS
-from unlearnable.datasets.atomic import read_checked
-from unlearnable.datasets.storage import whole_versions
+from unlearnable.artifacts.atomic import read_checked
+from unlearnable.artifacts.storage import whole_versions
 from unlearnable.study.cells import Cell
 from unlearnable.study.gather import gather
 from unlearnable.study.plan import Plan, plan

@@ -81,7 +81,7 @@ class ArtifactHooks:
     @hook_impl
     def before_pipeline_run(self, catalog: Any) -> None:
         """Remove the temporary files of dead processes."""
-        from unlearnable.datasets.atomic import sweep
+        from unlearnable.artifacts.atomic import sweep
 
         self._catalog = catalog
         swept = sum(sweep(layer) for layer in self._data.glob("0[2-9]_*"))  # not the raw images, which may be millions
@@ -125,7 +125,7 @@ class StorageHooks:
         settings = loader["storage"]
         self._storage, self._project = None, context.project_path
         if settings.get("url") is not None:
-            from unlearnable.datasets.storage import Storage
+            from unlearnable.artifacts.storage import Storage
 
             self._storage = Storage.of(settings, context.project_path, loader.credentials())
 
@@ -143,7 +143,7 @@ class StorageHooks:
             self._share(dataset_name)
 
     def _share(self, name: str) -> None:
-        from unlearnable.datasets.artifact import Artifact
+        from unlearnable.artifacts.artifact import Artifact
 
         dataset = self._catalog[name] if self._catalog else None  # a process of ParallelRunner's has none
         while isinstance(dataset, Artifact) and dataset.place.is_relative_to(self._project):

@@ -23,7 +23,7 @@ from benchmarks.paper.poisons import Ahead
 from benchmarks.paper.table import EXPECTED, PAGE, RESULTS, section, with_section
 from torchvision import datasets
 
-from tests.datasets.cifar import write_cifar10
+from tests.sources.cifar import write_cifar10
 from unlearnable.errors import InputError
 from unlearnable.training import replay
 

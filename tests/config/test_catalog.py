@@ -16,7 +16,7 @@ from unlearnable.errors import InputError
 from unlearnable.settings import CONFIG_LOADER_ARGS
 
 IMAGES = {
-    "type": "unlearnable.datasets.folder.FolderImages",
+    "type": "unlearnable.sources.folder.FolderImages",
     "name": "mine",
     "path": "${param:data_root}/images",
     "filepath": "data/02_intermediate/${dataset:}/decoded",
@@ -86,8 +86,8 @@ def test_templates_are_no_entries(project):
         (without("type", typ="x"), "expected 'type', got 'typ'"),
         (without("filepath"), "expected 'filepath', got none"),
         (images(sied=3), r"unknown key 'sied'; known: .* \(did you mean 'side'\?\)"),
-        (images(type="unlearnable.datasets.folder.FolderImage"), r"expected a class of .*'\S+' \(did you mean 'FolderImages'\?\)"),
-        (images(type="unlearnable.datasets.foldr.FolderImages"), "expected a class of .*: there is no module 'unlearnable.datasets.foldr'"),
+        (images(type="unlearnable.sources.folder.FolderImage"), r"expected a class of .*'\S+' \(did you mean 'FolderImages'\?\)"),
+        (images(type="unlearnable.sources.foldr.FolderImages"), "expected a class of .*: there is no module 'unlearnable.sources.foldr'"),
         *((images(name=name), "expected a name that may be a folder's, got .*") for name in ("../x", "a/b", "", " ", "..", ".", None)),
         ({"raw_images": 3}, "expected a mapping, got 3"),
     ],
@@ -134,6 +134,16 @@ def test_an_artifact_without_a_path_is_named(project):
     file.write_text(file.read_text().replace("  filepath: data/03_primary", "  filpath: data/03_primary", 1))
     with pytest.raises(InputError, match=r"^catalog entry 'clean_train': expected 'filepath', got 'filpath'$"):
         read(project).filepath("clean_train")
+
+
+def test_a_class_is_found_by_the_name_of_its_old_room(project):
+    """Catalogs of users say ``unlearnable.datasets``: recipes and classes are those of the new name."""
+    new = catalog(project, **images())
+    file = project / "conf" / "base" / "catalog.yml"
+    file.write_text(file.read_text().replace("unlearnable.artifacts.", "unlearnable.datasets."))
+    old = catalog(project, **images(type="unlearnable.datasets.folder.FolderImages"))
+    assert old == new
+    assert old["scores"]["type"] == "unlearnable.artifacts.reports.JsonDataset"
 
 
 # ---- places

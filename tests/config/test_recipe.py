@@ -12,9 +12,9 @@ from unlearnable.config.graph import hashed
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.recipe import FORMAT
 from unlearnable.config.settings import settings
-from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.settings import CONFIG_LOADER_ARGS
+from unlearnable.sources.fingerprint import fingerprint
 
 RAW = {"type": "some.Dataset", "name": "digits", "path": "${param:data_root}", "metadata": {"kedro-viz": {}}}
 CHOSEN = {"poison": "lsp", "recovery": "orthogonal_projection", "model": "tiny_cnn"}

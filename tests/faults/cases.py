@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.datasets import releases
-from tests.datasets.formats import spoil_folder, write_folder
 from tests.faults.sandbox import COUNT, SHAPE, Sandbox, flipped, noise, sidecar
-from unlearnable.datasets.digits import DigitsOnPhotographs
+from tests.sources import releases
+from tests.sources.formats import spoil_folder, write_folder
+from unlearnable.sources.digits import DigitsOnPhotographs
 
 Arrange = Callable[[Sandbox], list[str]]
 

@@ -28,8 +28,8 @@ from kedro.framework.startup import bootstrap_project
 import unlearnable.pipelines.evaluate.figures
 import unlearnable.tracking  # noqa: F401
 from tests.conftest import copy_project, recorded
+from unlearnable.artifacts.atomic import TEMPORARIES, DamagedError, read_checked
 from unlearnable.cli import run as run_command
-from unlearnable.datasets.atomic import TEMPORARIES, DamagedError, read_checked
 from unlearnable.session import Session
 
 RUNNERS = ("SequentialRunner", "ThreadRunner", "ParallelRunner")

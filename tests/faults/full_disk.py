@@ -14,7 +14,7 @@ from pathlib import Path
 from kedro.io import DatasetError, Version
 from kedro.io.core import generate_timestamp
 
-from unlearnable.datasets.reports import JsonDataset
+from unlearnable.artifacts.reports import JsonDataset
 
 SIZE = 40_000
 

@@ -18,18 +18,18 @@ from kedro.framework.cli.utils import _split_params
 from kedro.io import AbstractDataset, DatasetError
 
 from tests.conftest import copy_project, recorded
-from tests.datasets.cifar import write_cifar10
+from tests.sources.cifar import write_cifar10
+from unlearnable.artifacts.atomic import sidecar, write_new
 from unlearnable.cli import run as run_command
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.validation import check
-from unlearnable.datasets.atomic import sidecar, write_new
-from unlearnable.datasets.digits import DigitsOnPhotographs
-from unlearnable.datasets.foreign import FORMATS
-from unlearnable.datasets.foreign.convert import converted
-from unlearnable.datasets.foreign.releases import Request
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.settings import CONFIG_LOADER_ARGS
+from unlearnable.sources.digits import DigitsOnPhotographs
+from unlearnable.sources.foreign import FORMATS
+from unlearnable.sources.foreign.convert import converted
+from unlearnable.sources.foreign.releases import Request
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CACHES = ("__pycache__", "/matplotlib", "/torchinductor_")  # of the libraries, wherever they keep them
@@ -125,7 +125,7 @@ class Sandbox:
     def released(self, path: Path, kind: str, **entry: Any) -> list[str]:
         """Have ``path`` read as a release; return the arguments of the command."""
         catalog = self.project / "conf" / "test" / "catalog.yml"
-        fields = {"type": "unlearnable.datasets.released.ReleasedPoison", "filepath": "data/02_intermediate/released"}
+        fields = {"type": "unlearnable.sources.released.ReleasedPoison", "filepath": "data/02_intermediate/released"}
         fields |= {"path": str(path), "format": kind} | entry
         catalog.write_text(yaml.safe_dump(yaml.safe_load(catalog.read_text()) | {"released_poison": fields}))
         return ["--pipeline=craft_poison", "--env=test", "--params=poison=released"]

@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from kedro.io import DatasetError, Version
 from PIL import Image
 
+from tests.artifacts.test_artifacts import EXAMPLES, figure
 from tests.config.test_recipe import loader
-from tests.datasets import releases
-from tests.datasets.test_artifacts import EXAMPLES, figure
 from tests.faults.fuzz import NotAllowedError, Reader, damaged, fuzzed, with_crcs, with_length
 from tests.faults.table import FUZZED
+from tests.sources import releases
+from unlearnable.artifacts import artifact, atomic
+from unlearnable.artifacts.tensors import header
 from unlearnable.cli import run
 from unlearnable.config.validation import check
-from unlearnable.datasets import artifact, atomic
-from unlearnable.datasets.foreign.convert import converted
-from unlearnable.datasets.foreign.pngs import read_pngs
-from unlearnable.datasets.foreign.releases import Request
-from unlearnable.datasets.tensors import header
 from unlearnable.errors import InputError
+from unlearnable.sources.foreign.convert import converted
+from unlearnable.sources.foreign.pngs import read_pngs
+from unlearnable.sources.foreign.releases import Request
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.artifacts.test_artifacts import cut, emptied, flipped
+from tests.artifacts.test_atomic import Faulty
 from tests.conftest import copy_project
-from tests.datasets.test_artifacts import cut, emptied, flipped
-from tests.datasets.test_atomic import Faulty
 from tests.faults.cells import TINY, broken
+from unlearnable.artifacts import atomic
 from unlearnable.cli import run as run_command
-from unlearnable.datasets import atomic
 from unlearnable.training.engine import Trainer
 
 

@@ -22,11 +22,11 @@ from kedro.io import DatasetError, Version
 from kedro.io.core import generate_timestamp
 
 from tests.conftest import make_images
-from unlearnable.datasets.artifact import Artifact
-from unlearnable.datasets.atomic import TEMPORARIES, sweep
-from unlearnable.datasets.checkpoints import CheckpointsDataset
-from unlearnable.datasets.reports import JsonDataset, TableDataset
-from unlearnable.datasets.tensors import ImagesDataset, LinearWeightsDataset
+from unlearnable.artifacts.artifact import Artifact
+from unlearnable.artifacts.atomic import TEMPORARIES, sweep
+from unlearnable.artifacts.checkpoints import CheckpointsDataset
+from unlearnable.artifacts.reports import JsonDataset, TableDataset
+from unlearnable.artifacts.tensors import ImagesDataset, LinearWeightsDataset
 from unlearnable.recoveries import LinearWeights
 from unlearnable.training import Checkpoint
 

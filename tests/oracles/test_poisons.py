@@ -12,8 +12,6 @@ import torch.nn.functional as F
 
 from tests.oracles.inputs import fractions, inward, labelled, moved, network, pixels, planted, weights
 from tests.oracles.table import numbers
-from unlearnable.datasets.digits import DigitsOnPhotographs
-from unlearnable.datasets.raw import TorchvisionImages
 from unlearnable.images import LabelledImages
 from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.poisons.adversarial_noise import Attack, shift_and_flip
@@ -22,6 +20,8 @@ from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.ntga import prediction, tangent_kernel
 from unlearnable.poisons.robust_error_minimising import Steps
 from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.sources.digits import DigitsOnPhotographs
+from unlearnable.sources.raw import TorchvisionImages
 
 CIFAR10 = "UNLEARNABLE_CIFAR10"  # the variable that names a folder with the real images; .ci/run sets it
 

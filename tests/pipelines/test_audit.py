@@ -10,8 +10,8 @@ import yaml
 from PIL import Image
 
 from tests.conftest import copy_project, make_images
-from tests.datasets.formats import write_folder
 from tests.pipelines.test_project import all_scores, run
+from tests.sources.formats import write_folder
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.pipeline_registry import register_pipelines
@@ -229,8 +229,8 @@ def ingest_and_craft(project: Path) -> set[str]:
 
 
 def poisoned(project: Path) -> LabelledImages:
-    from unlearnable.datasets.atomic import open_checked
-    from unlearnable.datasets.tensors import images_of
+    from unlearnable.artifacts.atomic import open_checked
+    from unlearnable.artifacts.tensors import images_of
 
     [file] = project.rglob("poisoned_train.safetensors/*/poisoned_train.safetensors")
     return images_of(open_checked(file))
@@ -244,7 +244,7 @@ def test_copies_of_a_part_in_another_format_are_matched_by_name(project):
     ingest_and_craft(project)
     found = poisoned(project)
     assert 15 < len(found) < 35
-    from unlearnable.datasets.folder import FolderImages
+    from unlearnable.sources.folder import FolderImages
 
     originals = FolderImages(name="folder", path=str(root / "folder"), side=SIDE, filepath=str(root)).read().train.matching(found)
     assert np.array_equal(originals.labels, found.labels)

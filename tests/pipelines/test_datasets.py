@@ -7,11 +7,11 @@ import yaml
 from PIL import Image
 
 from tests.conftest import copy_project
-from tests.datasets import formats
-from tests.datasets.cifar import write_cifar10
 from tests.pipelines.test_project import all_scores, run
-from unlearnable.datasets.atomic import open_checked
-from unlearnable.datasets.tensors import images_of
+from tests.sources import formats
+from tests.sources.cifar import write_cifar10
+from unlearnable.artifacts.atomic import open_checked
+from unlearnable.artifacts.tensors import images_of
 
 SMALL = {  # of the environments' own sizes
     "train": {"epochs": 1, "batch_size": 50},

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.artifacts.test_artifacts import make
 from tests.conftest import make_images
-from tests.datasets.test_artifacts import make
-from unlearnable.datasets.checkpoints import CheckpointsDataset
+from unlearnable.artifacts.checkpoints import CheckpointsDataset
 from unlearnable.errors import InputError
 from unlearnable.pipelines.craft_poison.nodes import craft
 from unlearnable.pipelines.probe_checkpoints.nodes import reweight

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from tests.config.test_recipe import loader
 from tests.conftest import copy_golden, recorded
 from tests.pipelines.test_project import files, newest_scores, run, scores_of
+from unlearnable.artifacts.atomic import sidecar, write_new
 from unlearnable.cli import run as run_command
-from unlearnable.datasets.atomic import sidecar, write_new
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.evaluate.scores import dfr_scores
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_recipe_is_one_line(probed, project, monkeypatch
 
 
 def test_a_poison_in_another_order_is_one_line(project, monkeypatch):
-    from unlearnable.datasets.tensors import ImagesDataset
+    from unlearnable.artifacts.tensors import ImagesDataset
 
     run(project, pipeline="craft_poison", poison="regions_4", seed=12)
     path = max((project / "data" / "05_model_input" / "digits" / "regions_4").rglob("poisoned_train.safetensors"), key=os.path.getmtime)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from tests.config.test_recipe import loader
 from tests.conftest import ROOT, copy_golden, make_images, recorded
-from tests.datasets.cifar import write_cifar10
+from tests.sources.cifar import write_cifar10
 from unlearnable.cli import run as run_command
 from unlearnable.hooks import CheckHooks
 from unlearnable.images import LabelledImages

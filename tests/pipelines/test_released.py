@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 
 from tests.conftest import copy_project, recorded
-from tests.datasets import releases
+from tests.sources import releases
 from unlearnable.cli import run as run_command
-from unlearnable.datasets.digits import DigitsOnPhotographs
+from unlearnable.sources.digits import DigitsOnPhotographs
 
 ENTRY = {
-    "type": "unlearnable.datasets.released.ReleasedPoison",
+    "type": "unlearnable.sources.released.ReleasedPoison",
     "path": "${param:data_root}/noise.pkl",
     "format": "rem_pickle",
     "filepath": "data/02_intermediate/${dataset:}/released",

@@ -9,7 +9,7 @@ from scipy.ndimage import correlate
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from tests.conftest import make_images
-from tests.datasets.releases import Calls
+from tests.sources.releases import Calls
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.poisons import POISONS, Crafting, craft

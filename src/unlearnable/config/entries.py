@@ -13,8 +13,18 @@ from unlearnable.errors import InputError
 from unlearnable.register import nearest
 
 OURS = "unlearnable."
+OLD_ROOM = "unlearnable.datasets."
+ARTIFACTS = ("checkpoints", "reports", "tensors")  # modules of our own files; the others are where images come from
 NEAR = 0.75  # how like a key must be to be taken for a missing one: 'path' is not meant for 'filepath'
 OF_KEDRO = ("type", "versioned")  # keys that it takes itself, of every entry
+
+
+def at_its_new_name(kind: str) -> str:
+    """Return the name of a class of ours that a catalog names by its old room, ``unlearnable.datasets``; any other name as it is."""
+    module = kind.removeprefix(OLD_ROOM)
+    if module == kind:
+        return kind
+    return f"{OURS}{'artifacts' if module.partition('.')[0] in ARTIFACTS else 'sources'}.{module}"
 
 
 def require_keys(catalog: Mapping[str, Any]) -> None:

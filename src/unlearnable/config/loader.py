@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from parse import parse
 from yaml import YAMLError
 
-from unlearnable.config.entries import missing, require_keys
+from unlearnable.config.entries import at_its_new_name, missing, require_keys
 from unlearnable.config.graph import Graph, Recipe, hashed
 from unlearnable.config.recipe import (
     DERIVED,
@@ -39,10 +39,10 @@ from unlearnable.config.recipe import (
     names,
 )
 from unlearnable.config.settings import defaults
-from unlearnable.datasets.fingerprint import fingerprint
 from unlearnable.errors import InputError
 from unlearnable.register import nearest
 from unlearnable.signatures import filled_in
+from unlearnable.sources.fingerprint import fingerprint
 
 LIKE = "like"  # in the parameters of an environment: the one whose parameters stand where it says nothing
 OF_ITSELF = re.compile(r"\$\{(param|dataset):([\w.]*)\}")  # what the path of a dataset may name before there is a recipe
@@ -230,6 +230,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         base, own, *rest = super()._read_raw_config(key)
         if key == "catalog":
             for config in (*base.values(), *own.values()):
+                _rename_types(config)
                 _expand(config, self._graph.entries)
             _require_entries(self._graph.entries, base, own)
         likes = [config.pop(LIKE) for config in own.values() if key == "parameters" and LIKE in config]
@@ -418,6 +419,13 @@ def _dotted(settings: dict[str, Any], name: str) -> Any:
             raise InputError(f"unknown parameter '{name}'; known: {', '.join(known)}{nearest(part, known)}")
         found = found[part]
     return found
+
+
+def _rename_types(config: Any) -> None:
+    """Have each entry name its class as it is called now."""
+    for entry in config.values():
+        if OmegaConf.is_dict(entry) and isinstance(entry.get("type"), str):
+            entry["type"] = at_its_new_name(entry["type"])
 
 
 def _expand(config: Any, known: list[str]) -> None:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from unlearnable.datasets.atomic import read_checked
-from unlearnable.datasets.storage import whole_versions
+from unlearnable.artifacts.atomic import read_checked
+from unlearnable.artifacts.storage import whole_versions
 from unlearnable.study.cells import CHAINS, Cell
 from unlearnable.study.findings import Findings
 from unlearnable.study.parent import PARENT_TAG

@@ -8,8 +8,8 @@ from typing import Any
 
 from kedro.framework.project import settings
 
+from unlearnable.artifacts.storage import Storage, is_there
 from unlearnable.config.loader import RecipeConfigLoader
-from unlearnable.datasets.storage import Storage, is_there
 from unlearnable.study.cells import Cell, Grid, expand, settings_of
 from unlearnable.study.definition import read_study, study_file
 from unlearnable.study.journal import FOLDER, Noted, noted

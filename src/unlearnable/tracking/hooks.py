@@ -133,7 +133,7 @@ class TrackingHooks:
                 self._tracker.end_child(label)
 
     def _log_model(self, label: str, dataset_name: str, epoch: int) -> None:
-        from unlearnable.datasets.storage import whole_versions
+        from unlearnable.artifacts.storage import whole_versions
 
         if about := self._networks.pop(label, None):
             dataset = self._catalog[dataset_name]

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unlearnable.datasets.raw import RawImages
     from unlearnable.images import LabelledImages
+    from unlearnable.sources.raw import RawImages
 
 
 def select(raw: "RawImages", settings: dict[str, Any]) -> "tuple[LabelledImages, LabelledImages]":

@@ -1,0 +1,1 @@
+"""Our own files: versioned, written whole or not at all, and checked when they are read."""
