@@ -2290,6 +2290,27 @@ DOCUMENTS = (
         ("tests/test_docsite.py::test_every_parameter_has_its_row_with_its_default",),
     ),
     Mutant(
+        "the page of parameters has the default of the inner dataclass",
+        "docsite/parameters.py",
+        "defaults.get(name, defaults_of(kind))",
+        "defaults_of(kind)",
+        ("tests/test_docsite.py::test_the_default_in_python_is_that_of_the_outer_signature",),
+    ),
+    Mutant(
+        "the page of the catalog knows no names with placeholders",
+        "docsite/datasets.py",
+        "if parse(name, output)]",
+        "if name == output]",
+        ("tests/test_docsite.py::test_every_entry_of_the_catalog_has_its_row_and_the_node_that_makes_it",),
+    ),
+    Mutant(
+        "numbers of a projection are no metrics",
+        "src/unlearnable/tracking/tracker.py",
+        '"accuracy", "projection", "dfr"',
+        '"accuracy", "dfr"',
+        ("tests/tracking/test_tracker.py::test_of_an_audit_the_main_numbers_are_metrics",),
+    ),
+    Mutant(
         "a bar in a cell of a table begins another cell",
         "docsite/__init__.py",
         '.replace("|", "\\\\|")',
