@@ -141,7 +141,7 @@ def test_a_class_is_found_by_the_name_of_its_old_room(project):
     new = catalog(project, **images())
     file = project / "conf" / "base" / "catalog.yml"
     file.write_text(file.read_text().replace("unlearnable.artifacts.", "unlearnable.datasets."))
-    old = catalog(project, **images(type="unlearnable.datasets.folder.FolderImages"))
+    old = catalog(project, **images(type="unlearnable.sources.folder.FolderImages"))
     assert old == new
     assert old["scores"]["type"] == "unlearnable.artifacts.reports.JsonDataset"
 

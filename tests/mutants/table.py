@@ -1022,8 +1022,8 @@ RUNS = (
     Mutant(
         "a cell's poison is seeded by the cell, whatever seed it was given",
         "src/unlearnable/config/recipe.py",
-        'return parameters.get("seed") if own is None else own',
-        'return parameters.get("seed")',
+        "return own if own is not None else seed if",
+        "return seed if",
         ("tests/pipelines/test_project.py::test_a_poison_may_have_a_seed_of_its_own",),
     ),
     Mutant(

@@ -31,6 +31,7 @@ READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes")
 
 DERIVED = ("dataset",)  # what the loader adds to the parameters
 
+SEEDS = range(2**32)
 CELL_NAMES = ("poison", "recovery", "model", "seed")  # with the dataset
 
 
@@ -56,8 +57,11 @@ def names(found: Recipe, parts: dict[str, list[str]]) -> list[str]:
 
 
 def craft_seed(parameters: dict[str, Any]) -> int | None:
-    """Return the seed of the poison: that of the block ``craft``, or the cell's; None for a released one, which nothing draws."""
+    """Return the seed of the poison: that of the block ``craft``, or the cell's; None for a released one, which nothing draws.
+
+    Where the cell's is out of range, the check complains of that one alone.
+    """
+    own, seed = parameters["craft"].get("seed"), parameters.get("seed")
     if parameters.get("poison") == RELEASED:
         return None
-    own = parameters["craft"].get("seed")
-    return parameters.get("seed") if own is None else own
+    return own if own is not None else seed if type(seed) is int and seed in SEEDS else None
