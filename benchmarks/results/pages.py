@@ -56,8 +56,8 @@ def _measured_on(results: Results) -> str:
     cells, about = results.findings.cells, results.about
     seeds, networks = (", ".join(map(str, sorted(cells[column].unique()))) for column in ("seed", "model"))
     return (
-        f"{len(cells)} cells, `{networks}`, seeds {seeds}, commit {about.commit}, {about.machine}, until {about.measured}. Accuracy on the "
-        "clean test set after the last epoch; where there are several seeds, mean ± the sample's deviation."
+        f"Cells: {len(cells)}; network: `{networks}`; seeds: {seeds}; commit {about.commit}, {about.machine}, until {about.measured}. "
+        "Accuracy on the clean test set after the last epoch; where there are several seeds, mean ± the sample's deviation."
     )
 
 
