@@ -30,7 +30,7 @@ POISONS = {
 
 @pytest.fixture
 def everything_is_large(monkeypatch):
-    for name in ("images", "training.pixels", "datasets.atomic"):
+    for name in ("images", "training.pixels", "artifacts.atomic"):
         monkeypatch.setattr(f"unlearnable.{name}.LARGE", 1000)
 
 

@@ -113,7 +113,7 @@ def _mean(values: Any) -> str:
 def _theirs(results: Sequence[Results]) -> str:
     """Return the list of what others have measured."""
     if not results:
-        return "Results of others are welcome: [how](../../CONTRIBUTING.md#results-of-others). There are none yet."
+        return "Results of others are welcome: `CONTRIBUTING.md` says how. There are none yet."
     lines = ["## What others have measured", ""]
     for each in results:
         about = each.about

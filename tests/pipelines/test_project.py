@@ -350,8 +350,8 @@ def command(project: Path, monkeypatch, *arguments: str):
     [
         (
             ["--pipeline=orthoproj", "--env=tset"],
-            "Error: unknown environment 'tset'; known: base, cifar10, cifar100, cifar10_plain, cifar10_small, folder, "
-            "hf, imagenet100, local, mnist, svhn, test (did you mean 'test'?)",
+            "Error: unknown environment 'tset'; known: base, cifar10, cifar100, cifar100_fast, cifar10_fast, cifar10_plain, cifar10_small, "
+            "folder, hf, imagenet100, local, mnist, svhn, test (did you mean 'test'?)",
         ),
         (["--pipeline=orthopro", "--env=test"], "Error: unknown pipeline 'orthopro'; known: "),
     ],

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from unlearnable.errors import InputError
 from unlearnable.models.any_timm import PREFIX, require_timm, timm_network
 from unlearnable.models.networks import MODELS, Shape
-from unlearnable.models.whitening import Whitening
 from unlearnable.register import unknown
 from unlearnable.seeds import borrowed_global_torch
 
@@ -36,11 +35,6 @@ class ImageClassifier(nn.Module):
         """Return logits (N, num_classes) of normalised images (N, C, H, W)."""
         logits: Tensor = self.head(self.features(images))
         return logits
-
-    @property
-    def whitening(self) -> Whitening | None:
-        """The convolution that is fitted to the training images before the first step; None where the network has none."""
-        return next((part for part in self.extractor.modules() if isinstance(part, Whitening)), None)
 
 
 def build(name: str, *, shape: Shape, num_classes: int, seed: int, initialisation: str = OWN) -> ImageClassifier:

@@ -12,6 +12,7 @@ from unlearnable.errors import DivergedError, InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
+from unlearnable.models.whitening import Whitening
 from unlearnable.seeds import torch_generator
 from unlearnable.training.checkpoint import Checkpoint, carried_on
 from unlearnable.training.device import choose_device, made_on, on_host
@@ -141,17 +142,17 @@ def fit_named(
     )
 
 
-def whiten(model: ImageClassifier, images: LabelledImages, normalisation: Normalisation) -> None:
+def whiten(model: nn.Module, images: LabelledImages, normalisation: Normalisation) -> None:
     """Fit the model's whitening, if it has one, to normalised images: to as many as are enough, evenly spaced.
 
     As with the normalisation, the images are the clean ones whatever is trained on. By a grey training set, in which colours do not vary,
     the filters of colour are so large that colour test images excite them 15 times as much as those they were meant for.
     """
-    if model.whitening is not None:
+    for part in (part for part in model.modules() if isinstance(part, Whitening)):
         mean, deviation = (torch.as_tensor(np.asarray(each), dtype=torch.float32).view(-1, 1, 1) for each in normalisation)
         places = np.linspace(0, len(images) - 1, min(len(images), WHITENED)).astype(np.int64)
         batches = (as_float(torch.from_numpy(images.images[some])) for some in np.array_split(places, math.ceil(len(places) / BATCH)))
-        model.whitening.fit((batch - mean) / deviation for batch in batches)
+        part.fit((batch - mean) / deviation for batch in batches)
 
 
 def normalisation_of(images: LabelledImages, recipe: TrainingRecipe) -> Normalisation:
