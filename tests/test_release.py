@@ -106,7 +106,7 @@ def test_the_wheel_and_the_configuration_run_without_the_checkout(dist, tmp_path
 
 SMALLER = {
     "train_size=6000, test_size=1000": "train_size=200, test_size=60",
-    '"epochs": 9': '"epochs": 2',
+    '"epochs": 7': '"epochs": 2',
     "=1000))": "=100, held_out=50))",
 }
 BESIDE = """
