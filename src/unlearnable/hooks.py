@@ -14,6 +14,7 @@ from kedro.framework.hooks import hook_impl
 from unlearnable.config.recipe import RELEASED
 from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
+from unlearnable.tracking.hooks import recipe_of, trained_on
 
 logger = logging.getLogger(__name__)
 CLEAN = "clean_train"
@@ -97,7 +98,7 @@ class ArtifactHooks:
         from unlearnable.pipelines.train_poisoned.nodes import UNFINISHED
 
         if "training" in node.tags:
-            recipe = next(f"params:{name}" for name in ("train", "probe.train") if f"params:{name}" in inputs)
+            recipe = recipe_of(inputs)
             return {recipe: inputs[recipe] | {UNFINISHED: catalog.get(node.outputs[0]).to_go_on_from}}
         if CRAFTING in node.tags and inputs["params:poison"] == RELEASED:
             return {"params:craft": inputs["params:craft"] | {RELEASED: catalog.load("released_poison")}}
@@ -189,7 +190,7 @@ class SummaryHooks:
             measured = data.measured
             logger.info(
                 "%s: epoch %d of %d, loss %.3f, test accuracy %.1f%%, %.0f images/s",
-                *(_trained(node), data.epoch, data.epochs, measured["loss"]),
+                *(trained_on(node), data.epoch, data.epochs, measured["loss"]),
                 *(100 * measured["test_accuracy"], measured["images_per_second"]),
             )
 
@@ -207,8 +208,3 @@ def reports(pipeline: Any, catalog: Any) -> Iterator[tuple[str, tuple[dict[str, 
     for name in sorted(name for name in pipeline.all_outputs() if name.endswith("scores")):
         files = sorted(pipeline.only_nodes_with_tags(name).all_outputs())
         yield name, (catalog.load(name), {file: catalog[file].newest() for file in files})
-
-
-def _trained(node: Any) -> str:
-    """Return the name of the set that a node trains on."""
-    return str(node.outputs[0]).removesuffix("_checkpoints")

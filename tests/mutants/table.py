@@ -758,8 +758,8 @@ CONFIGURATION = (
     Mutant(
         "parameters that change no result are part of the recipe",
         "src/unlearnable/config/graph.py",
-        "if is_parameter(name)} - self.ignored",
-        "if is_parameter(name)}",
+        "asked = with_parameters([node]) - self.ignored",
+        "asked = with_parameters([node])",
         (
             "tests/config/test_graph.py::test_of_a_block_the_chosen_part_decides_and_what_all_parts_share",
             "tests/config/test_recipe.py::test_every_parameter_lies_on_its_side[device]",

@@ -29,8 +29,8 @@ class JsonDataset(Artifact[dict[str, Any], dict[str, Any]]):
         ```yaml
         scores:
           type: unlearnable.artifacts.reports.JsonDataset
-          filepath: data/08_reporting/${dataset:}/${recipe:evaluate}/scores.json
-          recipe: ${recipe:evaluate}
+          filepath: data/08_reporting/${place:}/scores.json
+          recipe: ${recipe:}
           versioned: true
         ```
     """
@@ -56,8 +56,8 @@ class TableDataset(Artifact[pd.DataFrame, pd.DataFrame]):
         ```yaml
         history:
           type: unlearnable.artifacts.reports.TableDataset
-          filepath: data/08_reporting/${dataset:}/${recipe:evaluate}/history.parquet
-          recipe: ${recipe:evaluate}
+          filepath: data/08_reporting/${place:}/history.parquet
+          recipe: ${recipe:}
           versioned: true
         ```
     """
@@ -87,8 +87,8 @@ class PageDataset(Artifact[str, Path]):
         ```yaml
         audit_page:
           type: unlearnable.artifacts.reports.PageDataset
-          filepath: data/08_reporting/${dataset:}/${recipe:evaluate_audit}/audit.html
-          recipe: ${recipe:evaluate_audit}
+          filepath: data/08_reporting/${place:}/audit.html
+          recipe: ${recipe:}
           versioned: true
         ```
     """
@@ -114,8 +114,8 @@ class FigureDataset(Artifact[Figure, Path]):
         ```yaml
         accuracy_figure:
           type: unlearnable.artifacts.reports.FigureDataset
-          filepath: data/08_reporting/${dataset:}/${recipe:evaluate}/accuracy.png
-          recipe: ${recipe:evaluate}
+          filepath: data/08_reporting/${place:}/accuracy.png
+          recipe: ${recipe:}
           versioned: true
         ```
     """

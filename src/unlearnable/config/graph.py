@@ -63,17 +63,20 @@ class Graph:
         return found
 
     @cached_property
+    def _unmade(self) -> set[str]:
+        """The names of what nodes read and none makes."""
+        return {name for node in self.makers.values() for name in node.inputs if not is_parameter(name)} - self.makers.keys()
+
+    @cached_property
     def entries(self) -> list[str]:
         """The names of all that nodes make or read, and of the entries that choices name."""
-        read = {name for node in self.makers.values() for name in node.inputs if not is_parameter(name)}
         named = {entry for choice in self.choices for entry in choice.entries.values()}
-        return sorted({*self.makers, *read, *named})
+        return sorted({*self.makers, *self._unmade, *named})
 
     def sources(self, parameters: Mapping[str, Any]) -> list[str]:
         """Return the entries that no node makes and that a run reads: all that nodes ask for, and what its choices name."""
-        read = {name for node in self.makers.values() for name in node.inputs if not is_parameter(name)} - self.makers.keys()
         chosen = {choice.entries.get(str(dotted(parameters, by))) for choice in self.choices for by in choice.by}
-        return sorted(read | {entry for entry in chosen if entry})
+        return sorted(self._unmade | {entry for entry in chosen if entry})
 
     def above(self, artifact: str) -> tuple[Node, ...]:
         """Return the nodes that an artifact stands on, each after those that it stands on itself.
@@ -118,8 +121,8 @@ class Graph:
 
     def _own(self, node: Node, parameters: Mapping[str, Any], entry: Callable[[str], Any]) -> Recipe:
         """Return what a node adds to the recipe of what it makes."""
-        asked = {name.removeprefix(PARAMETER) for name in node.inputs if is_parameter(name)} - self.ignored
-        found: Recipe = {name: entry(name) for name in node.inputs if not is_parameter(name) and name not in self.makers}
+        asked = with_parameters([node]) - self.ignored
+        found: Recipe = {name: entry(name) for name in node.inputs if name in self._unmade}
         for choice in self.choices:
             by = next((name for name in choice.by if name in asked), None)
             if by is not None and choice.block in asked:

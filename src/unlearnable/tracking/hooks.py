@@ -92,7 +92,7 @@ class TrackingHooks:
     def _start_training(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
         from unlearnable.tracking.facts import dataset
 
-        label, images = _trained(node), node.inputs[0]
+        label, images = trained_on(node), node.inputs[0]
         given = dataset(images, str(getattr(catalog[images], "recipe", "")), {"catalog entry": images})
         self._tracker.start_child(label, f"train-{label}", dataset=given, training=label)
         if self._tracker.sends_models:
@@ -105,7 +105,7 @@ class TrackingHooks:
         images = inputs[LIKE]
         self._channels = self._channels or channel_statistics(images)  # once a run: a large set takes a while
         mean, deviation = self._channels
-        [recipe] = [value for name, value in inputs.items() if RECIPE.fullmatch(name)]
+        recipe = inputs[recipe_of(inputs)]
         return {
             "model": inputs["params:model"],
             "shape": list(images.shape),
@@ -125,7 +125,7 @@ class TrackingHooks:
     def after_dataset_saved(self, node: Any, dataset_name: str, data: Any) -> None:
         """Record what each checkpoint was made on, and what was measured up to it; of the last one, where its weights are."""
         if TRAINING in node.tags:
-            label = _trained(node)
+            label = trained_on(node)
             self._tracker.log_made_on(label, data.made_on | {"threads": f"{data.measured['threads']:.0f}"})
             self._tracker.log_history(label, data.history)
             if data.is_last:
@@ -156,6 +156,12 @@ class TrackingHooks:
             self._tracker.end(error)
 
 
-def _trained(node: Any) -> str:
+def trained_on(node: Any) -> str:
     """Return the name of the set that a node trains on."""
     return str(node.outputs[0]).removesuffix("_checkpoints")
+
+
+def recipe_of(inputs: Iterable[str]) -> str:
+    """Return which input of a training is its recipe."""
+    [name] = [name for name in inputs if RECIPE.fullmatch(name)]
+    return name
