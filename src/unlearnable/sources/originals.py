@@ -133,7 +133,11 @@ class Originals:
         Raises:
             InputError: it cannot be read, is transparent or has more than eight bits a channel.
         """
-        pixels = pixels_of(self._whole, (shown(file), partial(opened, file)))
+        name = shown(file)
+        try:
+            pixels = pixels_of(self._whole, (name, partial(opened, file)))
+        except InputError as error:
+            raise InputError(str(error).removeprefix(f"raw_images: {name}: ")) from error
         with opened(file) as image:
             profile = image.info.get("icc_profile") if image.mode in ("L" if len(pixels) == 1 else ("RGB", "P")) else None
             return Whole(pixels=pixels, mode=image.mode, profile=profile)
