@@ -26,7 +26,7 @@ from tests.mutants.table import MUTANTS, Mutant
 
 PROJECT = Path(__file__).parents[2]
 COPIED = (
-    *("src", "tests", "benchmarks", "conf", "docs", "docsite", "notebooks", ".ci"),
+    *("src", "tests", "benchmarks", "conf", "docs", "docsite", "examples", "notebooks", ".ci"),
     *("Makefile", "pyproject.toml", "requirements.lock", "requirements-uv.lock", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
     *(".gitignore", ".telemetry", "mkdocs.yml"),
 )

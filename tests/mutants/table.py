@@ -2291,7 +2291,7 @@ DOCUMENTS = (
     ),
     Mutant(
         "the page of parameters has the default of the inner dataclass",
-        "docsite/parameters.py",
+        "src/unlearnable/methods.py",
         "defaults.get(name, defaults_of(kind))",
         "defaults_of(kind)",
         ("tests/test_docsite.py::test_the_default_in_python_is_that_of_the_outer_signature",),
