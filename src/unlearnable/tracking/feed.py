@@ -107,7 +107,7 @@ class BesideStudy(Beside):
 
 
 def main() -> None:
-    """Be the process. Whoever computes goes first."""
+    """Be the process. The training goes first."""
     os.nice(NICE)
     with os.fdopen(os.dup(0), "rb", buffering=0) as told:
         task = Task(**json.loads(told.readline()))
