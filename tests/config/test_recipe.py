@@ -224,9 +224,8 @@ def test_an_unknown_environment_names_the_known():
 
 
 def test_a_configuration_that_is_not_there_is_one_line(tmp_path):
-    nowhere = RecipeConfigLoader(str(tmp_path / "conf"), env="folder", runtime_params={}, **CONFIG_LOADER_ARGS)
     with pytest.raises(InputError, match=f"^configuration: expected the folder {tmp_path}/conf, got none: run in .* say --conf-source$"):
-        nowhere["parameters"]
+        RecipeConfigLoader(str(tmp_path / "conf"), env="folder", runtime_params={}, **CONFIG_LOADER_ARGS)
 
 
 def test_runs_of_two_seeds_share_their_images():
