@@ -7,10 +7,10 @@ import pytest
 
 from tests.study.findings_example import cell, example, few, nothing
 from unlearnable.errors import InputError
-from unlearnable.study import page
-from unlearnable.study.peers import comparisons, peers
-from unlearnable.study.recipes import ABSENT, common, difference, flat
-from unlearnable.study.tables import curves, fits, heads, summary, times
+from unlearnable.reporting import rows
+from unlearnable.reporting.peers import comparisons, peers
+from unlearnable.reporting.recipes import ABSENT, common, difference, flat
+from unlearnable.reporting.tables import curves, fits, heads, summary, times
 
 THREE = (("none", 0, 0.2), ("none", 1, 0.3), ("none", 2, 0.1), ("jpeg", 0, 0.6), ("jpeg", 1, 0.9))
 
@@ -138,7 +138,7 @@ def test_peers_stand_beside_ours_where_dataset_images_and_network_agree():
     assert compared(recipe=trained())[0].differences == []
     (found,) = compared()
     assert found.differences == []
-    table = page.published(found, peers(), 0)
+    table = rows.published(found, 0)
     jpeg = next(row for row in table.rows if row[1].text == "jpeg")
     assert [entry.text for entry in jpeg] == ["lsp", "jpeg", "80.0%", "1", "80.1%", "83.0%"]
 

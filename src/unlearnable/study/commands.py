@@ -181,8 +181,8 @@ def _count(number: int, what: str) -> str:
 
 def report(name: str, env: str | None) -> None:
     """Write the page, the table and the figures of a study, and print their paths; page and table are shown in MLflow too."""
+    from unlearnable.reporting.study import write
     from unlearnable.study.gather import gather
-    from unlearnable.study.report import write
 
     found = plan(name, project=Path.cwd(), env=env, threads=1)
     if "done" not in found.states(found.complete(), found.noted()).values():

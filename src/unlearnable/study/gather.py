@@ -13,8 +13,8 @@ import pandas as pd
 
 from unlearnable.artifacts.atomic import read_checked
 from unlearnable.artifacts.storage import whole_versions
+from unlearnable.reporting.findings import Findings
 from unlearnable.study.cells import CHAINS, Cell
-from unlearnable.study.findings import Findings
 from unlearnable.study.parent import PARENT_TAG
 from unlearnable.study.plan import Plan
 from unlearnable.tracking import TrackingSettings

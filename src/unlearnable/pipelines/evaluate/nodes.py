@@ -46,34 +46,34 @@ def score_separability(perturbations: dict[str, Any], clean: dict[str, Any], **c
 
 def draw_accuracy(scores: dict[str, Any], history: "pd.DataFrame") -> "Figure":
     """Return the bar chart of last accuracies beside the accuracy epoch by epoch."""
-    from unlearnable.pipelines.evaluate.figures import accuracy_figure
+    from unlearnable.reporting.cell import accuracy_figure
 
     return accuracy_figure(scores, history)
 
 
 def draw_directions(clean: "LabelledImages", poisoned: "LabelledImages", linear_weights: "LinearWeights") -> "Figure":
     """Return the picture of each class's true perturbation above the direction that was learned."""
-    from unlearnable.pipelines.evaluate.figures import directions_figure
+    from unlearnable.reporting.cell import directions_figure
 
     return directions_figure(clean, poisoned, linear_weights)
 
 
 def draw_examples(clean: "LabelledImages", poisoned: "LabelledImages", recovered: "LabelledImages") -> "Figure":
     """Return the picture of one image a class: clean, poisoned, recovered."""
-    from unlearnable.pipelines.evaluate.figures import examples_figure
+    from unlearnable.reporting.cell import examples_figure
 
     return examples_figure(clean, poisoned, recovered)
 
 
 def draw_dfr(scores: dict[str, Any], table: "pd.DataFrame") -> "Figure":
     """Return the accuracy of each checkpoint's own head and of its new ones, epoch by epoch."""
-    from unlearnable.pipelines.evaluate.figures import dfr_figure
+    from unlearnable.reporting.cell import dfr_figure
 
     return dfr_figure(scores, table)
 
 
 def draw_separability(scores: dict[str, Any], perturbations: dict[str, Any], clean: dict[str, Any]) -> "Figure":
     """Return the training accuracy of each model against the iterations of its fit."""
-    from unlearnable.pipelines.evaluate.figures import separability_figure
+    from unlearnable.reporting.cell import separability_figure
 
     return separability_figure(scores["dataset"], {scores["poison"]: perturbations, "clean images": clean})

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pandas as pd
 from omegaconf import OmegaConf
 
-from unlearnable.study.findings import Findings
-from unlearnable.study.recipes import flat
-from unlearnable.study.tables import PANEL, records
+from unlearnable.reporting.findings import Findings
+from unlearnable.reporting.recipes import flat
+from unlearnable.reporting.tables import PANEL, records
 
 TRAIN_SIZE, EPOCHS, AUGMENTATION = "ingest.train_size", "train.epochs", "train.augmentation"
 
@@ -54,7 +54,7 @@ class Comparison:
 
 @cache
 def _published() -> dict[str, Any]:
-    text = (files("unlearnable.study") / "published.yml").read_text(encoding="utf-8")
+    text = (files("unlearnable.reporting") / "published.yml").read_text(encoding="utf-8")
     return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.create(text)))
 
 
