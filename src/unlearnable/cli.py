@@ -239,7 +239,7 @@ def list_studies(env: str | None) -> None:
 @study.command("run")
 @click.argument("name")
 @env_option
-@click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the cells, and how long the rest may take once some are made; run nothing.")
 @click.option(
     "--executor",
     type=click.Choice(["processes", "dask"]),

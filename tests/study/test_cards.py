@@ -8,10 +8,8 @@ import yaml
 
 from tests.conftest import ROOT
 from unlearnable.study import commands
-from unlearnable.study import estimate as estimates
 from unlearnable.study.cards import Cards, cards
 from unlearnable.study.cells import Part
-from unlearnable.study.journal import Journal
 from unlearnable.study.work import Assignment, Outcome, _environment
 
 STUDY = {"poisons": ["ops"], "recoveries": ["none", "grayscale"], "models": ["tiny_cnn"], "seeds": [0]}
@@ -105,18 +103,3 @@ def test_the_environment_of_a_run_names_its_card_alone(monkeypatch):
     part = Part(key="x", label="x", pipeline="", stage="", node=None, parameters={"threads": 1}, paths={}, before=())
     told = {card: _environment(Assignment(part=part, env=None, project=None, card=card), ".") for card in (None, "3")}
     assert {card: environment["CUDA_VISIBLE_DEVICES"] for card, environment in told.items()} == {None: "2,3", "3": "3"}
-
-
-def test_an_estimate_does_not_time_the_cpu_for_what_runs_on_a_card(project, monkeypatch):
-    monkeypatch.setattr(estimates, "_seconds_an_image", None)
-    found, shift = planned()
-    parts = found.grid.needed(set())
-    told = estimates.estimate(found, parts, shift.count, on_cards=True)
-    assert set(told.unknown) == {part.label for part in parts.values() if part.stage.startswith("train_") or "grayscale" in part.label}
-    assert told.seconds == estimates.START_S * (len(parts) - len(told.unknown))
-    journal = Journal(found.journal)
-    clean = next(key for key, part in parts.items() if part.stage == "train_clean")
-    journal.end(Outcome(key=clean, seconds=50.0))
-    journal.close("FINISHED")
-    then = estimates.estimate(found, parts, shift.count, on_cards=True)
-    assert (then.seconds, set(told.unknown) - set(then.unknown)) == (told.seconds + 50, {parts[clean].label})

@@ -138,7 +138,7 @@ def dry_run(name: str, env: str | None, executor: str, scheduler: str | None, co
     complete = found.complete()
     _show_cells(found, found.states(complete, found.noted()))
     parts = found.grid.needed(complete)
-    rich.print(f"{_count(len(parts), 'run')} to make; {estimate(found, parts, shift.count, on_cards=bool(shift.cards))}")
+    rich.print(f"{_count(len(parts), 'run')} to make; {estimate(found, parts, shift.count)}")
 
 
 def status(name: str, env: str | None) -> None:
