@@ -132,7 +132,8 @@ def _study(project: Path, env: str, *options: str) -> None:
 
 def _bare(project: Path, env: str) -> None:
     """Make the cells by the same processes, with nobody who plans, notes and tells."""
-    parts = [cell.part for cell in plan("bench", project=project, env=env, threads=1).grid.cells]
+    grid = plan("bench", project=project, env=env, threads=1).grid
+    parts = [grid.parts[cell.key] for cell in grid.cells]
     with ThreadPoolExecutor(SLOTS) as pool:
         outcomes = list(pool.map(perform, (Assignment(part=part, env=env, project=str(project)) for part in parts)))
     if lost := [outcome for outcome in outcomes if outcome.error]:

@@ -1700,7 +1700,7 @@ SERVERS = (
     Mutant(
         "a page is made of what is on this machine alone",
         "src/unlearnable/study/gather.py",
-        "    plan.fetch(path for cell in done for path in cell.part.paths.values())\n",
+        "    plan.fetch(path for cell in done for path in cell.paths.values())\n",
         "",
         (
             "tests/study/test_servers.py::test_a_worker_is_killed_and_nothing_is_lost_or_done_twice",

@@ -71,9 +71,9 @@ def test_a_part_has_the_card_that_fewest_others_have():
 def test_two_runs_share_a_card_unless_somebody_says_otherwise(project):
     _, shift = planned()
     assert (shift.count, shift.cards) == (4, ["0", "1"])
-    assert planned()[0].grid.cells[0].part.parameters["threads"] == 3
+    assert planned()[0].grid.cells[0].settings["threads"] == 3
     assert planned(count=5)[1].count == 5
-    assert planned(threads=2)[0].grid.cells[0].part.parameters["threads"] == 2
+    assert planned(threads=2)[0].grid.cells[0].settings["threads"] == 2
 
 
 def test_a_study_on_the_cpu_and_workers_of_other_machines_have_no_cards(project):

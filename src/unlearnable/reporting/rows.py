@@ -10,7 +10,7 @@ import pandas as pd
 
 from unlearnable.reporting.findings import Findings
 from unlearnable.reporting.made_on import short
-from unlearnable.reporting.peers import Comparison, peers
+from unlearnable.reporting.peers import Comparison, published
 from unlearnable.reporting.recipes import Flat, common, difference, flat, lines
 from unlearnable.reporting.tables import CONTROL, curves, fits, heads, records
 
@@ -169,13 +169,13 @@ def separability(findings: Findings) -> Table:
     return _table("separability", "Accuracy of simple models on perturbations alone", headings, rows)
 
 
-def published(comparison: Comparison, place: int) -> Table:
+def beside_peers(comparison: Comparison, place: int) -> Table:
     """Return the figures of peers beside ours; ``place`` sets several tables apart."""
-    rows = []
+    rows, peers = [], published()["peers"]
     for row in records(comparison.rows):
-        theirs = [fraction(peer.accuracy.get(str(row.poison), {}).get(str(row.recovery), float("nan"))) for peer in peers()]
+        theirs = [fraction(peer["accuracy"].get(str(row.poison), {}).get(str(row.recovery))) for peer in peers]
         rows.append([said(row.poison), said(row.recovery), spread(row.mean, row.sd), _number(row.n), *theirs])
-    headings = ("poison", "recovery", "ours", "seeds", *(f"{peer.name}, one run" for peer in peers()))
+    headings = ("poison", "recovery", "ours", "seeds", *(f"{peer['name']}, one run" for peer in peers))
     return _table(f"published-{place}", f"Accuracy on the clean test set; ours on {comparison.ours}", headings, rows)
 
 

@@ -13,7 +13,7 @@ from unlearnable.reporting.charts import FIGURES, Drawing, draw
 from unlearnable.reporting.findings import KEY, Findings
 from unlearnable.reporting.made_on import differences
 from unlearnable.reporting.pages import base64_text, rendered
-from unlearnable.reporting.peers import comparisons, peers, theirs
+from unlearnable.reporting.peers import comparisons, published, theirs
 from unlearnable.reporting.recipes import lines
 from unlearnable.reporting.tables import summary, times
 
@@ -77,9 +77,9 @@ def page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
         time=rows.time(times(findings)),
         dfr=rows.dfr(findings),
         separability=rows.separability(findings),
-        peers=peers(),
+        peers=published()["peers"],
         theirs=theirs(),
-        agreeing=[rows.published(found, place) for place, found in enumerate(compared) if not found.differences],
+        agreeing=[rows.beside_peers(found, place) for place, found in enumerate(compared) if not found.differences],
         differing=[found for found in compared if found.differences],
         cells=rows.cells(findings, usual, versions),
         usual=lines(usual),

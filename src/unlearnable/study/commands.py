@@ -39,7 +39,7 @@ def run(name: str, env: str | None, executor: str, scheduler: str | None, count:
         found.storage.require()
     parts = found.grid.needed(found.complete())
     console = rich.get_console()
-    cells = {cell.part.key for cell in found.grid.cells}
+    cells = {cell.key for cell in found.grid.cells}
     console.print(f"study {name}: {len(cells)} cells, {len(cells - parts.keys())} of them are there; {_count(len(parts), 'run')} to make")
     if not parts:
         return 0
@@ -163,7 +163,7 @@ def _show_cells(found: Plan, states: dict[str, str]) -> None:
             columns = list(dict.fromkeys(cell.recovery for cell in cells))
             table = Table("poison", *columns, title=" ".join(filter(None, ("study", found.name, chain, override))))
             for poison in found.grid.study.poisons:
-                row = [[states[c.part.key] for c in cells if (c.poison, c.recovery) == (poison, recovery)] for recovery in columns]
+                row = [[states[c.key] for c in cells if (c.poison, c.recovery) == (poison, recovery)] for recovery in columns]
                 table.add_row(poison, *map(_counts, row))
             rich.print(table)
     totals = Counter(states.values())

@@ -55,7 +55,7 @@ def estimate(plan: Plan, parts: Mapping[str, Part], slots: int) -> Estimate:
 
 def _cells(grid: Grid) -> dict[str, Cell]:
     """Return a cell that needs it for each part, by the part's key."""
-    found = {cell.part.key: cell for cell in grid.cells}
+    found = {cell.key: cell for cell in grid.cells}
     for key in reversed(grid.parts):  # a part comes after what it depends on
         for before in grid.parts[key].before:
             found.setdefault(before, found[key])

@@ -55,7 +55,7 @@ class Plan:
 
     def states(self, complete: set[str], said: Noted) -> dict[str, str]:
         """Return the state of each cell's part: done, running, failed or waiting."""
-        return {cell.part.key: _state(cell, complete, said) for cell in self.grid.cells}
+        return {cell.key: _state(cell, complete, said) for cell in self.grid.cells}
 
     def noted(self) -> Noted:
         """Return what the journals say."""
@@ -96,7 +96,7 @@ def _loader(project: Path, env: str | None, parameters: dict[str, Any]) -> Recip
 
 
 def _state(cell: Cell, complete: set[str], said: Noted) -> str:
-    key = cell.part.key
+    key = cell.key
     if key in complete:
         return "done"
     return "running" if key in said.running else "failed" if key in said.failed else "waiting"
