@@ -25,7 +25,7 @@ def collect(name: str, *, project: Path, env: str, folder: Path, commit: str) ->
         commit: of the code that ran, for cells whose MLflow run does not name it.
     """
     bootstrap_project(project)
-    found = plan(name, project=project, env=env, threads=1)
+    found = plan(name, project=project, env=env)
     cells = gather(found).cells
     cells = cells.assign(commit=cells["commit"].replace("", commit), run_url="")
     done = set(cells["recipe_hash"])

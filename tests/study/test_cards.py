@@ -71,31 +71,33 @@ def test_a_part_has_the_card_that_fewest_others_have():
 def test_two_runs_share_a_card_unless_somebody_says_otherwise(project):
     _, shift = planned()
     assert (shift.count, shift.cards) == (4, ["0", "1"])
-    assert planned()[0].grid.cells[0].settings["threads"] == 3
+    assert planned()[1].threads == 3
     assert planned(count=5)[1].count == 5
-    assert planned(threads=2)[0].grid.cells[0].settings["threads"] == 2
+    assert planned(threads=2)[1].threads == 2
 
 
 def test_a_study_on_the_cpu_and_workers_of_other_machines_have_no_cards(project):
     assert planned(executor="dask", scheduler="tcp://x")[1].cards == []
     write(project, parameters={"device": "cpu"})
-    assert planned()[1] == commands.Shift(count=12, cards=[])
+    assert planned()[1] == commands.Shift(count=12, threads=1, cards=[])
     write(project, parameters={"device": "cpu"}, overrides={"here": {}, "there": {"device": "auto"}})
     assert planned()[1].cards == ["0", "1"]
 
 
 def test_each_run_is_told_its_card_and_gives_it_back(project, monkeypatch):
-    told = []
+    told, threads = [], set()
 
     def work_off(parts, team, assign, begin, *, tries):
         for key, part in parts.items():
             told.append(assign(part).card)
+            threads.add(assign(part).part.parameters["threads"])
             yield Outcome(key=key)
         told.append([assign(part).card for part in parts.values()])
 
     monkeypatch.setattr(commands, "work_off", work_off)
     assert commands.run("asked", "test", "processes", None, None, None, tries=1) == 0
     assert told == [*["0"] * 6, ["0", "1"] * 3]
+    assert threads == {3}
 
 
 def test_the_environment_of_a_run_names_its_card_alone(monkeypatch):

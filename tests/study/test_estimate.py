@@ -28,7 +28,7 @@ def found(tmp_path, monkeypatch) -> Plan:
     file.parent.mkdir(exist_ok=True)
     file.write_text(yaml.safe_dump(STUDY))
     monkeypatch.chdir(tmp_path)
-    return plan("asked", project=tmp_path, env="test", threads=1)
+    return plan("asked", project=tmp_path, env="test")
 
 
 def note(found: Plan, **seconds: float) -> None:

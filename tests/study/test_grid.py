@@ -32,7 +32,7 @@ def write(tmp_path, monkeypatch):
         file = tmp_path / "conf" / "test" / "study" / "asked.yml"
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump({**SMALL, **changed}))
-        return plan("asked", project=tmp_path, env="test", threads=1)
+        return plan("asked", project=tmp_path, env="test")
 
     return planned
 

@@ -313,7 +313,7 @@ WRONG = {
         ["run", "small", "--executor=dask", "--scheduler=tcp://127.0.0.1:9"],
         "--scheduler: expected a Dask scheduler that answers at tcp://127.0.0.1:9",
     ),
-    "unknown study": (["run", "smal"], "unknown study 'smal'; known: small"),
+    "unknown study": (["run", "smal"], "unknown study 'smal'; known: demo, small"),
 }
 
 

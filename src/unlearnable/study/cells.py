@@ -14,7 +14,7 @@ from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.recipe import CELL_NAMES
 from unlearnable.config.validation import check, check_machine
 from unlearnable.errors import InputError
-from unlearnable.study.definition import Settings, Study, merged
+from unlearnable.study.definition import Settings, Study
 
 CHAINS = {"recover": "scores", "dfr": "dfr_scores", "separability": "separability_scores"}  # what a study may run, and what it ends with
 
@@ -134,19 +134,18 @@ class Grid:
         return {key: part for key, part in self.parts.items() if key in needed}
 
 
-def expand(study: Study, loaders: Mapping[str, RecipeConfigLoader], *, threads: int) -> Grid:
+def expand(study: Study, loaders: Mapping[str, RecipeConfigLoader]) -> Grid:
     """Return the grid of a study.
 
     Args:
         study: what it asks.
         loaders: of the configuration under each of its overrides.
-        threads: of each run.
 
     Raises:
         InputError: one line that names the study and what is wrong: an unknown name, a wrong parameter.
     """
     try:
-        cells = tuple(_cells(study, loaders, threads))
+        cells = tuple(_cells(study, loaders))
     except InputError as error:
         raise InputError(f"study '{study.name}': {error}") from None
     uses = Counter(key for cell in {cell.key: cell for cell in cells}.values() for key in cell.nodes)
@@ -158,11 +157,6 @@ def expand(study: Study, loaders: Mapping[str, RecipeConfigLoader], *, threads: 
             parts.setdefault(key, cell.shared(node, tuple(other for other, each in shared.items() if each.name in above)))
         parts.setdefault(cell.key, cell.part(tuple(shared)))
     return Grid(study=study, cells=cells, parts=parts)
-
-
-def settings_of(study: Study, override: str, *, threads: int) -> Settings:
-    """Return what the study says over the environment's parameters."""
-    return merged({"threads": threads}, merged(study.parameters, study.overrides[override]))
 
 
 @cache
@@ -184,10 +178,10 @@ def _above(chain: str, node: str) -> frozenset[str]:
     return frozenset(each.name for each in pipelines[chain].to_nodes(node).nodes) - {node}
 
 
-def _cells(study: Study, loaders: Mapping[str, RecipeConfigLoader], threads: int) -> Iterator[Cell]:
+def _cells(study: Study, loaders: Mapping[str, RecipeConfigLoader]) -> Iterator[Cell]:
     for override, chain in product(study.overrides, study.chains):
         recoveries = study.recoveries if chain == "recover" else ["none"]  # the other chains look at none
-        settings = settings_of(study, override, threads=threads)
+        settings = study.settings(override)
         for values in product(study.poisons, recoveries, study.models, study.seeds):
             axes: dict[str, Any] = dict(zip(CELL_NAMES, values, strict=True))
             configuration = loaders[override].cell(**axes)
