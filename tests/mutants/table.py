@@ -1560,7 +1560,7 @@ WHOLE_RUNS = (
         "src/unlearnable/reporting/base.html.j2",
         "default-src 'none'; ",
         "",
-        ("tests/pipelines/test_audit.py::test_the_page_says_it_and_asks_nothing_of_other_files",),
+        ("tests/study/test_report.py::test_the_policy_lets_only_the_pages_own_script_run",),
     ),
     Mutant(
         "what a run has made is kept from other machines",
