@@ -1177,6 +1177,20 @@ STUDIES = (
         ("tests/study/test_run.py::test_the_hash_of_scores_is_of_the_result_alone",),
     ),
     Mutant(
+        "a recovery is estimated as a plain training",
+        "src/unlearnable/study/estimate.py",
+        " or {}).needs.passes",
+        " or {}).needs.passes ** 0",
+        ("tests/study/test_estimate.py::test_parts_take_the_median_of_their_kind_and_a_recovery_its_passes",),
+    ),
+    Mutant(
+        "the threads of a study do not reach its runs",
+        "src/unlearnable/study/commands.py",
+        '{"threads": shift.threads} | part.parameters',
+        '{"threads": 1} | part.parameters',
+        ("tests/study/test_cards.py::test_each_run_is_told_its_card_and_gives_it_back",),
+    ),
+    Mutant(
         "a gain is a loss",
         "src/unlearnable/reporting/tables.py",
         'paired["accuracy"] - paired["accuracy_control"]',
