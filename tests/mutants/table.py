@@ -1198,13 +1198,6 @@ STUDIES = (
         ("tests/study/test_report_tables.py::test_a_gain_is_the_mean_over_pairs_of_one_seed",),
     ),
     Mutant(
-        "a page is renamed before it is on the disk",
-        "src/unlearnable/reporting/study.py",
-        "            os.fsync(file.fileno())\n",
-        "",
-        ("tests/study/test_report.py::test_a_report_that_cannot_be_written_leaves_the_old_one",),
-    ),
-    Mutant(
         "any address is a link",
         "src/unlearnable/reporting/rows.py",
         'if address.startswith(("http://", "https://")):',
