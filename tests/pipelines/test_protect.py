@@ -20,10 +20,11 @@ from unlearnable.artifacts import copies as writing
 from unlearnable.artifacts.copies import JOURNAL, MANIFEST, SHEET, ProtectedCopies
 from unlearnable.artifacts.protection import ProtectionDataset
 from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
 from unlearnable.interrupts import InterruptedRun
 from unlearnable.pipelines.protect import nodes
 from unlearnable.poisons import POISONS, Crafting, craft
-from unlearnable.sources.folder import FolderImages, ProtectedFolder
+from unlearnable.sources.folder import FolderImages, ProtectedFolder, id_of
 from unlearnable.sources.originals import OriginalFolder
 
 LEVEL = 1 / 255
@@ -103,9 +104,11 @@ def test_images_of_the_size_that_a_poison_is_crafted_on_are_poisoned_as_in_a_pip
     protect(tmp_path / "in", tmp_path / "out", "ops")
     folders = {"name": "x", "filepath": str(tmp_path / "decoded"), "test_fraction": 0.2}
     raw = FolderImages(path=str(tmp_path / "in"), **folders).load()
-    everything = FolderImages(path=str(tmp_path / "in"), **folders)
-    files = [(label, file) for label, some in enumerate(everything.copies().values()) for file in some]
-    whole = everything.decoded_copies(files, raw.train.class_names)
+    files = sorted((tmp_path / "in").rglob("*.png"))
+    labels = np.array([int(file.parent.name[-1]) for file in files])
+    ids = np.array([id_of(file.parent.name, file) for file in files])
+    stack = np.stack([seen(file) for file in files]).astype(np.uint8).transpose(0, 3, 1, 2)
+    whole = LabelledImages(images=stack, labels=labels, num_classes=3, ids=ids)
     expected = craft("ops", whole, Crafting(seed=0), settings={})
     copies = ProtectedFolder(path=str(tmp_path / "out"), **folders).load().poisoned(raw.train)
     assert np.array_equal(copies.images, expected.matching(copies).images)
@@ -263,7 +266,7 @@ def test_the_reader_of_copies_says_nothing_of_manifest_and_sheet(tmp_path, caplo
     protect(tmp_path / "in", tmp_path / "out", "ops")
     (tmp_path / "out" / "notes.txt").touch()
     with caplog.at_level(logging.WARNING):
-        FolderImages(name="x", path=str(tmp_path / "out"), filepath=str(tmp_path / "decoded")).copies()
+        FolderImages(name="x", path=str(tmp_path / "out"), filepath=str(tmp_path / "decoded")).load()
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         f"{tmp_path / 'out'}: ignored 1 file: 1 in no class (notes.txt)"
     ]

@@ -98,23 +98,28 @@ def write_new(path: Path, content: bytes | Iterable[Part]) -> None:
     _sync(path.parent)
 
 
-def write_alone(path: Path, content: bytes, *, over: bool = False) -> None:
+def write_alone(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``, wholly or not at all, for others to read: without a sidecar, and not synced.
 
-    Args:
-        path: where.
-        content: the bytes.
-        over: whether it takes the place of a file that is there; else that raises FileExistsError.
+    Raises:
+        FileExistsError: there is a file.
     """
     make_folder(path.parent)
     descriptor, temporary = _temporary(path)
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(content)
-        (temporary.replace if over else path.hardlink_to)(path if over else temporary)
+        path.hardlink_to(temporary)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def write_over(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` in place of what is there, wholly or not at all: a reader sees the old file or the new one."""
+    make_folder(path.parent)
+    with _staged(path, content) as (file, _, _):
+        file.replace(path)
 
 
 def made_once(path: Path, make: Callable[[], bytes | Iterable[Part]], read: Callable[[Path], T]) -> T:

@@ -17,7 +17,7 @@ from kedro.io import AbstractDataset, DatasetError
 from PIL import Image
 from rich.progress import track
 
-from unlearnable.artifacts.atomic import make_folder, sweep, write_alone
+from unlearnable.artifacts.atomic import make_folder, sweep, write_alone, write_over
 from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
 
@@ -191,7 +191,7 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
             write_alone(self.folder / SHEET, data.sheet())
         found = {"format": FORMAT, "recipe": self.recipe, **data.about, "images": made, "left_out": left_out}
         manifest = json.dumps(found, indent=1, allow_nan=False).encode() + b"\n"
-        write_alone(self.folder / MANIFEST, manifest, over=True)  # ours, of copies that were incomplete
+        write_over(self.folder / MANIFEST, manifest)  # ours, of copies that were incomplete
         (self.folder / JOURNAL).unlink()
         if left_out:
             names = [f"{name} ({why})" for name, why in list(left_out.items())[:TOLD]]

@@ -55,23 +55,11 @@ class OriginalFolder(FolderImages):
         parts = {"train": train, "test": train, "classes": classes, "metadata": metadata}
         super().__init__(name="originals", path=path or "", filepath="", side=side, channels=channels, **parts)  # type: ignore[arg-type]
         self.is_named = path is not None
+        self._whole = Frame(side=None, channels=channels)
 
-    def load(self) -> "Originals":  # type: ignore[override]
-        """Return the images, of which nothing is read yet."""
-        return Originals(self)
-
-
-class Originals:
-    """Images that nothing has opened yet."""
-
-    def __init__(self, folder: OriginalFolder) -> None:
-        self._folder = folder
-        self._whole = Frame(side=None, channels=folder.frame.channels)
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._folder.path
+    def load(self) -> "OriginalFolder":  # type: ignore[override]
+        """Return itself: nothing is read before it is asked for."""
+        return self
 
     def files(self) -> list[tuple[str, Path]]:
         """Return the class and the file of each image, by name.
@@ -79,10 +67,10 @@ class Originals:
         Raises:
             InputError: no folder is named, it is missing or cannot be read, or there are fewer than two classes with images.
         """
-        if not self._folder.is_named:
+        if not self.is_named:
             raise InputError("originals: expected the folder of the images, got none: --env=folder has one")
         try:
-            classes = self._folder.copies()
+            classes = self._classes(self.path / (self.train or ""), least=0)
         except InputError as error:
             raise InputError(str(error).replace("raw_images", "originals", 1)) from None
         filled = [name for name, files in classes.items() if files]
@@ -123,7 +111,7 @@ class Originals:
 
     def _square(self, image: tuple[str, Path]) -> Pixels | None:
         try:
-            return pixels_of(self._folder.frame, (shown(image[1]), partial(opened, image[1])))
+            return pixels_of(self.frame, (shown(image[1]), partial(opened, image[1])))
         except InputError:  # which the copying says
             return None
 

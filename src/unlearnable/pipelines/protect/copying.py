@@ -12,12 +12,12 @@ from unlearnable.errors import InputError
 from unlearnable.origin import versions
 from unlearnable.poisons.own_size import Protection
 from unlearnable.sources.folder import id_of
-from unlearnable.sources.originals import Originals
+from unlearnable.sources.originals import OriginalFolder
 
 SHOWN = 6  # originals of a class on the sheet, each with its copy
 
 
-def copies_of(originals: Originals, protection: Protection, kind: str) -> Copies:
+def copies_of(originals: OriginalFolder, protection: Protection, kind: str) -> Copies:
     """Return the copies of all originals, with the perturbation that was crafted for each."""
     copies = [
         Copy(
@@ -50,7 +50,7 @@ def _about(protection: Protection) -> dict[str, Any]:
     }
 
 
-def _sheet(originals: Originals, protection: Protection) -> bytes:
+def _sheet(originals: OriginalFolder, protection: Protection) -> bytes:
     """Return a PNG with the first images of the first classes, a row a class: each original, and then its copy."""
     seen = originals.seen()
     places = [place for label in range(seen.num_classes) for place in np.flatnonzero(seen.labels == label)[:SHOWN]]

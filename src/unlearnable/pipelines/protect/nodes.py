@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from unlearnable.artifacts.copies import Copies
     from unlearnable.images import LabelledImages
     from unlearnable.poisons.own_size import Protection
-    from unlearnable.sources.originals import Originals
+    from unlearnable.sources.originals import OriginalFolder
 
 
-def look(originals: "Originals") -> "LabelledImages":
+def look(originals: "OriginalFolder") -> "LabelledImages":
     """Return the square in the middle of each image."""
     return originals.seen()
 
@@ -28,7 +28,7 @@ def craft(seen: "LabelledImages", poison: str, settings: dict[str, Any], device:
     return Protection(perturbation=perturbation, ids=seen.ids, poison=poison, settings=own, seed=settings["seed"])
 
 
-def protect(originals: "Originals", protection: "Protection", kind: str) -> "Copies":
+def protect(originals: "OriginalFolder", protection: "Protection", kind: str) -> "Copies":
     """Return the copies, each of which is made as it is written."""
     from unlearnable.pipelines.protect.copying import copies_of
 
