@@ -24,7 +24,19 @@ from tests.test_viz import CHROMIUM, FLAGS, Quiet
 pytestmark = pytest.mark.system
 
 BIN = Path(sys.executable).parent
-PARTS = ("docs", "docsite", "benchmarks", "src", "conf", "Makefile", "mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml")
+PARTS = (
+    "docs",
+    "docsite",
+    "benchmarks",
+    "src",
+    "conf",
+    "Makefile",
+    "mkdocs.yml",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "pyproject.toml",
+)
 LOADED = {"src", "srcset", "poster", "data"}  # attributes whose address a browser fetches
 WIDTHS = (1400, 400)
 CHECKED = (  # one page of each kind: pictures, code, warnings, tables that are wide on a telephone, what mkdocstrings writes
