@@ -21,11 +21,11 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crafting:
-    """What a poison is given beside its settings.
+    """What a poison gets apart from its settings.
 
     Args:
         seed: decides every draw.
-        device: where the images and the surrogate lie.
+        device: holds the images and the surrogate.
         progress: called with steps done and steps in all.
         report: called after each round of a surrogate with its number, from 1, and what was measured in it.
     """
@@ -43,7 +43,7 @@ REQUIREMENTS: dict[str, Requirement] = {}
 
 
 def required_by(*names: str) -> Callable[[Requirement], Requirement]:
-    """Register the decorated function as what these poisons ask of clean images, so that it can be asked before any training."""
+    """Register the decorated function as the check of clean images for these poisons; it runs before any training."""
 
     def keep(requirement: Requirement) -> Requirement:
         REQUIREMENTS.update(dict.fromkeys(names, requirement))
@@ -53,7 +53,7 @@ def required_by(*names: str) -> Callable[[Requirement], Requirement]:
 
 
 def require(name: str, clean: LabelledImages, settings: dict[str, Any]) -> None:
-    """Raise InputError where the poison of that name cannot be crafted on images like ``clean``, as far as that is known beforehand."""
+    """Raise InputError if the poison of that name cannot be crafted on images like ``clean``, as far as that is known beforehand."""
     if name in REQUIREMENTS:
         REQUIREMENTS[name](clean, **nested(POISONS[name], settings))
 
@@ -66,7 +66,7 @@ def apply(clean: LabelledImages, perturbation: Perturbation) -> LabelledImages:
         perturbation: float32 (N, C, H, W), in units of [0, 1].
 
     Raises:
-        InputError: where the shapes differ or a value is not finite.
+        InputError: the shapes differ or a value is not finite.
     """
     if perturbation.shape != clean.images.shape:
         raise InputError(f"perturbation {perturbation.shape} does not match images {clean.images.shape}")
@@ -95,10 +95,10 @@ def scaled_to_l2(patterns: Perturbation, l2: float) -> Perturbation:
 
 
 def craft(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dict[str, Any]) -> LabelledImages:
-    """Return ``clean`` poisoned by the recipe of that name, with the seconds that it took.
+    """Return ``clean`` poisoned by the poison of that name, with the seconds that it took.
 
     Raises:
-        InputError: where the name is unknown.
+        InputError: the name is unknown.
     """
     start = time.perf_counter()
     poison = POISONS[name]

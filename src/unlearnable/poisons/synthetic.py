@@ -1,7 +1,7 @@
 """Synthetic class-wise noise: no image and no network decides it.
 
-``classwise_random`` is the control of Huang et al., "Unlearnable Examples" (ICLR 2021). Of the regions and patches that the
-paper trains on, only images were published, no generator; the definitions here are ours:
+``classwise_random`` is the control of Huang et al., "Unlearnable Examples" (ICLR 2021). The paper published
+only images of its regions and patches, and no generator; the definitions here are ours:
 
 - regions: the image is cut into a grid of equal rectangles, each of one colour;
 - patches: one square tile of random pixels is repeated over the whole image.

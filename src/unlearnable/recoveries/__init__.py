@@ -1,4 +1,4 @@
-"""Recoveries by name: how somebody learns from a poisoned set all the same."""
+"""Recoveries by name: ways to learn from a poisoned set in spite of its perturbation."""
 
 from unlearnable.recoveries.base import RECOVERIES, Needs, Recovery, recover, recovery_named
 from unlearnable.recoveries.orthogonal_projection import LinearWeights, OrthogonalProjection
