@@ -175,6 +175,52 @@ Examples:
 cli.add_command(run)
 
 
+FOLDER = click.Path(path_type=Path)
+OF_RUN = {option.name: option for option in run.params}
+ON_FOLDERS = (
+    click.argument("originals", type=FOLDER),
+    click.argument("protected", type=FOLDER),
+    click.option("--env", "-e", default="folder", show_default=True, help="Environment, which says how images are seen."),
+    click.option("--conf-source", help="Path of a directory where project configuration is stored."),
+    click.option("--params", default="", callback=OF_RUN["params"].callback, help="More parameters: NAME=VALUE,NAME=VALUE."),
+    click.pass_context,
+)
+
+
+def _on_folders(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command two folders, the originals and their copies, and the options of ``run`` that concern them."""
+    for add in reversed(ON_FOLDERS):
+        command = add(command)
+    return command
+
+
+def _run_on(context: click.Context, pipeline: str, folders: dict[str, Path], given: dict[str, Any], **options: Any) -> None:
+    """Run a pipeline on two folders, where its outputs are missing; what is given beside them goes before ``--params``."""
+    places = {name: str(folder.absolute()) for name, folder in folders.items()}
+    parameters = OmegaConf.to_container(OmegaConf.merge(options.pop("params") or {}, given, places))
+    context.invoke(run, pipeline=pipeline, params=parameters, only_missing_outputs=True, **options)
+
+
+@cli.command()
+@_on_folders
+@click.option("--poison", required=True, help="Name of the poison; kedro poisons list prints them.")
+@click.option("--format", "kind", type=click.Choice(["png", "webp"]), help="Format of the copies, without loss.  [default: png]")
+@click.option("--seed", type=int, help="Seed of the poison.  [default: 0]")
+def protect(
+    context: click.Context, originals: Path, protected: Path, poison: str, kind: str | None, seed: int | None, **options: Any
+) -> None:
+    """Write a protected copy of each image of a folder, which has a folder for each class, into another folder."""
+    given = {"poison": poison} | ({"protect": {"format": kind}} if kind else {}) | ({} if seed is None else {"seed": seed})
+    _run_on(context, "protect", {"originals": originals, "protected": protected}, given, **options)
+
+
+@cli.command()
+@_on_folders
+def audit(context: click.Context, originals: Path, protected: Path, **options: Any) -> None:
+    """Say what a network learns from protected copies anyway, on one page."""
+    _run_on(context, "audit", {"originals": originals, "protected": protected}, {}, **options)
+
+
 @cli.group()
 def runs() -> None:
     """Runs and their states."""

@@ -19,6 +19,7 @@ from unlearnable.tracking.hooks import recipe_of, trained_on
 logger = logging.getLogger(__name__)
 CLEAN = "clean_train"
 CRAFTING = "crafting"
+COPIES = "protected_images"
 ONLY = "orthogonal_projection"  # the recovery of Algorithm 1's nodes
 
 
@@ -39,6 +40,7 @@ class CheckHooks:
         """Raise InputError where the machine has no such device, or the entry of a released poison that is asked for is wrong."""
         parameters = catalog.load("parameters")
         _require_recoveries(pipeline.inputs(), parameters["recovery"], parameters["audit"]["recovery"])
+        _require_folders(pipeline, catalog, parameters["poison"])
         import torch
 
         from unlearnable.config.validation import check_machine
@@ -65,6 +67,16 @@ def _require_recoveries(inputs: set[str], recovery: str, second: str) -> None:
         raise InputError(f"audit.recovery: expected another recovery than 'recovery', got '{recovery}' for both")
     if {f"params:recover.{ONLY}", "params:recovery"} <= inputs and recovery != ONLY:
         raise InputError(f"recovery: expected '{ONLY}' in this pipeline, got '{recovery}': --pipeline=recover runs any")
+
+
+def _require_folders(pipeline: Any, catalog: Any, poison: str) -> None:
+    """Raise InputError where images that are to be protected are not there, or their copies cannot be written."""
+    if COPIES in pipeline.all_outputs():
+        if poison == RELEASED:
+            raise InputError(f"poison: expected one that can be crafted, for the copies, got '{RELEASED}'")
+        originals = catalog.load("originals")
+        originals.files()
+        catalog[COPIES].check(originals.path)
 
 
 class ArtifactHooks:

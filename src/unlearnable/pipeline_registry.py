@@ -9,6 +9,7 @@ from unlearnable.pipelines import (
     ingest,
     orthogonal_projection,
     probe_checkpoints,
+    protect,
     recover,
     separability_analysis,
     train_poisoned,
@@ -40,5 +41,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         + stages["separability_analysis"]
         + evaluate.create_pipeline("examples")
         + audit.create_pipeline(),
+        "protect": protect.create_pipeline(),
     }
     return {**chains, **stages, "__default__": sum(stages.values(), Pipeline([]))}

@@ -41,6 +41,7 @@ GRAPH = CONFIG_LOADER_ARGS["graph"]
 PARAMETERS = dict(loader()["parameters"])
 ARTIFACTS = set(loader()["catalog"]) & set(GRAPH.makers)
 IMAGES = {"clean_train", "clean_test"}
+PROTECTED = {"protection", "protected_images"}  # of a folder of their own
 OF_CLEAN_IMAGES = IMAGES | {"clean_checkpoints", "clean_separability"}
 AUDIT = {"audit_scores", "audit_page"}
 SECOND = {"second_train", "second_checkpoints"} | AUDIT
@@ -51,7 +52,7 @@ SCORED = {"history", "scores", "accuracy_figure"}
 DIRECTIONS = {"linear_weights", "removed_directions", "directions_figure"}
 RECOVERED = {"recovered_train", "recovered_checkpoints", "examples_figure"} | SCORED | AUDIT
 AFTER = {
-    "ingest": ARTIFACTS,
+    "ingest": ARTIFACTS - PROTECTED,
     "craft": ARTIFACTS - OF_CLEAN_IMAGES,
     "recover": DIRECTIONS | RECOVERED,
     "train": TRAINED | SCORED | AUDIT,
@@ -59,6 +60,7 @@ AFTER = {
     "probe.train": PROBED | AUDIT | {"probed_checkpoints"},
     "separability": {"perturbation_separability", "clean_separability"} | SEPARABLE | AUDIT,
     "audit": SECOND,
+    "protect": {"protected_images"},
 }
 CELLS = SCORED | {"dfr_scores", "dfr_figure"} | SEPARABLE | AUDIT
 EXPECTED = {
@@ -66,7 +68,7 @@ EXPECTED = {
     "recovery": RECOVERED | CELLS,
     "model": AFTER["train"] | AFTER["probe.train"] | CELLS,
     # What the poison's seed decides moves with it where the loader completes it: test_runs_of_two_seeds_share_their_images.
-    "seed": ARTIFACTS - IMAGES - {"clean_separability", "poisoned_train", "perturbation_separability"},
+    "seed": ARTIFACTS - IMAGES - PROTECTED - {"clean_separability", "poisoned_train", "perturbation_separability"},
     "data_root": set(),
     "device": set(),
     "threads": set(),
@@ -128,7 +130,7 @@ def test_the_dataset_is_part_of_every_recipe_but_where_it_lies_is_not(name, valu
         found["raw_images"].pop(name)
         file.write_text(yaml.safe_dump(found))
         other = RecipeConfigLoader(str(tmp_path / "conf"), env="base", runtime_params={"data_root": "x"}, **CONFIG_LOADER_ARGS)
-    assert {loader().recipe_hash(artifact) != other.recipe_hash(artifact) for artifact in ARTIFACTS} == {moves}
+    assert {loader().recipe_hash(artifact) != other.recipe_hash(artifact) for artifact in ARTIFACTS - PROTECTED} == {moves}
 
 
 def test_a_recipe_says_in_full_what_its_hash_stands_for():
@@ -227,7 +229,7 @@ def test_runs_of_two_seeds_share_their_images():
 
 def test_cells_of_several_seeds_may_share_one_poison():
     first, second = hashes(seed=0, craft={"seed": 5}), hashes(seed=1, craft={"seed": 5})
-    shared = IMAGES | {"poisoned_train", "clean_separability", "perturbation_separability"}
+    shared = IMAGES | PROTECTED | {"poisoned_train", "clean_separability", "perturbation_separability"}
     assert ARTIFACTS - moved(first, second) == shared
     assert first["poisoned_train"] == hashes(seed=5)["poisoned_train"]
 

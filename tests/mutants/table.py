@@ -2382,7 +2382,80 @@ DOCUMENTS = (
     ),
 )
 
+OWNERS = (
+    Mutant(
+        "no budget is checked where a poison is crafted",
+        "src/unlearnable/poisons/base.py",
+        "    require_budget(name, settings, clean, poisoned)\n",
+        "",
+        ("tests/poisons/test_budget.py::test_a_poison_that_exceeds_its_budget_is_refused_where_it_is_crafted",),
+    ),
+    Mutant(
+        "a budget of one pixel is that of two",
+        "src/unlearnable/poisons/budget.py",
+        "np.partition(of_pixels, -pixels - 1, axis=1)[:, -pixels - 1]",
+        "np.partition(of_pixels, -pixels - 2, axis=1)[:, -pixels - 2]",
+        ("tests/poisons/test_budget.py::test_a_budget_is_that_of_each_image_and_rounding_is_beside_it",),
+    ),
+    Mutant(
+        "what is mirrored may exceed the norm of a protected copy",
+        "src/unlearnable/poisons/own_size.py",
+        "            noise *= min(",
+        "            noise * min(",
+        ("tests/poisons/test_budget.py::test_a_norm_grows_with_the_root_of_the_pixels_and_what_is_mirrored_does_not_exceed_it",),
+    ),
+    Mutant(
+        "flat areas of a perturbation are smoothed where it is made larger",
+        "src/unlearnable/poisons/own_size.py",
+        '{"mode": "nearest-exact"} if flat else',
+        '{"mode": "bilinear"} if flat else',
+        ("tests/poisons/test_budget.py::test_flat_areas_grow_and_are_mirrored_beyond_the_square",),
+    ),
+    Mutant(
+        "protected copies may lie among the originals",
+        "src/unlearnable/artifacts/copies.py",
+        "if here.is_relative_to(there) or there.is_relative_to(here):",
+        "if here == there:",
+        ("tests/pipelines/test_protect.py::test_copies_go_to_a_folder_of_their_own",),
+    ),
+    Mutant(
+        "copies of another recipe are gone on with",
+        "src/unlearnable/artifacts/copies.py",
+        "any(self.folder.iterdir()) and self._begun() != self.recipe:",
+        "any(self.folder.iterdir()) and self._begun() is None:",
+        ("tests/pipelines/test_protect.py::test_copies_go_to_a_folder_of_their_own",),
+    ),
+    Mutant(
+        "a copy that the user has changed is taken for ours",
+        "src/unlearnable/artifacts/copies.py",
+        ' and _sha256(path.read_bytes()) == entry["sha256"]:',
+        ":",
+        ("tests/pipelines/test_protect.py::test_a_copy_that_was_changed_since_is_not_written_over",),
+    ),
+    Mutant(
+        "images that were left out are no error",
+        "src/unlearnable/artifacts/copies.py",
+        "        if left_out:\n",
+        "        if not data.copies:\n",
+        ("tests/pipelines/test_protect.py::test_what_cannot_be_read_is_left_out_and_named_and_all_others_are_there",),
+    ),
+    Mutant(
+        "a profile of colours is lost in the copy",
+        "src/unlearnable/artifacts/copies.py",
+        "encoded(pixels, kind, whole.profile)",
+        "encoded(pixels, kind, None)",
+        ("tests/pipelines/test_protect.py::test_colours_keep_their_profile_and_nothing_else_is_said_of_the_camera",),
+    ),
+    Mutant(
+        "protected images are made for the released poison",
+        "src/unlearnable/hooks.py",
+        '        if poison == RELEASED:\n            raise InputError(f"poison: expected one',
+        '        if poison == COPIES:\n            raise InputError(f"poison: expected one',
+        ("tests/pipelines/test_protect.py::test_a_wrong_input_is_one_line_and_nothing_is_written",),
+    ),
+)
+
 MUTANTS = (
     *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU, *RESULTS),
-    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES, *DOCUMENTS),
+    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES, *DOCUMENTS, *OWNERS),
 )

@@ -98,6 +98,25 @@ def write_new(path: Path, content: bytes | Iterable[Part]) -> None:
     _sync(path.parent)
 
 
+def write_alone(path: Path, content: bytes, *, over: bool = False) -> None:
+    """Write ``content`` to ``path``, wholly or not at all, for others to read: without a sidecar, and not synced.
+
+    Args:
+        path: where.
+        content: the bytes.
+        over: whether it takes the place of a file that is there; else that raises FileExistsError.
+    """
+    make_folder(path.parent)
+    descriptor, temporary = _temporary(path)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        (temporary.replace if over else path.hardlink_to)(path if over else temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
 def made_once(path: Path, make: Callable[[], bytes | Iterable[Part]], read: Callable[[Path], T]) -> T:
     """Return what ``read`` says of our own copy at ``path``; where there is none, or it is damaged and set aside, it is made first."""
     try:

@@ -14,7 +14,7 @@ from unlearnable.register import nearest
 
 OURS = "unlearnable."
 OLD_ROOM = "unlearnable.datasets."
-ARTIFACTS = ("checkpoints", "reports", "tensors")  # modules of our own files; the others are where images come from
+ARTIFACTS = ("checkpoints", "copies", "protection", "reports", "tensors")  # modules of our own files; the others are where images come from
 NEAR = 0.75  # how like a key must be to be taken for a missing one: 'path' is not meant for 'filepath'
 OF_KEDRO = ("type", "versioned")  # keys that it takes itself, of every entry
 

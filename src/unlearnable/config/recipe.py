@@ -20,11 +20,11 @@ CHOICES = (
     Choice(block="craft", by=("poison",), nothing=NONE, shared=("seed",), entries={RELEASED: "released_poison"}),
     Choice(block="recover", by=("recovery", "audit.recovery"), nothing=NONE),
 )
-IGNORED = frozenset({"device", "threads", "data_root"})  # parameters that cannot change a result
+IGNORED = frozenset({"device", "threads", "data_root", "originals", "protected"})  # parameters that cannot change a result
 
 PLACES = ("metadata", "path", "filepath", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
 OWN_BYTES = ("FolderImages", "HuggingFaceImages")  # datasets whose makers publish no hash: that of their bytes is part of the recipe
-FOLLOWED = (*OWN_BYTES, "ProtectedFolder")  # datasets that read what links lead to
+FOLLOWED = (*OWN_BYTES, "OriginalFolder", "ProtectedFolder")  # datasets that read what links lead to
 RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")
 
 READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes")  # parameters that name a file: its bytes decide

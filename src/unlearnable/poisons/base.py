@@ -11,6 +11,7 @@ import torch
 
 from unlearnable.errors import InputError
 from unlearnable.images import CHUNK, LabelledImages, blank
+from unlearnable.poisons.budget import Budget, budget_of
 from unlearnable.register import Register
 from unlearnable.signatures import nested
 from unlearnable.training import Progress, Report, ignore, no_report
@@ -40,6 +41,8 @@ Poison = Callable[..., Perturbation]  # (clean, crafting, *, settings)
 POISONS: Register[Poison] = Register("poison")
 Requirement = Callable[..., None]  # (clean, *, settings); raises InputError
 REQUIREMENTS: dict[str, Requirement] = {}
+FREE_PIXELS: dict[str, int] = {}
+FLAT: set[str] = set()
 
 
 def required_by(*names: str) -> Callable[[Requirement], Requirement]:
@@ -50,6 +53,19 @@ def required_by(*names: str) -> Callable[[Requirement], Requirement]:
         return requirement
 
     return keep
+
+
+def turns_pixels(count: int, *names: str) -> None:
+    """Note that these poisons turn so many pixels of an image into any colour, whatever bound they have for the others."""
+    FREE_PIXELS.update(dict.fromkeys(names, count))
+
+
+def made_at_any_size(*names: str) -> None:
+    """Note that the patterns of these poisons are flat areas, so that they are made for images of any size: areas grow with the image.
+
+    The noise of any other poison is made at one size and resized.
+    """
+    FLAT.update(names)
 
 
 def require(name: str, clean: LabelledImages, settings: dict[str, Any]) -> None:
@@ -94,13 +110,33 @@ def scaled_to_l2(patterns: Perturbation, l2: float) -> Perturbation:
     return scaled
 
 
+def perturb(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dict[str, Any]) -> Perturbation:
+    """Return the perturbation of ``clean`` by the recipe of that name; raise InputError where the name is unknown."""
+    poison = POISONS[name]
+    return poison(clean, crafting, **nested(poison, settings))
+
+
 def craft(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dict[str, Any]) -> LabelledImages:
     """Return ``clean`` poisoned by the poison of that name, with the seconds that it took.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: the name is unknown, or an image has changed by more than the settings say.
     """
     start = time.perf_counter()
-    poison = POISONS[name]
-    poisoned = apply(clean, poison(clean, crafting, **nested(poison, settings)))
+    poisoned = apply(clean, perturb(name, clean, crafting, settings=settings))
+    require_budget(name, settings, clean, poisoned)
     return replace(poisoned, seconds=time.perf_counter() - start)
+
+
+def budget_named(name: str, settings: dict[str, Any]) -> Budget:
+    """Return the budget of the poison of that name with these settings."""
+    return budget_of(POISONS[name], settings, FREE_PIXELS.get(name))
+
+
+def require_budget(name: str, settings: dict[str, Any], clean: LabelledImages, poisoned: LabelledImages) -> None:
+    """Raise InputError where poisoned images, rounded to 256 levels, differ from clean ones by more than the settings of the poison say."""
+    budget = budget_named(name, settings)
+    for start in range(0, len(clean), CHUNK):
+        part = slice(start, start + CHUNK)
+        if excess := budget.excess(clean.images[part], poisoned.images[part]):
+            raise InputError(f"poison '{name}': expected a change of {excess}")

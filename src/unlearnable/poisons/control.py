@@ -3,7 +3,10 @@
 import numpy as np
 
 from unlearnable.images import LabelledImages, blank
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, made_at_any_size, turns_pixels
+
+turns_pixels(0, "none")
+made_at_any_size("none")
 
 
 @POISONS.add("none")

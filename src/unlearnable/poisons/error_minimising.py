@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unlearnable.adversarial import descend, within
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, made_at_any_size, turns_pixels
 from unlearnable.poisons.ops import with_shortcuts
 from unlearnable.poisons.surrogate import OfEachClass, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, POSITIVE_FRACTION
@@ -45,6 +45,9 @@ class ErrorMinimisation:
 PUBLISHED = Surrogate(batch_size=512, gradient_clip=5.0)
 OF_EACH_IMAGE = ErrorMinimisation()
 OF_EACH_CLASS = ErrorMinimisation(stop_error=0.1)
+
+turns_pixels(1, "ops_plus_em")
+made_at_any_size("ops_plus_em")  # or its pixel would be spread over its neighbours
 
 
 @POISONS.add("em_samplewise")

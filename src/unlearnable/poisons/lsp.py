@@ -8,12 +8,14 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import CHUNK, LabelledImages, blank
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_by, scaled_to_l2
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, made_at_any_size, required_by, scaled_to_l2
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE
 from unlearnable.seeds import derive
 
 PATCHES = 4  # published, as the norm is
 PUBLISHED_L2 = 6 / 255 * math.sqrt(3 * 32 * 32)
+
+made_at_any_size("lsp")
 
 
 @required_by("lsp")

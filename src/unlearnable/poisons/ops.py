@@ -10,9 +10,12 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import CHUNK, LabelledImages, blank
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_by
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, made_at_any_size, required_by, turns_pixels
 
 Sums = npt.NDArray[np.int64]
+
+turns_pixels(1, "ops")
+made_at_any_size("ops")
 
 
 @required_by("ops", "ops_plus_em")

@@ -19,11 +19,13 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation, of_each_class, required_by, scaled_to_l2
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, made_at_any_size, of_each_class, required_by, scaled_to_l2
 from unlearnable.ranges import POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import numpy_generator
 
 Linf = Annotated[float, POSITIVE_FRACTION]
+
+made_at_any_size("classwise_random", "regions_4", "regions_16", "l2_regions_4", "patches_4", "patches_8")
 
 
 @POISONS.add("classwise_random")

@@ -155,7 +155,7 @@ def decoded(
     """
 
     def parts() -> Iterator[Part]:
-        shape = _pixels(frame, sources[0]).shape
+        shape = pixels_of(frame, sources[0]).shape
         about = LabelledImages(
             images=np.zeros((len(labels), 1, 1, 1), np.uint8),
             labels=labels,
@@ -178,7 +178,7 @@ def _chunks(frame: Frame, sources: Sequence[tuple[str, Source]], shape: tuple[in
     """Yield decoded images (n, C, H, W); decoders let other threads work."""
 
     def of_the_shape(source: tuple[str, Source]) -> npt.NDArray[np.uint8]:
-        pixels = _pixels(frame, source)
+        pixels = pixels_of(frame, source)
         if pixels.shape != shape:
             expected, got = (f"{each[2]}x{each[1]}" for each in (shape, pixels.shape))
             raise InputError(
@@ -191,7 +191,8 @@ def _chunks(frame: Frame, sources: Sequence[tuple[str, Source]], shape: tuple[in
             yield np.stack(list(pool.map(of_the_shape, sources[start : start + TOGETHER])))
 
 
-def _pixels(frame: Frame, source: tuple[str, Source]) -> npt.NDArray[np.uint8]:
+def pixels_of(frame: Frame, source: tuple[str, Source]) -> npt.NDArray[np.uint8]:
+    """Return uint8 (C, H, W) of an image, given by its name in errors and what opens it; raise InputError where it cannot be decoded."""
     name, opens = source
     try:
         with opens() as image:

@@ -12,6 +12,7 @@ from unicodedata import normalize
 
 import numpy as np
 
+from unlearnable.artifacts.copies import OF_COPIES
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.register import nearest
@@ -243,6 +244,8 @@ def listing(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]
         found[name] = []
     for file in files:
         name, *rest = file.relative_to(folder).parts
+        if not rest and name in OF_COPIES:
+            continue
         is_image = len(rest) == 1 and file.suffix.lower() in SUFFIXES
         (found if is_image else passed)[text(name) if rest else ""].append(file)
     return {name: sorted(images, key=lambda file: text(file.name)) for name, images in found.items()}, passed

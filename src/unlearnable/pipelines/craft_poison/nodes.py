@@ -1,10 +1,9 @@
 """From clean to poisoned images."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from unlearnable.config.recipe import RELEASED
-from unlearnable.pipelines.progress import bar, log_round
+from unlearnable.pipelines.crafting import crafting
 
 if TYPE_CHECKING:
     from unlearnable.images import LabelledImages
@@ -18,17 +17,7 @@ def craft(clean: "LabelledImages", poison: str, settings: dict[str, Any], device
     if poison == RELEASED:
         poisoned: LabelledImages = settings[RELEASED].poisoned(clean)
         return poisoned
-    from unlearnable.poisons import Crafting, craft
-    from unlearnable.training.device import choose_device, enough_memory
+    from unlearnable.poisons import craft
 
-    with bar(f"craft {poison}") as progress, enough_memory(_sized_by(poison, settings.get(poison) or {})):
-        crafting = Crafting(
-            seed=settings["seed"], device=choose_device(device), progress=progress, report=partial(log_round, "crafting", "round")
-        )
-        return craft(poison, clean, crafting, settings=settings.get(poison) or {})
-
-
-def _sized_by(poison: str, settings: dict[str, Any]) -> str:
-    """Return the parameter that says how many images are worked at together."""
-    sizes = {"surrogate": "surrogate.batch_size", "block_size": "block_size", "batch_size": "batch_size"}
-    return next((f"craft.{poison}.{size}" for name, size in sizes.items() if name in settings), "ingest.train_size")
+    with crafting(poison, settings, device) as given:
+        return craft(poison, clean, given, settings=settings.get(poison) or {})

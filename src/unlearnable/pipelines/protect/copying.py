@@ -1,0 +1,61 @@
+"""What becomes of each original, and what is said of all of them."""
+
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from unlearnable.artifacts.copies import Copies, Copy, Pixels
+from unlearnable.artifacts.sheet import contact_sheet
+from unlearnable.errors import InputError
+from unlearnable.origin import versions
+from unlearnable.poisons.own_size import Protection
+from unlearnable.sources.folder import id_of
+from unlearnable.sources.originals import Originals
+
+SHOWN = 6  # originals of a class on the sheet, each with its copy
+
+
+def copies_of(originals: Originals, protection: Protection, kind: str) -> Copies:
+    """Return the copies of all originals, with the perturbation that was crafted for each."""
+    copies = [
+        Copy(
+            original=file,
+            name=file.relative_to(originals.path),
+            read=partial(originals.whole, file),
+            protect=partial(_protected, protection, id_of(name, file)),
+        )
+        for name, file in originals.files()
+    ]
+    return Copies(copies=copies, kind=kind, about=_about(protection), sheet=partial(_sheet, originals, protection))
+
+
+def _protected(protection: Protection, number: int, pixels: Pixels) -> Pixels:
+    if number not in protection:
+        raise InputError("originals: expected the images that the poison was crafted for, got another one: was it added in between?")
+    return protection.apply(number, pixels)
+
+
+def _about(protection: Protection) -> dict[str, Any]:
+    """Return what the manifest says of all copies; bounds are those of an image of ``side`` pixels, as its settings have them."""
+    return {
+        "poison": protection.poison,
+        "settings": dict(protection.settings),
+        "seed": protection.seed,
+        "side": protection.side,
+        "made": protection.made,
+        "budget": asdict(protection.budget),
+        "made_by": versions(),
+    }
+
+
+def _sheet(originals: Originals, protection: Protection) -> bytes:
+    """Return a PNG with the first images of the first classes, a row a class: each original, and then its copy."""
+    seen = originals.seen()
+    places = [place for label in range(seen.num_classes) for place in np.flatnonzero(seen.labels == label)[:SHOWN]]
+    before = seen.subset(np.array(places))
+    after = np.stack([protection.apply(int(number), image) for number, image in zip(before.ids, before.images, strict=True)])
+    both = np.stack([before.images, after], axis=1).reshape(-1, *before.shape)
+    ids = np.arange(len(both))
+    return contact_sheet(replace(before, images=both, labels=before.labels.repeat(2), ids=ids, published=0))
