@@ -101,7 +101,7 @@ def main() -> None:
     for name, each in found.items():
         print(row(name, each))
     if arguments.figure:
-        from unlearnable.pipelines.evaluate.figures import separability_figure
+        from unlearnable.reporting.cell import separability_figure
 
         subjects = {"clean images" if name == "none" else name: each for name, each in found.items()}
         separability_figure("cifar10", subjects).savefig(arguments.figure, dpi=120)

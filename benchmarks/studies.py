@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -132,7 +133,8 @@ def _study(project: Path, env: str, *options: str) -> None:
 
 def _bare(project: Path, env: str) -> None:
     """Make the cells by the same processes, with nobody who plans, notes and tells."""
-    parts = [cell.part for cell in plan("bench", project=project, env=env, threads=1).grid.cells]
+    grid = plan("bench", project=project, env=env).grid
+    parts = [replace(part, parameters=part.parameters | {"threads": 1}) for part in (grid.parts[cell.key] for cell in grid.cells)]
     with ThreadPoolExecutor(SLOTS) as pool:
         outcomes = list(pool.map(perform, (Assignment(part=part, env=env, project=str(project)) for part in parts)))
     if lost := [outcome for outcome in outcomes if outcome.error]:
@@ -149,7 +151,7 @@ def on_paper(folder: Path) -> None:
     """Plan and work off 10,000 cells that take no time."""
     project = _project(folder / "many", "base", MANY)
     with _timed("plan of 10,000 cells"):
-        found = plan("bench", project=project, env="base", threads=1)
+        found = plan("bench", project=project, env="base")
     with _timed("what of them is there"):
         parts = found.grid.needed(found.complete())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

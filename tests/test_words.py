@@ -18,7 +18,7 @@ PHRASES: dict[str, str] = yaml.safe_load((ROOT / "tests" / "words.yml").read_tex
 WRITTEN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 WRITTEN += sorted(path for path in DOCS.rglob("*.md") if "reference" not in path.parts)
 RECORDS = {DOCS / "log.md", DOCS / "results" / "README.md", *(DOCS / "adr").glob("*.md")}  # what was written then
-SHOWN = [*PACKAGE.glob("study/*"), *PACKAGE.glob("pages/*"), PACKAGE / "cli.py", PACKAGE / "summary.py"]  # messages and pages
+SHOWN = [*PACKAGE.glob("study/*"), *PACKAGE.glob("reporting/*"), PACKAGE / "cli.py", PACKAGE / "summary.py"]  # messages and pages
 NO_PROSE = r"`[^`]*`|\]\([^)]*\)|\"[^\"]*\"|\([^)]*/[^)]*\)"  # code, addresses, what others wrote
 NAMES = "cachable"  # of an attribute of fsspec
 

@@ -25,13 +25,12 @@ def collect(name: str, *, project: Path, env: str, folder: Path, commit: str) ->
         commit: of the code that ran, for cells whose MLflow run does not name it.
     """
     bootstrap_project(project)
-    found = plan(name, project=project, env=env, threads=1)
+    found = plan(name, project=project, env=env)
     cells = gather(found).cells
     cells = cells.assign(commit=cells["commit"].replace("", commit), run_url="")
     done = set(cells["recipe_hash"])
-    epochs = pd.concat(
-        [_epochs(found, cell) for cell in found.grid.cells if cell.chain == "recover" and cell.recipe_hash in done], ignore_index=True
-    )
+    of_cells = [cell for cell in found.grid.cells if cell.chain == "recover" and cell.configuration.recipe_hash(cell.scores) in done]
+    epochs = pd.concat([_epochs(found, cell) for cell in of_cells], ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
     cells.to_parquet(folder / CELLS, index=False)
     epochs.to_parquet(folder / EPOCHS, index=False)
@@ -40,7 +39,7 @@ def collect(name: str, *, project: Path, env: str, folder: Path, commit: str) ->
 
 def _epochs(found: Plan, cell: Cell) -> pd.DataFrame:
     """Return a row for each epoch of the training of a cell's recovered set."""
-    history = pd.read_parquet(io.BytesIO(read_checked(whole_versions(found.project / cell.part.paths[1])[-1])))
+    history = pd.read_parquet(io.BytesIO(read_checked(whole_versions(found.project / cell.paths["history"])[-1])))
     names = {"poison": cell.poison, "recovery": cell.recovery, "override": cell.override, "model": cell.model, "seed": cell.seed}
     recovered = history[history["training"] == "recovered"]
-    return recovered.assign(dataset=cell.configuration["dataset"], **names)[EPOCH_COLUMNS]
+    return recovered.assign(dataset=cell.parameters["dataset"], **names)[EPOCH_COLUMNS]

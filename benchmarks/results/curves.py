@@ -1,14 +1,11 @@
 """Accuracy epoch by epoch, a panel a poison."""
 
-import io
-
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from unlearnable.study.figures import COLOURS, FIXED
-from unlearnable.study.tables import ordered
+from unlearnable.reporting.style import COLOURS, alike, saved
+from unlearnable.reporting.tables import ordered
 
 COLUMNS = 4
 
@@ -17,7 +14,7 @@ def epochs_figure(epochs: pd.DataFrame) -> bytes:
     """Return an SVG: mean test accuracy after each epoch, a panel a poison and a line a recovery."""
     poisons, recoveries = ordered(epochs["poison"]), ordered(epochs["recovery"])
     columns, lines = min(COLUMNS, len(poisons)), -(-len(poisons) // COLUMNS)
-    with mpl.rc_context({name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")} | FIXED):
+    with alike():
         figure = Figure(figsize=(max(4.5, 2.4 * columns), 2.3 * lines + 0.6), layout="constrained")
         grid = list(figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat)
         for axes, poison in zip(grid, poisons, strict=False):
@@ -37,6 +34,4 @@ def epochs_figure(epochs: pd.DataFrame) -> bytes:
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
         figure.supxlabel("epoch", fontsize=9)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return buffer.getvalue()
+        return saved(figure, "svg")

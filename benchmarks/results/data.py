@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unlearnable.errors import InputError
-from unlearnable.study.findings import COLUMNS, KEY, Findings
+from unlearnable.reporting.findings import COLUMNS, KEY, Findings
 
 ABOUT, CELLS, EPOCHS = "about.yml", "cells.parquet", "epochs.parquet"
 EPOCH_COLUMNS = [*KEY, "training", "epoch", "test_accuracy", "loss"]

@@ -10,8 +10,8 @@ from benchmarks.results.curves import epochs_figure
 from benchmarks.results.data import Results, folders, read
 from benchmarks.timing import ROOT
 from unlearnable.errors import InputError
-from unlearnable.study.figures import draw
-from unlearnable.study.tables import CONTROL, GROUP, ordered, records, summary
+from unlearnable.reporting.charts import draw
+from unlearnable.reporting.tables import CONTROL, GROUP, ordered, records, summary
 
 RESULTS = ROOT / "docs" / "results"
 PAGE, OURS, OTHERS = RESULTS / "README.md", RESULTS / "data", RESULTS / "submissions"

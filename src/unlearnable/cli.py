@@ -67,7 +67,8 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             pipelines, pipeline = [pipeline], None
         try:
             with _told("add --only-missing-outputs to resume"):
-                _require_pipelines(pipelines)
+                for name in pipelines:
+                    _require_known("pipeline", name, list(registered))
                 _require_selection(pipelines, options)
                 _require_runner(options["runner"], options["runner_params"])
                 return command(pipeline=pipeline, pipelines=pipelines, **options)
@@ -78,11 +79,6 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return run
-
-
-def _require_pipelines(names: list[str]) -> None:
-    for name in names:
-        _require_known("pipeline", name, list(registered))
 
 
 def _require_known(kind: str, name: str, known: list[str]) -> None:
@@ -285,7 +281,7 @@ def list_studies(env: str | None) -> None:
 @study.command("run")
 @click.argument("name")
 @env_option
-@click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the cells, and how long the rest may take once some are made; run nothing.")
 @click.option(
     "--executor",
     type=click.Choice(["processes", "dask"]),

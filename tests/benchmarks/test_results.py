@@ -12,7 +12,7 @@ from benchmarks.results.pages import BEGIN, END, OTHERS, OURS, PAGE, RESULTS, ac
 
 from tests.study.findings_example import VERSIONS, cell, few
 from unlearnable.errors import InputError
-from unlearnable.study.tables import summary
+from unlearnable.reporting.tables import summary
 
 RECIPE = json.dumps({"ingest": {"train_size": None}, "train": {"epochs": 5}})
 ABOUT_THEM = {

@@ -25,7 +25,7 @@ import torch
 import torch._dynamo
 from kedro.framework.startup import bootstrap_project
 
-import unlearnable.pipelines.evaluate.figures
+import unlearnable.reporting.cell
 import unlearnable.tracking  # noqa: F401
 from tests.conftest import copy_project, recorded
 from unlearnable.artifacts.atomic import TEMPORARIES, DamagedError, read_checked

@@ -23,7 +23,7 @@ from tests.faults.fuzz import NotAllowedError, Reader, damaged, fuzzed, with_crc
 from tests.faults.table import FUZZED
 from tests.sources import releases
 from unlearnable.artifacts import artifact, atomic
-from unlearnable.artifacts.tensors import header
+from unlearnable.artifacts.packing import header
 from unlearnable.cli import run
 from unlearnable.config.validation import check
 from unlearnable.errors import InputError

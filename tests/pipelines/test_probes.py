@@ -14,7 +14,8 @@ from tests.pipelines.test_project import files, newest_scores, run, scores_of
 from unlearnable.artifacts.atomic import sidecar, write_new
 from unlearnable.cli import run as run_command
 from unlearnable.pipeline_registry import register_pipelines
-from unlearnable.pipelines.evaluate.scores import dfr_scores
+from unlearnable.pipelines.evaluate.scores import score_dfr
+from unlearnable.training import Checkpoint
 
 DFR = {"dfr_table", "dfr_scores", "dfr_figure"}
 SEPARABILITY = {"perturbation_separability", "separability_scores", "separability_figure"}
@@ -49,7 +50,7 @@ def test_each_choice_of_an_epoch_is_made_by_its_own_images():
     table = table.assign(estimator="frozen", clean_samples=20, seconds=2.0)
     history = [{"test_accuracy": value, "seconds": 1.0, "threads": 1} for value in (0.3, 0.4, 0.2)]
     parameters = {"dataset": "digits", "poison": "lsp", "recovery": "none", "model": "small_cnn", "seed": 0}
-    found = dfr_scores(table, history, parameters)
+    found = score_dfr(table, [Checkpoint(epoch=3, epochs=3, state={}, history=history)], **parameters)
     assert found["dfr"]["plain"] == {"last": 0.2, "peak": 0.4}
     assert found["dfr"]["frozen"]["20"] == {
         "control": 0.9,
@@ -59,7 +60,8 @@ def test_each_choice_of_an_epoch_is_made_by_its_own_images():
     }
     assert found["seconds"] == {"probed": 3.0, "dfr": 8.0}
     assert found["made_on"] == {"probed": {}}
-    assert dfr_scores(table, history, parameters, {"device": "cuda"})["made_on"] == {"probed": {"device": "cuda"}}
+    on_a_card = Checkpoint(epoch=3, epochs=3, state={}, history=history, made_on={"device": "cuda"})
+    assert score_dfr(table, [on_a_card], **parameters)["made_on"] == {"probed": {"device": "cuda"}}
 
 
 def test_the_table_has_a_row_an_epoch_and_is_what_the_scores_say(project):

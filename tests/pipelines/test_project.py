@@ -26,9 +26,9 @@ from unlearnable.images import LabelledImages
 from unlearnable.models import build
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.craft_poison.nodes import craft
-from unlearnable.pipelines.evaluate.figures import directions_figure, examples_figure
 from unlearnable.poisons import POISONS
 from unlearnable.recoveries import LinearWeights
+from unlearnable.reporting.cell import directions_figure, examples_figure
 from unlearnable.training.device import made_on
 
 MADE_BY = {

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import copy_golden, make_images
 from tests.pipelines.test_project import files, newest_scores, run
 from unlearnable import training
-from unlearnable.pipelines.evaluate.scores import history_table, scores
+from unlearnable.pipelines.evaluate.scores import score, tabulate
 from unlearnable.pipelines.train_poisoned.nodes import UNFINISHED, train
 from unlearnable.recoveries import recover
 from unlearnable.training.device import choose_device
@@ -70,8 +70,9 @@ def test_the_first_of_equals_is_chosen_on_held_out_images():
     rows = [{"test_accuracy": t, "held_out_accuracy": h, "seconds": 1.0, "threads": 1.0} for t, h in ((0.5, 0.1), (0.2, 0.8), (0.6, 0.8))]
     images = make_images(8, classes=4)
     cell = {"dataset": "x", "poison": "none", "recovery": "early_stopping", "model": "small_cnn", "seed": 0}
-    found = scores(history_table({"clean": rows, "recovered": rows}, {"clean": {"device": "cuda"}}), images, images, images, cell)
+    noted, plain = ([training.Checkpoint(epoch=3, epochs=3, state={}, history=rows, made_on=facts)] for facts in ({"device": "cuda"}, {}))
+    found = score(tabulate(clean=noted, recovered=plain), images, images, images, **cell)
     assert found["made_on"] == {"clean": {"device": "cuda"}, "recovered": {}}
-    found = scores(history_table({"recovered": rows}), images, images, images, cell)  # as tables were before
+    found = score(tabulate(recovered=plain), images, images, images, **cell)  # as tables were before
     assert found["made_on"] == {"recovered": {}}
     assert json.loads(json.dumps(found["accuracy"])) == {"recovered": {"last": 0.6, "peak": 0.6, "held_out": {"epoch": 2, "accuracy": 0.2}}}

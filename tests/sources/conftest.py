@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from unlearnable.artifacts.packing import packed
 from unlearnable.errors import InputError
 from unlearnable.sources.foreign import convert
-from unlearnable.sources.foreign.packing import packed
 from unlearnable.sources.foreign.releases import Request
 from unlearnable.sources.released import Released
 

@@ -19,10 +19,9 @@ from tests.conftest import ROOT
 from tests.sources import releases
 from tests.sources.releases import CLASSES, last, noise, part, poisoned_images, published
 from unlearnable.artifacts.atomic import complete
-from unlearnable.artifacts.tensors import header
+from unlearnable.artifacts.packing import header, packed, unpacked
 from unlearnable.errors import InputError
 from unlearnable.sources.foreign import FORMATS, convert
-from unlearnable.sources.foreign.packing import packed, unpacked
 from unlearnable.sources.foreign.readers import READERS
 from unlearnable.sources.released import ReleasedPoison
 

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import ROOT
-from unlearnable.study.findings import Findings
+from unlearnable.reporting.findings import Findings
 
 POISONED = {"none": 0.78, "lsp": 0.29, "ops": 0.10, "ar": 0.13, "em_samplewise": 0.21, "tap": 0.07}
 REGAINED = {  # share of what the poison takes

@@ -8,10 +8,8 @@ import yaml
 
 from tests.conftest import ROOT
 from unlearnable.study import commands
-from unlearnable.study import estimate as estimates
 from unlearnable.study.cards import Cards, cards
 from unlearnable.study.cells import Part
-from unlearnable.study.journal import Journal
 from unlearnable.study.work import Assignment, Outcome, _environment
 
 STUDY = {"poisons": ["ops"], "recoveries": ["none", "grayscale"], "models": ["tiny_cnn"], "seeds": [0]}
@@ -73,31 +71,33 @@ def test_a_part_has_the_card_that_fewest_others_have():
 def test_two_runs_share_a_card_unless_somebody_says_otherwise(project):
     _, shift = planned()
     assert (shift.count, shift.cards) == (4, ["0", "1"])
-    assert planned()[0].grid.cells[0].part.parameters["threads"] == 3
+    assert planned()[1].threads == 3
     assert planned(count=5)[1].count == 5
-    assert planned(threads=2)[0].grid.cells[0].part.parameters["threads"] == 2
+    assert planned(threads=2)[1].threads == 2
 
 
 def test_a_study_on_the_cpu_and_workers_of_other_machines_have_no_cards(project):
     assert planned(executor="dask", scheduler="tcp://x")[1].cards == []
     write(project, parameters={"device": "cpu"})
-    assert planned()[1] == commands.Shift(count=12, cards=[])
+    assert planned()[1] == commands.Shift(count=12, threads=1, cards=[])
     write(project, parameters={"device": "cpu"}, overrides={"here": {}, "there": {"device": "auto"}})
     assert planned()[1].cards == ["0", "1"]
 
 
 def test_each_run_is_told_its_card_and_gives_it_back(project, monkeypatch):
-    told = []
+    told, threads = [], set()
 
     def work_off(parts, team, assign, begin, *, tries):
         for key, part in parts.items():
             told.append(assign(part).card)
+            threads.add(assign(part).part.parameters["threads"])
             yield Outcome(key=key)
         told.append([assign(part).card for part in parts.values()])
 
     monkeypatch.setattr(commands, "work_off", work_off)
     assert commands.run("asked", "test", "processes", None, None, None, tries=1) == 0
     assert told == [*["0"] * 6, ["0", "1"] * 3]
+    assert threads == {3}
 
 
 def test_the_environment_of_a_run_names_its_card_alone(monkeypatch):
@@ -105,18 +105,3 @@ def test_the_environment_of_a_run_names_its_card_alone(monkeypatch):
     part = Part(key="x", label="x", pipeline="", stage="", node=None, parameters={"threads": 1}, paths={}, before=())
     told = {card: _environment(Assignment(part=part, env=None, project=None, card=card), ".") for card in (None, "3")}
     assert {card: environment["CUDA_VISIBLE_DEVICES"] for card, environment in told.items()} == {None: "2,3", "3": "3"}
-
-
-def test_an_estimate_does_not_time_the_cpu_for_what_runs_on_a_card(project, monkeypatch):
-    monkeypatch.setattr(estimates, "_seconds_an_image", None)
-    found, shift = planned()
-    parts = found.grid.needed(set())
-    told = estimates.estimate(found, parts, shift.count, on_cards=True)
-    assert set(told.unknown) == {part.label for part in parts.values() if part.stage.startswith("train_") or "grayscale" in part.label}
-    assert told.seconds == estimates.START_S * (len(parts) - len(told.unknown))
-    journal = Journal(found.journal)
-    clean = next(key for key, part in parts.items() if part.stage == "train_clean")
-    journal.end(Outcome(key=clean, seconds=50.0))
-    journal.close("FINISHED")
-    then = estimates.estimate(found, parts, shift.count, on_cards=True)
-    assert (then.seconds, set(told.unknown) - set(then.unknown)) == (told.seconds + 50, {parts[clean].label})

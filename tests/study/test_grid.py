@@ -32,7 +32,7 @@ def write(tmp_path, monkeypatch):
         file = tmp_path / "conf" / "test" / "study" / "asked.yml"
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump({**SMALL, **changed}))
-        return plan("asked", project=tmp_path, env="test", threads=1)
+        return plan("asked", project=tmp_path, env="test")
 
     return planned
 
@@ -65,7 +65,7 @@ def test_parameters_reach_the_recipe_and_overrides_go_over_them(write):
     grid = write(parameters={"train.epochs": 3}, overrides={"as it is": {}, "longer": {"train": {"epochs": 4}}}).grid
     epochs = {cell.override: cell.parameters["train"]["epochs"] for cell in grid.cells}
     assert epochs == {"as it is": 3, "longer": 4}
-    assert len({cell.part.key for cell in grid.cells}) == len(grid.cells)
+    assert len({cell.key for cell in grid.cells}) == len(grid.cells)
 
 
 def test_cells_that_an_override_leaves_as_they_are_are_made_once(write):
@@ -88,7 +88,7 @@ def test_probes_are_run_once_for_all_recoveries(write):
 def test_what_is_there_is_not_needed_nor_what_only_it_stands_on(write):
     grid = write().grid
     assert set(grid.needed(set())) == set(grid.parts)
-    ops = {cell.part.key for cell in grid.cells if cell.poison == "ops"}
+    ops = {cell.key for cell in grid.cells if cell.poison == "ops"}
     left = grid.needed(ops)
     assert stages_of(left) == {"select_images": 1, "craft_poison": 1, "train_clean": 2, "recover": 4}
     made = {key for key, part in grid.parts.items() if part.stage.startswith(("select", "train"))}

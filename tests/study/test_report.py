@@ -12,9 +12,9 @@ import pytest
 
 from tests.study.findings_example import cell, example, few, nothing
 from tests.test_viz import CHROMIUM, FLAGS
-from unlearnable.study.figures import FIGURES, Drawing
-from unlearnable.study.made_on import differences, short
-from unlearnable.study.report import _page, render, write
+from unlearnable.reporting.charts import FIGURES, Drawing
+from unlearnable.reporting.made_on import differences, short
+from unlearnable.reporting.study import page, render, write
 
 HOSTILE = '<script>alert("x")</script>$\\frac{$&amp;'
 SIZE = 1_500_000
@@ -63,7 +63,7 @@ UNDRAWN = dict.fromkeys(FIGURES, Drawing(files={"svg": b""}, alt="a figure"))
 
 def undrawn(findings) -> str:
     """Return the page without its figures, for whoever reads its words and tables."""
-    return _page(findings, UNDRAWN)
+    return page(findings, UNDRAWN)
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,7 @@ def test_a_second_report_replaces_the_first(tmp_path):
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("unlearnable.study.report.draw", lambda *_: UNDRAWN)
+    monkeypatch.setattr("unlearnable.reporting.study.draw", lambda *_: UNDRAWN)
     old = write(few(cell()), tmp_path)["report.html"].read_bytes()
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="disk is full"):

@@ -7,10 +7,10 @@ import pytest
 
 from tests.study.findings_example import cell, example, few, nothing
 from unlearnable.errors import InputError
-from unlearnable.study import page
-from unlearnable.study.peers import comparisons, peers
-from unlearnable.study.recipes import ABSENT, common, difference, flat
-from unlearnable.study.tables import curves, fits, heads, summary, times
+from unlearnable.reporting import rows
+from unlearnable.reporting.peers import comparisons, published
+from unlearnable.reporting.recipes import ABSENT, common, difference, flat
+from unlearnable.reporting.tables import curves, fits, heads, summary, times
 
 THREE = (("none", 0, 0.2), ("none", 1, 0.3), ("none", 2, 0.1), ("jpeg", 0, 0.6), ("jpeg", 1, 0.9))
 
@@ -138,7 +138,7 @@ def test_peers_stand_beside_ours_where_dataset_images_and_network_agree():
     assert compared(recipe=trained())[0].differences == []
     (found,) = compared()
     assert found.differences == []
-    table = page.published(found, peers(), 0)
+    table = rows.beside_peers(found, 0)
     jpeg = next(row for row in table.rows if row[1].text == "jpeg")
     assert [entry.text for entry in jpeg] == ["lsp", "jpeg", "80.0%", "1", "80.1%", "83.0%"]
 
@@ -166,7 +166,7 @@ def test_a_recovery_that_is_not_the_peers_is_not_laid_beside_theirs():
 
 
 def test_published_figures_are_fractions_of_two_peers_that_agree_where_they_say_so():
-    apbench, iss = (peer.accuracy for peer in peers())
+    apbench, iss = (peer["accuracy"] for peer in published()["peers"])
     assert all(0 < value < 1 for peer in (apbench, iss) for row in peer.values() for value in row.values())
     assert apbench["ar"]["jpeg"] == pytest.approx(iss["ar"]["jpeg"], abs=0.03)
     assert apbench["ops"]["none"] < iss["ops"]["none"] - 0.2  # and here they do not

@@ -285,7 +285,7 @@ def test_a_dry_run_prints_cells_and_time_and_makes_nothing(tmp_path):
     told = study(folder, "run", "small", "--dry-run", "--processes=3")
     assert told.exit_code == 0, told.stderr
     assert "2 waiting" in told.stdout
-    assert re.search(r"6 runs to make; about \d+ min, 3 at a time\s*$", told.stdout)  # nothing of it is unknown
+    assert re.search(r"6 runs to make; how long they take is known once some are made\s*$", told.stdout)
     assert not (folder / "data" / "08_reporting").exists()
     assert not (folder / "mlflow.db").exists()
 
@@ -313,7 +313,7 @@ WRONG = {
         ["run", "small", "--executor=dask", "--scheduler=tcp://127.0.0.1:9"],
         "--scheduler: expected a Dask scheduler that answers at tcp://127.0.0.1:9",
     ),
-    "unknown study": (["run", "smal"], "unknown study 'smal'; known: small"),
+    "unknown study": (["run", "smal"], "unknown study 'smal'; known: demo, small"),
 }
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unlearnable.artifacts.artifact import Artifact
 from unlearnable.artifacts.atomic import DamagedError, Hold, complete, held, read_checked, remove, set_aside, write_new
-from unlearnable.artifacts.tensors import header
+from unlearnable.artifacts.packing import header
 from unlearnable.training import Checkpoint, goes_on, spelled
 
 logger = logging.getLogger(__name__)

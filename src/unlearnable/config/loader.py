@@ -141,12 +141,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _register(self) -> None:
         """Bind the resolvers to this loader: they are global to OmegaConf, and another one may have put its own in their place."""
-        for name, resolver in self._resolvers.items():
-            OmegaConf.register_resolver(name, resolver, replace=True)
-
-    @property
-    def _resolvers(self) -> dict[str, Callable[..., Any]]:
-        return {kind: partial(self._for_omegaconf, kind) for kind in ("param", "recipe", "place", "filepath", "dataset")}
+        for kind in ("param", "recipe", "place", "filepath", "dataset"):
+            OmegaConf.register_resolver(kind, partial(self._for_omegaconf, kind), replace=True)
 
     def _for_omegaconf(self, kind: str, name: str = "", *, _node_: Any) -> Any:
         return self._resolved_name(kind, name, str(_node_._get_full_key(None)).partition(".")[0])
@@ -156,7 +152,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         if kind == "dataset":
             return self._dataset()
         if kind == "param":
-            return self._param(name)
+            return _dotted(self._parameters, name)
         found = {"recipe": self.recipe_hash, "place": self.place, "filepath": self.filepath}
         return found[kind](name or entry)
 
@@ -390,10 +386,6 @@ class RecipeConfigLoader(OmegaConfigLoader):
         if "${" in path:
             raise InputError(f"catalog: '{name}.path': expected a path of ${{param:…}} and ${{dataset:}}, got {path!r}")
         return _home(f"{name}.path", path)
-
-    def _param(self, name: str) -> Any:
-        """Return a parameter by its dotted name."""
-        return _dotted(self._parameters, name)
 
     def _dataset(self) -> str:
         entry = self.raw_images

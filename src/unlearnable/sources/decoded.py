@@ -17,7 +17,8 @@ from PIL import Image
 from rich.progress import track
 
 from unlearnable.artifacts.atomic import Part, made_once, open_checked
-from unlearnable.artifacts.tensors import Stream, images_of, images_parts
+from unlearnable.artifacts.packing import Stream
+from unlearnable.artifacts.tensors import images_of, images_parts
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 

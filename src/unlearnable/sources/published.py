@@ -1,10 +1,8 @@
 """Datasets that torchvision reads, each in its makers' own files. torchvision is imported when first asked, which takes a second."""
 
 import gzip
-import shutil
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+SIDE = 28  # of images of MNIST and those of its form
 
 
 class Published:
@@ -138,19 +137,12 @@ class Mnist(Published):
         return dict(self.reader.resources)
 
     def read(self, root: Path, *, train: bool) -> tuple[Pixels, Labels]:
-        """Return a set."""
-        from torchvision.datasets.mnist import read_image_file, read_label_file
-
-        part = "train" if train else "t10k"
-        with TemporaryDirectory() as folder:
-            images = read_image_file(self._extracted(root, f"{part}-images-idx3-ubyte", folder)).numpy()
-            labels = read_label_file(self._extracted(root, f"{part}-labels-idx1-ubyte", folder)).numpy()
-        return images[:, None], labels
-
-    def _extracted(self, root: Path, file: str, folder: str) -> str:
-        with gzip.open(root / self.place / f"{file}.gz") as archive, (Path(folder) / file).open("wb") as target:
-            shutil.copyfileobj(archive, target)
-        return str(Path(folder) / file)
+        """Return a set; the numbers lie behind 16 bytes of an archive of images, and behind 8 of one of labels."""
+        archives = (("images-idx3-ubyte.gz", 16), ("labels-idx1-ubyte.gz", 8))
+        folder, part = root / self.place, "train" if train else "t10k"
+        contents = (bytearray(gzip.decompress((folder / f"{part}-{file}").read_bytes()))[start:] for file, start in archives)
+        images, labels = (np.frombuffer(content, dtype=np.uint8) for content in contents)
+        return images.reshape(-1, 1, SIDE, SIDE), labels.astype(np.int64)
 
 
 PUBLISHED: dict[str, tuple[type[Published], int]] = {  # how each is read, and its number of classes

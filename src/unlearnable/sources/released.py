@@ -6,16 +6,16 @@ import logging
 import os
 import subprocess  # for our own child process  # nosec B404
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from kedro.io import AbstractDataset
 
-from unlearnable.artifacts.atomic import made_once, read_checked
-from unlearnable.artifacts.tensors import Header, header
+from unlearnable.artifacts.atomic import Part, made_once, open_checked
+from unlearnable.artifacts.packing import Header, header, packed, unpacked
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.register import nearest
@@ -84,13 +84,13 @@ class Released:
     def _rounding(self) -> str:
         return self.rounding or FORMATS[str(self.format)]
 
-    def _converted(self, clean: LabelledImages, source: str) -> bytes:
+    def _converted(self, clean: LabelledImages, source: str) -> Iterator[Part]:
         """Have the child read the release, and return what it says as our copy has it."""
         found = self._answer(clean)
-        tensors, about = safetensors.numpy.load(found), header(found)
+        tensors, about = unpacked(found), header(found)
         about |= {"format": str(self.format), "source_sha256": source, "count": str(len(tensors["ids"]))}
         about["ids_sha256"] = hashlib.sha256(tensors["ids"].tobytes()).hexdigest()
-        return safetensors.numpy.save(tensors, metadata=about)
+        return packed(tensors, about)
 
     def _answer(self, clean: LabelledImages) -> bytes:
         """Return the safetensors that the child makes of the release; raise InputError where it makes none."""
@@ -98,7 +98,7 @@ class Released:
         limits = [str(int(self.memory_gib * 2**30)), str(int(self.timeout_s) + 1)]
         # -P: no module is taken from the folder that this runs in
         command = [sys.executable, "-P", "-m", CHILD, *limits, json.dumps(request | _about(clean))]
-        given = safetensors.numpy.save({"images": np.ascontiguousarray(clean.images), "labels": clean.labels, "ids": clean.ids})
+        given = b"".join(packed({"images": clean.images, "labels": clean.labels, "ids": clean.ids}, {}))
         env = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(Path(__file__).parents[2])}
         try:
             done = subprocess.run(command, input=given, capture_output=True, env=env, timeout=self.timeout_s, check=False)  # no shell  # noqa: S603  # nosec B603
@@ -126,8 +126,8 @@ def _shown(value: object) -> str:
 
 
 def _read(copy: Path) -> tuple[dict[str, Any], Header]:
-    content = read_checked(copy)
-    return safetensors.numpy.load(content), header(content)
+    content = open_checked(copy)
+    return unpacked(content), header(content)
 
 
 def _stated(about: Header) -> str:

@@ -1,7 +1,7 @@
 """The cells of a study, and the parts that they share, each named by the hash of its recipe."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
@@ -14,7 +14,7 @@ from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.recipe import CELL_NAMES
 from unlearnable.config.validation import check, check_machine
 from unlearnable.errors import InputError
-from unlearnable.study.definition import Settings, Study, merged
+from unlearnable.study.definition import Settings, Study
 
 CHAINS = {"recover": "scores", "dfr": "dfr_scores", "separability": "separability_scores"}  # what a study may run, and what it ends with
 
@@ -45,7 +45,13 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell of a study, with the part that makes it; cells that an override leaves as they are have one part in common."""
+    """A cell of a study, of which ``key`` names the part that makes it: cells that an override leaves as they are have one in common.
+
+    Args:
+        chain, poison, recovery, model, seed, override: what it is.
+        settings: of its run, over the parameters of the environment.
+        configuration: with these.
+    """
 
     chain: str
     poison: str
@@ -53,7 +59,7 @@ class Cell:
     model: str
     seed: int
     override: str
-    part: Part
+    settings: Settings
     configuration: RecipeConfigLoader = field(repr=False, compare=False)
 
     @property
@@ -66,6 +72,50 @@ class Cell:
         """The parameters of its run."""
         return self.configuration["parameters"]  # type: ignore[no-any-return]
 
+    @cached_property
+    def paths(self) -> dict[str, str]:
+        """Where its scores and what lies beside them are, from the project on, by the names in the catalog."""
+        return self._paths([self.scores, *_beside(self.chain)])
+
+    @property
+    def key(self) -> str:
+        """The key of the part that makes it."""
+        return self.paths[self.scores]
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """The nodes that make artifacts other than the cell's, each after those that it stands on, by what they make."""
+        found: dict[str, Node] = {}
+        for node in _others(self.chain):  # of two that make the same, as where nothing is recovered, the first
+            found.setdefault(self.configuration.filepath(node.outputs[0]), node)
+        return found
+
+    def part(self, before: tuple[str, ...]) -> Part:
+        """Return what makes the cell."""
+        what = self.recovery if self.chain == "recover" else self.chain
+        return self._part(self.chain, [self.poison, what, self.model, f"seed {self.seed}"], None, self.paths, before)
+
+    def shared(self, node: Node, before: tuple[str, ...]) -> Part:
+        """Return what makes an artifact that cells share."""
+        stage = node.name.rpartition(".")[2]
+        shown = [name.replace("seed-", "seed ") for name in self.configuration.names(node.outputs[0]) if name != "clean"]
+        return self._part(stage, [stage.replace("_", " "), *shown], node.name, self._paths(node.outputs), before)
+
+    def _part(self, stage: str, words: list[str], node: str | None, paths: Mapping[str, str], before: tuple[str, ...]) -> Part:
+        return Part(
+            key=next(iter(paths.values())),
+            stage=stage,
+            label=" ".join(filter(None, [*words, self.override])),
+            pipeline=self.chain,
+            node=node,
+            parameters=self.settings,
+            paths=paths,
+            before=before,
+        )
+
+    def _paths(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: self.configuration.filepath(name) for name in names}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
@@ -77,100 +127,36 @@ class Grid:
 
     def needed(self, complete: set[str]) -> dict[str, Part]:
         """Return the parts that are missing if those of ``complete`` exist: cells, and what they depend on."""
-        needed = {cell.part.key for cell in self.cells} - complete
+        needed = {cell.key for cell in self.cells} - complete
         for key in reversed(self.parts):  # a part comes after what it depends on
             if key in needed:
                 needed |= set(self.parts[key].before) - complete
         return {key: part for key, part in self.parts.items() if key in needed}
 
 
-def expand(study: Study, loaders: Mapping[str, RecipeConfigLoader], *, threads: int) -> Grid:
+def expand(study: Study, loaders: Mapping[str, RecipeConfigLoader]) -> Grid:
     """Return the grid of a study.
 
     Args:
         study: what it asks.
         loaders: of the configuration under each of its overrides.
-        threads: of each run.
 
     Raises:
         InputError: one line that names the study and what is wrong: an unknown name, a wrong parameter.
     """
     try:
-        drafts = list(_drafts(study, loaders, threads))
+        cells = tuple(_cells(study, loaders))
     except InputError as error:
         raise InputError(f"study '{study.name}': {error}") from None
-    uses = Counter(key for draft in {draft.key: draft for draft in drafts}.values() for key in draft.nodes)
+    uses = Counter(key for cell in {cell.key: cell for cell in cells}.values() for key in cell.nodes)
     parts: dict[str, Part] = {}
-    for draft in drafts:
-        shared = {key: node for key, node in draft.nodes.items() if uses[key] > 1}
+    for cell in cells:
+        shared = {key: node for key, node in cell.nodes.items() if uses[key] > 1}
         for key, node in shared.items():
-            above = _above(draft.chain, node.name)
-            parts.setdefault(key, draft.shared(node, tuple(other for other, each in shared.items() if each.name in above)))
-        parts.setdefault(draft.key, draft.part(tuple(shared)))
-    return Grid(study=study, cells=tuple(draft.cell(parts[draft.key]) for draft in drafts), parts=parts)
-
-
-def settings_of(study: Study, override: str, *, threads: int) -> Settings:
-    """Return what the study says over the environment's parameters."""
-    return merged({"threads": threads}, merged(study.parameters, study.overrides[override]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Draft:
-    """A cell before it is known which of its nodes make what others need as well."""
-
-    chain: str
-    override: str
-    configuration: RecipeConfigLoader
-    settings: Settings
-
-    @property
-    def key(self) -> str:
-        return self._path(CHAINS[self.chain])
-
-    @cached_property
-    def nodes(self) -> dict[str, Node]:
-        """The nodes that make artifacts other than the cell's, each after those that it stands on, by what they make."""
-        found: dict[str, Node] = {}
-        for node in _others(self.chain):  # of two that make the same, as where nothing is recovered, the first
-            found.setdefault(self._path(node.outputs[0]), node)
-        return found
-
-    def part(self, before: tuple[str, ...]) -> Part:
-        """Return what makes the cell."""
-        names = self.settings
-        what = names["recovery"] if self.chain == "recover" else self.chain
-        made = [CHAINS[self.chain], *_beside(self.chain)]
-        label = _label(names["poison"], what, names["model"], f"seed {names['seed']}", self.override)
-        return self._part(self.chain, label, None, made, before)
-
-    def shared(self, node: Node, before: tuple[str, ...]) -> Part:
-        """Return what makes an artifact that cells share."""
-        stage = node.name.rpartition(".")[2]
-        shown = self.configuration.names(node.outputs[0])
-        label = _label(stage.replace("_", " "), *(name.replace("seed-", "seed ") for name in shown if name != "clean"), self.override)
-        return self._part(stage, label, node.name, node.outputs, before)
-
-    def cell(self, part: Part) -> Cell:
-        """Return the cell that a part makes."""
-        axes = {name: self.settings[name] for name in CELL_NAMES}
-        return Cell(chain=self.chain, override=self.override, part=part, configuration=self.configuration, **axes)
-
-    def _part(self, stage: str, label: str, node: str | None, made: Sequence[str], before: tuple[str, ...]) -> Part:
-        paths = {name: self._path(name) for name in made}
-        return Part(
-            key=paths[made[0]],
-            stage=stage,
-            label=label,
-            pipeline=self.chain,
-            node=node,
-            parameters=self.settings,
-            paths=paths,
-            before=before,
-        )
-
-    def _path(self, artifact: str) -> str:
-        return self.configuration.filepath(artifact)
+            above = _above(cell.chain, node.name)
+            parts.setdefault(key, cell.shared(node, tuple(other for other, each in shared.items() if each.name in above)))
+        parts.setdefault(cell.key, cell.part(tuple(shared)))
+    return Grid(study=study, cells=cells, parts=parts)
 
 
 @cache
@@ -192,17 +178,13 @@ def _above(chain: str, node: str) -> frozenset[str]:
     return frozenset(each.name for each in pipelines[chain].to_nodes(node).nodes) - {node}
 
 
-def _drafts(study: Study, loaders: Mapping[str, RecipeConfigLoader], threads: int) -> Iterator[_Draft]:
+def _cells(study: Study, loaders: Mapping[str, RecipeConfigLoader]) -> Iterator[Cell]:
     for override, chain in product(study.overrides, study.chains):
         recoveries = study.recoveries if chain == "recover" else ["none"]  # the other chains look at none
-        settings = settings_of(study, override, threads=threads)
+        settings = study.settings(override)
         for values in product(study.poisons, recoveries, study.models, study.seeds):
-            axes = dict(zip(CELL_NAMES, values, strict=True))
+            axes: dict[str, Any] = dict(zip(CELL_NAMES, values, strict=True))
             configuration = loaders[override].cell(**axes)
             check(configuration["parameters"])
             check_machine(configuration["parameters"])
-            yield _Draft(chain=chain, override=override, configuration=configuration, settings=settings | axes)
-
-
-def _label(*words: str) -> str:
-    return " ".join(filter(None, words))
+            yield Cell(chain=chain, override=override, configuration=configuration, settings=settings | axes, **axes)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from unlearnable.study.estimate import estimate
 from unlearnable.study.executors import Team, cores, dask, expected, processes
 from unlearnable.study.journal import Journal
 from unlearnable.study.parent import Parent, show
-from unlearnable.study.plan import Plan, devices, plan
+from unlearnable.study.plan import Plan, plan
 from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome
 from unlearnable.tracking import TrackingSettings
@@ -39,12 +39,12 @@ def run(name: str, env: str | None, executor: str, scheduler: str | None, count:
         found.storage.require()
     parts = found.grid.needed(found.complete())
     console = rich.get_console()
-    cells = {cell.part.key for cell in found.grid.cells}
+    cells = {cell.key for cell in found.grid.cells}
     console.print(f"study {name}: {len(cells)} cells, {len(cells - parts.keys())} of them are there; {_count(len(parts), 'run')} to make")
     if not parts:
         return 0
     with dask(scheduler, shift.count) if executor == "dask" else processes(shift.count) as team:
-        outcomes = list(_run(found, parts, team, scheduler, tries, Cards(shift.cards)))
+        outcomes = list(_run(found, parts, team, scheduler, tries, shift))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         console.print(f"[red]failed[/red] {parts[outcome.key].label}: {outcome.error}", soft_wrap=True, highlight=False)
@@ -54,9 +54,10 @@ def run(name: str, env: str | None, executor: str, scheduler: str | None, count:
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """Who is to work at a study on this machine: how many runs at a time, and the cards that they share."""
+    """Who is to work at a study on this machine: how many runs at a time, with how many threads each, and the cards that they share."""
 
     count: int
+    threads: int
     cards: list[str]
 
 
@@ -66,15 +67,15 @@ def _planned(
     """Return the plan of a study, and who is to work at it."""
     if scheduler is not None and executor != "dask":
         raise InputError(f"--scheduler: expected --executor=dask beside it, got {executor}")
-    shared = [] if scheduler else cards()  # workers of other machines see their own
-    if shared and devices(name, project=Path.cwd(), env=env) == {"cpu"}:
-        shared = []
+    found = plan(name, project=Path.cwd(), env=env)
+    on_cpu = {cell.parameters["device"] for cell in found.grid.cells} == {"cpu"}
+    shared = [] if scheduler or on_cpu else cards()  # workers of other machines see their own
     count = count or RUNS_A_CARD * len(shared) or cores()
-    threads = threads or (1 if scheduler else max(1, cores() // count))
-    return plan(name, project=Path.cwd(), env=env, threads=threads), Shift(count=count, cards=shared)
+    return found, Shift(count=count, threads=threads or (1 if scheduler else max(1, cores() // count)), cards=shared)
 
 
-def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None, tries: int, shared: Cards) -> Iterator[Outcome]:
+def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None, tries: int, shift: Shift) -> Iterator[Outcome]:
+    shared = Cards(shift.cards)
     tracking = TrackingSettings.of(found.loader["mlflow"], found.project)
     journal = Journal(found.journal)
     parent = Parent(Server.of(tracking, found.project), tracking.experiment, found.name, found.noted().parent)
@@ -83,6 +84,7 @@ def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None,
     theirs: dict[str, Any] = {"project": None, "about": expected()} if scheduler else {"project": str(found.project)}
 
     def assign(part: Part) -> Assignment:
+        part = replace(part, parameters={"threads": shift.threads} | part.parameters)
         return Assignment(part=part, env=found.env, tags=parent.tags, card=shared.given(part.key), **theirs)
 
     status = "KILLED"
@@ -138,12 +140,12 @@ def dry_run(name: str, env: str | None, executor: str, scheduler: str | None, co
     complete = found.complete()
     _show_cells(found, found.states(complete, found.noted()))
     parts = found.grid.needed(complete)
-    rich.print(f"{_count(len(parts), 'run')} to make; {estimate(found, parts, shift.count, on_cards=bool(shift.cards))}")
+    rich.print(f"{_count(len(parts), 'run')} to make; {estimate(found, parts, shift.count)}")
 
 
 def status(name: str, env: str | None) -> None:
     """Print how far a study is."""
-    found = plan(name, project=Path.cwd(), env=env, threads=1)
+    found = plan(name, project=Path.cwd(), env=env)
     complete, said = found.complete(), found.noted()
     _show_cells(found, found.states(complete, said))
     labels = {key: part.label for key, part in found.grid.parts.items()}
@@ -163,7 +165,7 @@ def _show_cells(found: Plan, states: dict[str, str]) -> None:
             columns = list(dict.fromkeys(cell.recovery for cell in cells))
             table = Table("poison", *columns, title=" ".join(filter(None, ("study", found.name, chain, override))))
             for poison in found.grid.study.poisons:
-                row = [[states[c.part.key] for c in cells if (c.poison, c.recovery) == (poison, recovery)] for recovery in columns]
+                row = [[states[c.key] for c in cells if (c.poison, c.recovery) == (poison, recovery)] for recovery in columns]
                 table.add_row(poison, *map(_counts, row))
             rich.print(table)
     totals = Counter(states.values())
@@ -181,10 +183,10 @@ def _count(number: int, what: str) -> str:
 
 def report(name: str, env: str | None) -> None:
     """Write the page, the table and the figures of a study, and print their paths; page and table are shown in MLflow too."""
+    from unlearnable.reporting.study import write
     from unlearnable.study.gather import gather
-    from unlearnable.study.report import write
 
-    found = plan(name, project=Path.cwd(), env=env, threads=1)
+    found = plan(name, project=Path.cwd(), env=env)
     if "done" not in found.states(found.complete(), found.noted()).values():
         raise InputError(f"study {name}: expected at least one finished cell, got none; first: {_command('run', found)}")
     written = write(gather(found), found.project / REPORTS / name)

@@ -42,6 +42,10 @@ class Study(BaseModel):
     parameters: Settings = {}
     overrides: Annotated[dict[str, Settings], Field(min_length=1)] = {"": {}}
 
+    def settings(self, override: str) -> Settings:
+        """Return what the study says over the environment's parameters."""
+        return merged(self.parameters, self.overrides[override])
+
 
 def study_file(name: str, env: str | None, conf: Path) -> Path:
     """Return the file of the study of that name: the environment's, else that of ``base``.

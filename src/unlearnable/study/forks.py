@@ -26,7 +26,7 @@ IMPORTED = [  # what runs import
     "unlearnable.sources.digits",
     "unlearnable.artifacts.reports",
     "unlearnable.artifacts.tensors",
-    "unlearnable.pipelines.evaluate.figures",
+    "unlearnable.reporting.cell",
     "unlearnable.pipelines.evaluate.scores",
     "unlearnable.pipelines.requirements",
     "unlearnable.study.forks",

@@ -13,8 +13,8 @@ import pandas as pd
 
 from unlearnable.artifacts.atomic import read_checked
 from unlearnable.artifacts.storage import whole_versions
+from unlearnable.reporting.findings import Findings
 from unlearnable.study.cells import CHAINS, Cell
-from unlearnable.study.findings import Findings
 from unlearnable.study.parent import PARENT_TAG
 from unlearnable.study.plan import Plan
 from unlearnable.tracking import TrackingSettings
@@ -38,14 +38,14 @@ def gather(plan: Plan) -> Findings:
     """Return all that the study has found so far; what is only in the storage is fetched."""
     complete, said = plan.complete(), plan.noted()
     states = plan.states(complete, said)
-    done = [cell for cell in plan.grid.cells if states[cell.part.key] == "done"]
-    plan.fetch(path for cell in done for path in cell.part.paths.values())
+    done = [cell for cell in plan.grid.cells if states[cell.key] == "done"]
+    plan.fetch(path for cell in done for path in cell.paths.values())
     runs = _runs(plan, said.parent)
     by_chain = {chain: [cell for cell in done if cell.chain == chain] for chain in CHAINS}
     unfinished = [
-        {**_key(cell), "state": states[cell.part.key], "error": said.failed.get(cell.part.key, "")}
+        {**_key(cell), "state": states[cell.key], "error": said.failed.get(cell.key, "")}
         for cell in plan.grid.cells
-        if states[cell.part.key] != "done"
+        if states[cell.key] != "done"
     ]
     return Findings(
         name=plan.name,
@@ -89,12 +89,12 @@ def _scored(plan: Plan, cell: Cell, runs: Mapping[str, Run]) -> dict[str, Any]:
 
 
 def _heads(plan: Plan, cell: Cell) -> pd.DataFrame:
-    table = pd.read_parquet(io.BytesIO(_read(plan.project / cell.part.paths["dfr_table"])))
+    table = pd.read_parquet(io.BytesIO(_read(plan.project / cell.paths["dfr_table"])))
     return table.assign(**_key(cell), made_on=_made_on(_scores(plan, cell)))
 
 
 def _scores(plan: Plan, cell: Cell) -> dict[str, Any]:
-    return json.loads(_read(plan.project / cell.part.paths[cell.scores]))  # type: ignore[no-any-return]
+    return json.loads(_read(plan.project / cell.paths[cell.scores]))  # type: ignore[no-any-return]
 
 
 def _made_on(scores: Mapping[str, Any]) -> str:
@@ -116,7 +116,7 @@ def _pictures(plan: Plan, cells: list[Cell]) -> dict[str, bytes]:
     for poison in dict.fromkeys(cell.poison for cell in cells):
         of_poison = sorted((cell for cell in cells if cell.poison == poison), key=lambda cell: cell.recovery == "none")
         cell = of_poison[0]
-        found[f"{poison}, recovered by {cell.recovery}"] = _read(plan.project / cell.part.paths["examples_figure"])
+        found[f"{poison}, recovered by {cell.recovery}"] = _read(plan.project / cell.paths["examples_figure"])
     return dict(list(found.items())[:MOST_PICTURES])
 
 

@@ -1,13 +1,12 @@
 """What a study's runs have done: a record a run, of which each part has its start and its end."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from unlearnable.errors import InputError
 from unlearnable.study.cells import Part
 from unlearnable.study.work import Outcome
-from unlearnable.tracking.record import CELL, Event, Record, is_live, read, records
+from unlearnable.tracking.record import CELL, Record, is_live, read, records
 
 FOLDER = "data/09_tracking/studies"
 FINISHED, FAILED = "FINISHED", "FAILED"
@@ -68,7 +67,7 @@ def noted(folder: Path) -> Noted:
     parent = None
     for path in records(folder):
         live = is_live(path)
-        for event in _events(path):
+        for event in (event for event, _ in read(path) if "label" in event):
             key = event["label"]
             if event["event"] == "parent":
                 parent = event["run_id"] or parent
@@ -80,7 +79,3 @@ def noted(folder: Path) -> Noted:
                 failed.update({key: event["error"]} if event.get("error") else {})
                 seconds.update({key: event["seconds"]} if event["status"] == FINISHED and "seconds" in event else {})
     return Noted(running=running, failed=failed, seconds=seconds, parent=parent)
-
-
-def _events(path: Path) -> Iterator[Event]:
-    return (event for event, _ in read(path) if "label" in event)

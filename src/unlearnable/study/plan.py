@@ -10,7 +10,7 @@ from kedro.framework.project import settings
 
 from unlearnable.artifacts.storage import Storage, is_there
 from unlearnable.config.loader import RecipeConfigLoader
-from unlearnable.study.cells import Cell, Grid, expand, settings_of
+from unlearnable.study.cells import Cell, Grid, expand
 from unlearnable.study.definition import read_study, study_file
 from unlearnable.study.journal import FOLDER, Noted, noted
 
@@ -51,11 +51,15 @@ class Plan:
     def complete(self) -> set[str]:
         """Return the keys of the parts that are there: in the storage, if there is one, else on this disk."""
         there = self.storage.index(LAYERS) if self.storage else None
-        return {key for key, part in self.grid.parts.items() if all(self._is_there(path, there) for path in part.paths.values())}
+
+        def found(path: str) -> bool:
+            return is_there(self.project / path) if there is None else path in there
+
+        return {key for key, part in self.grid.parts.items() if all(map(found, part.paths.values()))}
 
     def states(self, complete: set[str], said: Noted) -> dict[str, str]:
         """Return the state of each cell's part: done, running, failed or waiting."""
-        return {cell.part.key: _state(cell, complete, said) for cell in self.grid.cells}
+        return {cell.key: _state(cell, complete, said) for cell in self.grid.cells}
 
     def noted(self) -> Noted:
         """Return what the journals say."""
@@ -67,26 +71,16 @@ class Plan:
             if not is_there(self.project / path):
                 self.storage.share(self.project / path)  # type: ignore[union-attr]
 
-    def _is_there(self, path: str, there: set[str] | None) -> bool:
-        return is_there(self.project / path) if there is None else path in there
 
-
-def plan(name: str, *, project: Path, env: str | None, threads: int) -> Plan:
+def plan(name: str, *, project: Path, env: str | None) -> Plan:
     """Return the plan of the study of that name.
 
     Raises:
         InputError: one line: no such study, or what is wrong in it.
     """
     study = read_study(study_file(name, env, project / settings.CONF_SOURCE))
-    loaders = {override: _loader(project, env, settings_of(study, override, threads=threads)) for override in study.overrides}
-    return Plan(project=project, env=env, grid=expand(study, loaders, threads=threads), loader=_loader(project, env, {}))
-
-
-def devices(name: str, *, project: Path, env: str | None) -> set[str]:
-    """Return every value of ``device`` in the study of that name; raise as ``plan`` does."""
-    study = read_study(study_file(name, env, project / settings.CONF_SOURCE))
-    loaders = (_loader(project, env, settings_of(study, override, threads=1)) for override in study.overrides)
-    return {str(loader["parameters"]["device"]) for loader in loaders}
+    loaders = {override: _loader(project, env, study.settings(override)) for override in study.overrides}
+    return Plan(project=project, env=env, grid=expand(study, loaders), loader=_loader(project, env, {}))
 
 
 def _loader(project: Path, env: str | None, parameters: dict[str, Any]) -> RecipeConfigLoader:
@@ -96,7 +90,7 @@ def _loader(project: Path, env: str | None, parameters: dict[str, Any]) -> Recip
 
 
 def _state(cell: Cell, complete: set[str], said: Noted) -> str:
-    key = cell.part.key
+    key = cell.key
     if key in complete:
         return "done"
     return "running" if key in said.running else "failed" if key in said.failed else "waiting"

@@ -55,6 +55,6 @@ def score(
 
 def write(scores: dict[str, Any], examples: "Path") -> str:
     """Return the page."""
-    from unlearnable.pipelines.audit.page import page
+    from unlearnable.reporting.audit import page
 
     return page(scores, examples.read_bytes())

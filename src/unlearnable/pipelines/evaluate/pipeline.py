@@ -3,17 +3,8 @@
 from kedro.pipeline import Node, Pipeline
 
 from unlearnable.config.recipe import CELL_NAMES
-from unlearnable.pipelines.evaluate.nodes import (
-    draw_accuracy,
-    draw_dfr,
-    draw_directions,
-    draw_examples,
-    draw_separability,
-    score,
-    score_dfr,
-    score_separability,
-    tabulate,
-)
+from unlearnable.pipelines.evaluate.nodes import draw_accuracy, draw_dfr, draw_directions, draw_examples, draw_separability
+from unlearnable.pipelines.evaluate.scores import score, score_dfr, score_separability, tabulate
 
 NAMESPACE = "evaluation"
 CELL = {name: f"params:{name}" for name in ("dataset", *CELL_NAMES)}

@@ -1,29 +1,34 @@
-"""Scores of a cell and the table of its epochs."""
+"""Gather what was measured into scores and a table; no model is touched here."""
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from unlearnable.images import LabelledImages
-from unlearnable.metrics import captured_energy, mean_perturbations
 from unlearnable.origin import versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from unlearnable.images import LabelledImages
+    from unlearnable.training import Checkpoint
 
 MADE_ON = "made_on."  # what columns begin with that say what a training was made on
 
 
-def history_table(histories: dict[str, list[dict[str, float]]], made_on: dict[str, dict[str, str]] | None = None) -> pd.DataFrame:
+def tabulate(**trainings: "Sequence[Checkpoint]") -> "pd.DataFrame":
     """Return one row an epoch: training, epoch (from 1), what was measured, and what the training was made on."""
-    facts = {name: {MADE_ON + fact: value for fact, value in found.items()} for name, found in (made_on or {}).items()}
+    import pandas as pd
+
+    last = {name: checkpoints[-1] for name, checkpoints in trainings.items()}
     rows = [
-        {"training": name, "epoch": epoch, **measured, **facts.get(name, {})}
-        for name, history in histories.items()
-        for epoch, measured in enumerate(history, start=1)
+        {"training": name, "epoch": epoch, **measured, **{MADE_ON + fact: value for fact, value in each.made_on.items()}}
+        for name, each in last.items()
+        for epoch, measured in enumerate(each.history, start=1)
     ]
     return pd.DataFrame(rows)
 
 
-def scores(
-    history: pd.DataFrame, recovered: LabelledImages, clean: LabelledImages, poisoned: LabelledImages, cell: dict[str, Any]
+def score(
+    history: "pd.DataFrame", recovered: "LabelledImages", clean: "LabelledImages", poisoned: "LabelledImages", **cell: Any
 ) -> dict[str, Any]:
     """Return the scores of the cell: fractions in [0, 1]; seconds, thread counts and what it was made on of each training; versions."""
     trainings = dict(list(history.groupby("training", sort=False)))
@@ -38,36 +43,34 @@ def scores(
     }
 
 
-def dfr_scores(
-    table: pd.DataFrame, history: list[dict[str, float]], cell: dict[str, Any], made_on: dict[str, str] | None = None
-) -> dict[str, Any]:
+def score_dfr(table: "pd.DataFrame", checkpoints: "Sequence[Checkpoint]", **cell: Any) -> dict[str, Any]:
     """Return the scores of deep feature reweighting.
 
     Args:
         table: of ``probes.reweight``.
-        history: of the training that was probed.
-        cell: dataset, poison, recovery, model and seed, by name.
-        made_on: of that training.
+        checkpoints: of the training that was probed.
+        cell: dataset, poison, recovery, model and seed.
 
     Returns:
         the cell with ``dfr``: ``plain`` of the network's own head; and for each estimator and number of clean samples ``control``, the
         accuracy on the network before its first step, and epoch and accuracy ``last``, ``optimistic`` (the best on the test set, as
         the paper chooses) and ``held_out`` (the best on held-out clean images, the first of equals).
     """
-    found: dict[str, Any] = {"plain": _last_and_peak(pd.Series([measured["test_accuracy"] for measured in history]))}
+    last = checkpoints[-1]
+    found: dict[str, Any] = {"plain": _last_and_peak([measured["test_accuracy"] for measured in last.history])}
     for (estimator, count), rows in table.groupby(["estimator", "clean_samples"], sort=False):
         found.setdefault(str(estimator), {})[str(count)] = _chosen(rows.set_index("epoch"))
     return {
         **cell,
         "dfr": found,
-        "seconds": {"probed": sum(measured["seconds"] for measured in history), "dfr": float(table["seconds"].sum())},
-        "threads": {"probed": sorted({int(measured["threads"]) for measured in history})},
-        "made_on": {"probed": made_on or {}},
+        "seconds": {"probed": sum(measured["seconds"] for measured in last.history), "dfr": float(table["seconds"].sum())},
+        "threads": {"probed": sorted({int(measured["threads"]) for measured in last.history})},
+        "made_on": {"probed": last.made_on},
         "versions": versions(),
     }
 
 
-def separability_scores(perturbations: dict[str, Any], clean: dict[str, Any], cell: dict[str, Any]) -> dict[str, Any]:
+def score_separability(perturbations: dict[str, Any], clean: dict[str, Any], **cell: Any) -> dict[str, Any]:
     """Return the cell with ``separability``: what ``probes.separability`` found of perturbations and clean images, less the curves."""
     subjects = {"perturbations": perturbations, "clean": clean}
     return {
@@ -78,13 +81,13 @@ def separability_scores(perturbations: dict[str, Any], clean: dict[str, Any], ce
     }
 
 
-def _made_on(rows: pd.DataFrame) -> dict[str, str]:
+def _made_on(rows: "pd.DataFrame") -> dict[str, str]:
     """Return what a training was made on; nothing where its table does not say it yet."""
     last = rows.iloc[-1].dropna()
     return {name.removeprefix(MADE_ON): str(last[name]) for name in last.index if name.startswith(MADE_ON)}
 
 
-def _chosen(rows: pd.DataFrame) -> dict[str, Any]:
+def _chosen(rows: "pd.DataFrame") -> dict[str, Any]:
     """Return the control's accuracy, and epoch and accuracy of each choice among the checkpoints."""
     accuracy = rows["test_accuracy"]
     trained = rows[rows.index > 0]
@@ -98,16 +101,18 @@ def _without_curves(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "recipe_hash"} | {"models": models}
 
 
-def _projection(recovered: LabelledImages, clean: LabelledImages, poisoned: LabelledImages) -> dict[str, dict[str, float]]:
+def _projection(recovered: "LabelledImages", clean: "LabelledImages", poisoned: "LabelledImages") -> dict[str, dict[str, float]]:
     """Return the number of directions removed, and how much of the true perturbation they hold; nothing where none are removed."""
     if recovered.projection is None:
         return {}
+    from unlearnable.metrics import captured_energy, mean_perturbations
+
     means = mean_perturbations(clean, poisoned).reshape(clean.num_classes, -1)
     energy = captured_energy(recovered.projection.basis, means)
     return {"projection": {"removed_directions": recovered.projection.removed_directions, "captured_energy": energy}}
 
 
-def _held_out(rows: pd.DataFrame) -> dict[str, Any]:
+def _held_out(rows: "pd.DataFrame") -> dict[str, Any]:
     """Return epoch and test accuracy of the best on held-out clean images, the first of equals, where they were asked."""
     if "held_out_accuracy" not in rows or rows["held_out_accuracy"].isna().all():
         return {}
@@ -115,5 +120,6 @@ def _held_out(rows: pd.DataFrame) -> dict[str, Any]:
     return {"held_out": {"epoch": int(rows["epoch"].iloc[best]), "accuracy": float(rows["test_accuracy"].iloc[best])}}
 
 
-def _last_and_peak(accuracy: pd.Series) -> dict[str, float]:
-    return {"last": float(accuracy.iloc[-1]), "peak": float(accuracy.max())}
+def _last_and_peak(accuracy: Iterable[float]) -> dict[str, float]:
+    values = [float(value) for value in accuracy]
+    return {"last": values[-1], "peak": max(values)}

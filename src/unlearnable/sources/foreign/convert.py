@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from unlearnable.artifacts.packing import packed, unpacked
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.sources.foreign import FAR, NORMS
-from unlearnable.sources.foreign.packing import Tensors, packed, unpacked
 from unlearnable.sources.foreign.readers import read
 from unlearnable.sources.foreign.releases import BLOCK, Release, Request, slack
 
@@ -49,7 +49,7 @@ def _warm_up() -> None:
     square @ square
 
 
-def converted(request: Request, clean: LabelledImages) -> tuple[Tensors, dict[str, str]]:
+def converted(request: Request, clean: LabelledImages) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     """Return the poisoned images with ids and labels, and what was found and measured.
 
     Raises:
@@ -57,7 +57,7 @@ def converted(request: Request, clean: LabelledImages) -> tuple[Tensors, dict[st
     """
     release = read(request, clean)
     images, largest = _poisoned(release, clean, request.budget)
-    tensors: Tensors = {"images": images, "labels": clean.labels[release.places], "ids": clean.ids[release.places]}
+    tensors: dict[str, npt.NDArray[Any]] = {"images": images, "labels": clean.labels[release.places], "ids": clean.ids[release.places]}
     about = {name: repr(value) for name, value in largest.items()}
     return tensors, {"form": release.form, "rounding": release.rounding, **about}
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from unlearnable.study.findings import Findings
+from unlearnable.reporting.findings import Findings
 
 FACTS = {"device": "kind of device", "name": "device", "precision": "precision", "torch": "version of torch", "flags": "flags of the GPU"}
 NONE = "none"

@@ -79,14 +79,11 @@ def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Dat
     floats = [column for column in columns if column in ACCURACIES + SECONDS]
     table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float))
     table = table.astype({"seed": int} if "seed" in columns else {})  # of a table without rows too, or it would make floats of others
-    table = table.assign(**{column: _texts(table[column]) for column in columns if column in TEXTS})
+    texts = table[[column for column in columns if column in TEXTS]].astype(object)
+    table = table.assign(**texts.where(texts.notna(), "").astype(str))
     for column in (column for column in columns if column in ACCURACIES):
         _check_fractions(f"{name} of a study: {column}", table[column])
     return table
-
-
-def _texts(values: pd.Series) -> pd.Series:
-    return values.astype(object).where(values.notna(), "").astype(str)
 
 
 def _check_fractions(what: str, values: pd.Series) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from unlearnable.metrics import paired_difference
-from unlearnable.study.findings import Findings
+from unlearnable.reporting.findings import Findings
 
 CONTROL = "none"  # of poisons and of recoveries
 PANEL = ["dataset", "model", "override"]  # what one heat map shows

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from unlearnable.study.findings import Findings
-from unlearnable.study.made_on import short
-from unlearnable.study.peers import Comparison, Peer
-from unlearnable.study.recipes import Flat, common, difference, flat, lines
-from unlearnable.study.tables import CONTROL, curves, fits, heads, records
+from unlearnable.reporting.findings import Findings
+from unlearnable.reporting.made_on import short
+from unlearnable.reporting.peers import Comparison, published
+from unlearnable.reporting.recipes import Flat, common, difference, flat, lines
+from unlearnable.reporting.tables import CONTROL, curves, fits, heads, records
 
 NOTHING = "\N{EN DASH}"
 SHARED = ("dataset", "model", "overrides", "threads", "commit", "made on", "versions")  # columns not needed where a study has one of each
@@ -67,9 +67,9 @@ def said(text: Any) -> Entry:
     return Entry(text=NOTHING if pd.isna(text) or text == "" else str(text))
 
 
-def percent(fraction: float) -> str:
+def percent(value: float | None) -> str:
     """Return a fraction in [0, 1] as a reader has it."""
-    return NOTHING if pd.isna(fraction) else f"{fraction:.1%}"
+    return NOTHING if value is None or math.isnan(value) else f"{value:.1%}"
 
 
 def spread(mean: float, deviation: float) -> Entry:
@@ -95,8 +95,9 @@ def _interval(low: float, high: float, verdict: Any) -> Entry:
     return Entry(text=f"{ends}: {verdict}", value=low)
 
 
-def _percent(fraction: float) -> Entry:
-    return Entry(text=percent(fraction), value=fraction)
+def fraction(value: float | None) -> Entry:
+    """Return a fraction in [0, 1], or nothing."""
+    return Entry(text=percent(value), value=math.nan if value is None else value)
 
 
 def _points(deviation: float) -> Entry:
@@ -114,9 +115,9 @@ def accuracy(table: pd.DataFrame) -> Table:
         [
             *_named(row),
             _number(row.n),
-            _percent(row.mean),
+            fraction(row.mean),
             _points(row.sd),
-            _percent(row.peak),
+            fraction(row.peak),
             _gain(row.gain, row.gain_sd),
             _interval(row.low, row.high, row.verdict),
             _number(row.pairs if row.recovery != CONTROL else float("nan")),
@@ -148,7 +149,7 @@ def dfr(findings: Findings) -> Table:
     rows = [
         [
             *map(said, (row.poison, row.dataset, row.model, row.override, row.head)),
-            _percent(row.control),
+            fraction(row.control),
             spread(row.mean, row.sd),
             _number(row.n),
         ]
@@ -161,20 +162,20 @@ def dfr(findings: Findings) -> Table:
 def separability(findings: Findings) -> Table:
     """Return how well simple models fit, and how well what was held out."""
     rows = [
-        [*map(said, (row.subject, row.dataset, row.override, row.fit)), _percent(row.train_accuracy), _percent(row.held_out_accuracy)]
+        [*map(said, (row.subject, row.dataset, row.override, row.fit)), fraction(row.train_accuracy), fraction(row.held_out_accuracy)]
         for row in records(fits(findings.separability))
     ]
     headings = ("subject", "dataset", "overrides", "fit", "fitted", "held out")
     return _table("separability", "Accuracy of simple models on perturbations alone", headings, rows)
 
 
-def published(comparison: Comparison, peers: Sequence[Peer], place: int) -> Table:
+def beside_peers(comparison: Comparison, place: int) -> Table:
     """Return the figures of peers beside ours; ``place`` sets several tables apart."""
-    rows = []
+    rows, peers = [], published()["peers"]
     for row in records(comparison.rows):
-        theirs = [_percent(peer.accuracy.get(str(row.poison), {}).get(str(row.recovery), float("nan"))) for peer in peers]
+        theirs = [fraction(peer["accuracy"].get(str(row.poison), {}).get(str(row.recovery))) for peer in peers]
         rows.append([said(row.poison), said(row.recovery), spread(row.mean, row.sd), _number(row.n), *theirs])
-    headings = ("poison", "recovery", "ours", "seeds", *(f"{peer.name}, one run" for peer in peers))
+    headings = ("poison", "recovery", "ours", "seeds", *(f"{peer['name']}, one run" for peer in peers))
     return _table(f"published-{place}", f"Accuracy on the clean test set; ours on {comparison.ours}", headings, rows)
 
 
@@ -192,7 +193,7 @@ def _cell(row: Any, usual: Flat, versions: Sequence[str]) -> list[Entry]:
     return [
         *_named(row),
         _number(row.seed),
-        *map(_percent, (row.accuracy, row.peak, row.accuracy_clean, row.accuracy_poisoned)),
+        *map(fraction, (row.accuracy, row.peak, row.accuracy_clean, row.accuracy_poisoned)),
         *(_number(seconds, ",.1f") for seconds in (row.seconds_recovery, row.seconds_training)),
         _link(row.run_url),
         Entry(text=f"{len(other)} differ", details=lines(other)) if other else Entry(text="as usual"),

@@ -1,9 +1,7 @@
 """Figures of a study: the same findings give the same bytes."""
 
-import io
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -15,17 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
-from unlearnable.study.findings import Findings
-from unlearnable.study.tables import CONTROL, NETWORK, OWN_HEAD, PANEL, PROBED, curves, fits, ordered, records, summary, times
+from unlearnable.reporting.findings import Findings
+from unlearnable.reporting.style import COLOURS, POISONED, alike, epochs, percent, saved
+from unlearnable.reporting.tables import CONTROL, NETWORK, OWN_HEAD, PANEL, PROBED, curves, fits, ordered, records, summary, times
 
-COLOURS = ("#228833", "#4477aa", "#aa8833", "#aa3377", "#66aacc", "#777777")  # told apart by colour-blind readers too
-OWN = "#cc6677"
 COLUMNS = 3  # panels side by side
 LONGEST = 28  # characters of a name
 NARROW = 13  # characters of a line below a column
-FIXED = {"svg.hashsalt": "unlearnable", "svg.fonttype": "path", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,28 +34,12 @@ class Drawing:
 def draw(findings: Findings, *kinds: str) -> dict[str, Drawing]:
     """Return the figures for which there is something to draw, by name: accuracy, time, dfr, separability."""
     found = {}
-    with _settings():
+    with alike():
         for name, make in FIGURES.items():
             if (made := make(findings)) is not None:
                 figure, alt = made
-                found[name] = Drawing(files={kind: _bytes(figure, kind) for kind in kinds}, alt=alt)
+                found[name] = Drawing(files={kind: saved(figure, kind) for kind in kinds}, alt=alt)
     return found
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    """Draw alike whatever else was set; names are no formulas, whatever dollars are in them."""
-    usual: Any = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
-    with mpl.rc_context(usual | FIXED):
-        yield
-
-
-def _bytes(figure: Figure, kind: str) -> bytes:
-    """Return the figure as a file that names neither its day nor its maker."""
-    unsaid = {"svg": ("Date", "Creator", "Format", "Type"), "pdf": ("CreationDate", "Creator", "Producer")}
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=dict.fromkeys(unsaid[kind]))
-    return buffer.getvalue()
 
 
 Made = tuple[Figure, str] | None
@@ -184,10 +163,9 @@ def _dfr(findings: Findings) -> Made:
     figure = Figure(figsize=(max(5.0, 3.2 * columns), 2.5 * lines + 0.7), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     several = len({key[:-1] for key, _ in panels}) > 1
-    names = dict.fromkeys(name for _, rows in panels for name in rows["head"] if name != OWN_HEAD)
-    colours = {OWN_HEAD: OWN, **dict(zip(names, cycle(COLOURS), strict=False))}
+    colours = colours_of(found)
     for axes, (key, rows) in zip(grid, panels, strict=False):
-        _curves(axes, rows, colours, _title((key[-1], *key[:-1]) if several else key[-1:]))
+        curves_of_heads(axes, rows, colours, _title((key[-1], *key[:-1]) if several else key[-1:]))
     for axes in list(grid)[len(panels) :]:
         axes.set_visible(False)
     shown = {name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -195,7 +173,13 @@ def _dfr(findings: Findings) -> Made:
     return figure, f"Accuracy of heads against epoch, {len(panels)} panels; the numbers of the last epoch are in the table below."
 
 
-def _curves(axes: Axes, table: pd.DataFrame, colours: dict[str, str], title: str) -> None:
+def colours_of(table: pd.DataFrame) -> dict[str, str]:
+    """Return a colour for each head of ``tables.curves``."""
+    return {OWN_HEAD: POISONED, **dict(zip([name for name in table["head"].unique() if name != OWN_HEAD], cycle(COLOURS), strict=False))}
+
+
+def curves_of_heads(axes: Axes, table: pd.DataFrame, colours: Mapping[str, str], title: str) -> None:
+    """Draw the accuracy of each head of ``tables.curves`` against the epoch, with a band of a deviation and a line for its control."""
     for name, rows in table.sort_values("epoch", kind="stable").groupby("head", sort=False):
         own = name == OWN_HEAD
         shown = rows if own else rows[rows["epoch"] > 0]
@@ -206,19 +190,8 @@ def _curves(axes: Axes, table: pd.DataFrame, colours: dict[str, str], title: str
         axes.fill_between(shown["epoch"], shown["mean"] - spread, shown["mean"] + spread, color=colour, alpha=0.25, linewidth=0)
         for control in () if own else rows.loc[rows["epoch"] == 0, "mean"]:
             axes.axhline(control, color=colour, linestyle="--", linewidth=1, label=f"untrained control: {_short(str(name))} samples")
-    _percent(axes, title)
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _percent(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.set_ylim(0, 1.02)
-    axes.set_yticks(np.linspace(0, 1, 6))
-    axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
+    percent(axes, title)
+    epochs(axes)
 
 
 def _separability(findings: Findings) -> Made:
@@ -243,7 +216,7 @@ def _groups(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: str) -
         axes.bar(x, rows["train_accuracy"], width * 0.92, color=colour, label=_short(name).replace("_", " "))
         axes.hlines(rows["held_out_accuracy"], x - width * 0.46, x + width * 0.46, color="black", linewidth=1.6)
     axes.set_xticks(range(len(subjects)), [_short(name, narrow=True) for name in subjects])
-    _percent(axes, title)
+    percent(axes, title)
 
 
 FIGURES: dict[str, Callable[[Findings], Made]] = {"accuracy": _accuracy, "time": _time, "dfr": _dfr, "separability": _separability}

@@ -1,0 +1,108 @@
+"""The page of an audit: one HTML file that asks nothing of any other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from unlearnable import __version__
+from unlearnable.reporting.pages import base64_text, rendered
+from unlearnable.reporting.rows import Entry, Table, fraction, said
+from unlearnable.reporting.style import CLEAN, POISONED, alike, saved
+
+MEASURES = {  # of a change: its name, unit, how many of them a stored one is, and what it is
+    "linf": ("Linf", "levels of 255", 255, "the largest change of a number"),
+    "l2": ("L2", "", 1, "the norm of the change, pixels in [0, 1]"),
+    "psnr": ("PSNR", "dB", 1, "above 40 dB a change is hardly seen"),
+    "ssim": ("SSIM", "", 1, "1 is the same image to the eye"),
+}
+
+
+def page(scores: dict[str, Any], examples: bytes) -> str:
+    """Return the page of an audit's scores, with a picture (PNG) of examples."""
+    audit = scores["audit"]
+    with alike():
+        learned = saved(_learned(audit), "png")
+    return rendered(
+        "audit.html.j2",
+        cell=scores,
+        audit=audit,
+        facts=_facts(scores, audit),
+        learned=(base64_text(learned), "Accuracy of each way to learn from the protected images, beside the originals"),
+        examples=(base64_text(examples), "One image of each class: original, protected, difference, recovered"),
+        ways=_ways(audit),
+        changes=_changes(audit["perceptibility"]),
+        changed=fraction(audit["perceptibility"]["changed"]).text,
+        separability=_separability(audit["separability"]),
+        version=__version__,
+    )
+
+
+def _facts(cell: dict[str, Any], audit: dict[str, Any]) -> dict[str, str]:
+    return {
+        "protected images trained on": f"{audit['perceptibility']['images']:,}",
+        "test images": f"{audit['test_images']:,}",
+        "chance": fraction(audit["chance"]).text,
+        "network": cell["model"],
+        "epochs": audit["epochs"],
+        "seed": cell["seed"],
+        "training": f"{audit['seconds']:.0f} s",
+    }
+
+
+def _ways(audit: dict[str, Any]) -> Table:
+    headings = ("trained on the protected images by", "accuracy", "95 % interval", "share of what the originals teach", "95 % interval")
+    ways = dict(audit["ways"])
+    if audit["originals"] is not None:
+        ways = {"(the originals themselves)": audit["originals"] | {"learned": 1.0, "learned_interval": None}} | ways
+    rows = [
+        [
+            said(name.replace("_", " ")),
+            *(fraction(way["accuracy"]), _interval(way["interval"])),
+            *(fraction(way["learned"]), _interval(way["learned_interval"])),
+        ]
+        for name, way in ways.items()
+    ]
+    return Table(name="ways", caption="Ways to learn.", headings=headings, rows=rows)
+
+
+def _interval(ends: Sequence[float] | None) -> Entry:
+    return fraction(None) if ends is None else Entry(text=f"{100 * ends[0]:.1f} to {ends[1]:.1%}", value=ends[0])
+
+
+def _changes(seen: dict[str, Any]) -> Table:
+    rows = [
+        [said(title), *(said(f"{factor * seen[which][name]:.3g} {unit}".strip()) for which in ("median", "worst")), said(what)]
+        for name, (title, unit, factor, what) in MEASURES.items()
+        if name in seen["median"]
+    ]
+    return Table(name="changes", caption="Perceptibility.", headings=("change of an image", "median", "worst", "what it is"), rows=rows)
+
+
+def _separability(found: dict[str, Any]) -> Table:
+    rows = [
+        [said(title), said(name.replace("_", " ")), fraction(fit["train_accuracy"]), fraction(fit["held_out_accuracy"]), said(fit["ended"])]
+        for subject, title in (("perturbations", "the change"), ("clean", "the images"))
+        for name, fit in found[subject].items()
+    ]
+    return Table(name="separability", caption="Separability.", headings=("of", "model", "fitted", "held out", "ended"), rows=rows)
+
+
+def _learned(audit: dict[str, Any]) -> Figure:
+    """Return a bar for each way to learn, with its interval, between chance and the originals."""
+    bars = [(name, way["accuracy"], way["interval"], POISONED) for name, way in audit["ways"].items()]
+    if audit["originals"] is not None:
+        bars.insert(0, ("originals", audit["originals"]["accuracy"], audit["originals"]["interval"], CLEAN))
+    figure = Figure(figsize=(7, 0.9 + 0.42 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, accuracy, (low, high), colour) in enumerate(reversed(bars)):
+        axes.barh(place, accuracy, color=colour, height=0.65)
+        axes.hlines(place, low, high, color="black", linewidth=1.2)
+        axes.text(high + 0.015, place, f"{accuracy:.1%}", va="center")
+        axes.text(-0.015, place, name.replace("_", " "), ha="right", va="center")
+    axes.axvline(audit["chance"], color="grey", linestyle="--", linewidth=1)
+    axes.text(audit["chance"], len(bars) - 0.45, "chance", color="grey", fontsize=8, ha="center", va="bottom")
+    axes.set(xlim=(0, 1.1), yticks=[], xlabel="accuracy on the test images (line: 95 % interval)")
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure

@@ -1,0 +1,96 @@
+"""What peers published, beside what a study found."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from unlearnable.reporting.findings import Findings
+from unlearnable.reporting.recipes import flat
+from unlearnable.reporting.tables import PANEL, records
+
+TRAIN_SIZE, EPOCHS, AUGMENTATION = "ingest.train_size", "train.epochs", "train.augmentation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a study found for one dataset, model and set of overrides, and why peers cannot be compared with it.
+
+    Args:
+        ours: what it was measured on, in words.
+        differences: from what the peers measured on; none where the settings agree.
+        rows: of ``tables.summary``, those for which a peer has a figure, with the settings of that figure.
+    """
+
+    ours: str
+    differences: list[str]
+    rows: pd.DataFrame
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Return what ``published.yml`` holds and explains: the tables of ``peers``, and what all of them have in common."""
+    text = (files("unlearnable.reporting") / "published.yml").read_text(encoding="utf-8")
+    return {**yaml.safe_load(text)}
+
+
+def comparisons(findings: Findings, table: pd.DataFrame) -> list[Comparison]:
+    """Return, for each dataset, model and set of overrides of ``table`` (as ``tables.summary`` gives it), what peers can be laid beside."""
+    cells = findings.cells.assign(flat=findings.cells["recipe"].map(flat))
+    panels: dict[Any, pd.DataFrame] = dict(list(cells.groupby(PANEL, sort=False)))
+    compared = (_comparison(key, panels[key], rows) for key, rows in table.groupby(PANEL, sort=False))
+    return [found for found in compared if len(found.rows)]
+
+
+def _comparison(key: Any, cells: pd.DataFrame, rows: pd.DataFrame) -> Comparison:
+    known = {(poison, recovery) for peer in published()["peers"] for poison, row in peer["accuracy"].items() for recovery in row}
+    settings = published()["settings"]
+    known -= {(cell.poison, cell.recovery) for cell in records(cells) if not _has(cell.flat, settings.get(cell.recovery, {}))}
+    dataset, model, override = key
+    sizes = dict.fromkeys(_size(recipe, dataset) for recipe in cells["flat"])
+    ours = {"dataset": dataset, "number of images": " or ".join(sizes), "network": model}
+    differences = [name for name, value in _measured_on().items() if ours[name] != value]
+    return Comparison(
+        ours=_words(ours) + (f" ({override})" if override else ""),
+        differences=differences + ([] if all(map(_trained_alike, cells["flat"])) else ["training recipe"]),
+        rows=rows.loc[[(row.poison, row.recovery) in known for row in records(rows)]],
+    )
+
+
+def _measured_on() -> dict[str, str]:
+    found = published()["measured_on"]
+    return {"dataset": found["dataset"], "number of images": f"{found['images']:,}", "network": found["model"]}
+
+
+def _has(recipe: Mapping[str, str], settings: Mapping[str, Any]) -> bool:
+    """Return whether a recipe has these settings; what it does not name it has."""
+    return all(json.loads(recipe.get(name, json.dumps(value))) == value for name, value in settings.items())
+
+
+def _trained_alike(recipe: Mapping[str, str]) -> bool:
+    """Return whether a training has the peers' augmentation and enough epochs."""
+    wanted = published()["recipe"]
+    enough = int(json.loads(recipe.get(EPOCHS, str(wanted["least_epochs"])))) >= wanted["least_epochs"]
+    return enough and _has(recipe, {f"{AUGMENTATION}.{name}": value for name, value in wanted["augmentation"].items()})
+
+
+def theirs() -> str:
+    """Return what the peers measured on, and how they trained, in words."""
+    return f"{_words(_measured_on())}, crop and flip alone, at least {published()['recipe']['least_epochs']} epochs"
+
+
+def _words(setting: Mapping[str, str]) -> str:
+    return f"{setting['dataset']}, {setting['number of images']} images, {setting['network']}"
+
+
+def _size(recipe: Mapping[str, str], dataset: Any) -> str:
+    """Return the number of training images in words; null takes all that the dataset has."""
+    size = json.loads(recipe.get(TRAIN_SIZE, '"an unknown number of"'))
+    if size is None:
+        return _measured_on()["number of images"] if dataset == _measured_on()["dataset"] else "all"
+    return f"{size:,}" if isinstance(size, int) else str(size)
