@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from benchmarks.results.data import Results, folders, read
 
-from unlearnable.study.peers import Comparison, comparisons
-from unlearnable.study.recipes import flat
-from unlearnable.study.tables import GROUP, summary
+from unlearnable.reporting.peers import Comparison, comparisons
+from unlearnable.reporting.recipes import flat
+from unlearnable.reporting.tables import GROUP, summary
 
 AXES = ("poison", "recovery", "model", "seed")  # what the headings of the cells say
 KINDS = {"data": "", "submissions": "submission-"}  # folders, and how the pages of each are named

@@ -10,8 +10,9 @@ from docsite import ROOT, code, table
 from docsite.entries import Entry, accuracy, anchor, cells_of, entries_in, recipe_of
 from docsite.published import Published, published
 from docsite.recipes import recipes_page
-from unlearnable.study.peers import peers, theirs
-from unlearnable.study.tables import PANEL, ordered, records
+from unlearnable.reporting.peers import published as compared_with_studies
+from unlearnable.reporting.peers import theirs
+from unlearnable.reporting.tables import PANEL, ordered, records
 
 RESULTS = ROOT / "docs" / "results"
 FILTERS = "poison recovery network images by"  # columns that a reader may filter by
@@ -139,7 +140,7 @@ def _row(entry: Entry, row: Any, others: Sequence[Published]) -> list[str]:
 def _beside(entry: Entry, row: Any, other: Published) -> bool:
     """Return whether a table has a figure of that poison and recovery, with the recovery's settings as far as the project checks them."""
     pair = row.poison, row.recovery
-    checked = any(pair[1] in recoveries for peer in peers() for name, recoveries in peer.accuracy.items() if name == pair[0])
+    checked = any(pair[1] in peer["accuracy"].get(pair[0], {}) for peer in compared_with_studies()["peers"])
     agrees = any((each.poison, each.recovery) == pair for found in entry.comparisons for each in records(found.rows))
     return row.dataset == other.dataset and pair in other.figures and (agrees or not checked)
 

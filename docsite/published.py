@@ -6,10 +6,9 @@ from typing import Any
 import yaml
 
 from docsite import ROOT
-from unlearnable.study.peers import measured_on, peers
+from unlearnable.reporting.peers import published as compared_with_studies
 
 ELSEWHERE = ROOT / "docs" / "results" / "published.yml"
-OF_THE_TABLE = ("name", "source", "link", "date", "setting", "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,8 @@ class Published:
 
 def published() -> list[Published]:
     """Return every published table: first those that studies are compared with, then those measured on other terms."""
-    compared = [{name: getattr(peer, name) for name in OF_THE_TABLE} | {"measured_on": measured_on()} for peer in peers()]
+    found = compared_with_studies()
+    compared = [peer | {"measured_on": found["measured_on"]} for peer in found["peers"]]
     return [_table(**about) for about in [*compared, *yaml.safe_load(ELSEWHERE.read_text(encoding="utf-8"))]]
 
 

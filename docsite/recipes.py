@@ -8,8 +8,8 @@ import pandas as pd
 
 from docsite import code, table
 from docsite.entries import OF_A_CELL, Entry, accuracy, anchor, cells_of, recipe_of
-from unlearnable.study.recipes import common, difference, flat, lines
-from unlearnable.study.tables import records
+from unlearnable.reporting.recipes import common, difference, flat, lines
+from unlearnable.reporting.tables import records
 
 ABOUT = """# {title}
 
