@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def import_modules(package: str, path: Iterable[str]) -> None:
-    """Import all modules of a package, each of which registers what it holds: a new one is found where it lies."""
+    """Import all modules of a package, each of which registers what it holds, so a new module needs no list."""
     for module in pkgutil.iter_modules(path):
         import_module(f"{package}.{module.name}")
 
@@ -39,7 +39,7 @@ class Register(Mapping[str, T], Generic[T]):
         self._known: dict[str, T] = {}
 
     def add(self, name: str) -> Callable[[T], T]:
-        """Register the decorated thing under ``name``; raise ValueError where the name is taken."""
+        """Register the decorated thing under ``name``; raise ValueError if the name is taken."""
 
         def keep(thing: T) -> T:
             if name in self._known:

@@ -921,7 +921,7 @@ TRACKING = (
     Mutant(
         "a full disk leaves half a line, on which the next event stands",
         "src/unlearnable/tracking/record.py",
-        "            os.ftruncate(self._file, size)  # else the next event would stand on half a line\n",
+        "            os.ftruncate(self._file, size)  # else the next event would follow half a line\n",
         "",
         ("tests/tracking/test_record.py::test_a_full_disk_raises_and_leaves_a_record_that_goes_on",),
     ),
@@ -1610,7 +1610,7 @@ SERVERS = (
     Mutant(
         "a run that was killed stays open until the next one",
         "src/unlearnable/tracking/feed.py",
-        "                reap(self._record)  # where the run was killed, nobody else has\n",
+        "                reap(self._record)  # if the run was killed, this process closes its record\n",
         "                pass\n",
         ("tests/tracking/test_commands.py::test_a_run_that_was_killed_is_closed_and_sent",),
     ),

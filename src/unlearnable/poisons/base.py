@@ -111,7 +111,7 @@ def scaled_to_l2(patterns: Perturbation, l2: float) -> Perturbation:
 
 
 def perturb(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dict[str, Any]) -> Perturbation:
-    """Return the perturbation of ``clean`` by the recipe of that name; raise InputError where the name is unknown."""
+    """Return the perturbation of ``clean`` by the recipe of that name; raise InputError if the name is unknown."""
     poison = POISONS[name]
     return poison(clean, crafting, **nested(poison, settings))
 
@@ -134,7 +134,7 @@ def budget_named(name: str, settings: dict[str, Any]) -> Budget:
 
 
 def require_budget(name: str, settings: dict[str, Any], clean: LabelledImages, poisoned: LabelledImages) -> None:
-    """Raise InputError where poisoned images, rounded to 256 levels, differ from clean ones by more than the settings of the poison say."""
+    """Raise InputError if poisoned images, rounded to 256 levels, differ from clean ones by more than the settings of the poison say."""
     budget = budget_named(name, settings)
     for start in range(0, len(clean), CHUNK):
         part = slice(start, start + CHUNK)

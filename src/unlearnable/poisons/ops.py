@@ -20,7 +20,7 @@ made_at_any_size("ops")
 
 @required_by("ops", "ops_plus_em")
 def require_pixels(clean: LabelledImages, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError where there are more classes than pairs of a pixel and a colour."""
+    """Raise InputError if there are more classes than pairs of a pixel and a colour."""
     channels, height, width = clean.shape
     most = height * width * 2**channels
     if clean.num_classes > most:

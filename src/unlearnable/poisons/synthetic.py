@@ -65,7 +65,7 @@ def patches_8(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255
 
 
 def require_grid(clean: LabelledImages, *, regions: int, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError where images cannot be cut into a grid of ``regions`` equal rectangles."""
+    """Raise InputError if images cannot be cut into a grid of ``regions`` equal rectangles."""
     side = math.isqrt(regions)
     _, height, width = clean.shape
     if height % side or width % side:

@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file that asks nothing of any other, with its tables and figures beside it."""
+"""The page of a study: one HTML file that loads no other, with its tables and figures beside it."""
 
 import io
 import os
@@ -27,7 +27,7 @@ def render(findings: Findings) -> str:
 
 
 def write(findings: Findings, folder: Path) -> dict[str, Path]:
-    """Write the page, the cells and the figures below ``folder``, in place of those that are there.
+    """Write the page, the cells and the figures below ``folder``, replacing those that are there.
 
     Each file is written beside its name and renamed, so a reader sees the old one or the new one; the page comes last.
 

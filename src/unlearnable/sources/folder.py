@@ -85,7 +85,7 @@ class FolderImages(ReadOnly):
         """Return the two sets.
 
         Raises:
-            InputError: where a folder is missing or empty, there is one class alone, two classes or two images of one have the same name,
+            InputError: a folder is missing or empty, there is one class alone, two classes or two images of one have the same name,
                 an image cannot be decoded, or one set has a class that the other lacks.
         """
         return self.read()
@@ -105,7 +105,7 @@ class FolderImages(ReadOnly):
         """Return the files of each class, of which no part is put aside: of the sub-folder ``train`` where there is one.
 
         Raises:
-            InputError: where the folder is missing, or names are not distinct.
+            InputError: the folder is missing, or names are not distinct.
         """
         return self._classes(self.path / (self.train or ""), least=0)
 
@@ -134,7 +134,7 @@ class FolderImages(ReadOnly):
         """Return the images of each class in a folder, by name; log what is ignored.
 
         Raises:
-            InputError: where a class has less than ``least``, or two of a name, or one is missing that the set ``like`` has.
+            InputError: a class has less than ``least``, or two of a name, or one is missing that the set ``like`` has.
         """
         found, passed = listing(folder)
         names = self._chosen(list(found), folder) if like is None else self._require_alike(list(found), list(like), folder)
@@ -226,7 +226,7 @@ def listing(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]
     """Return the images of each class below a folder, in their order, and what is ignored, by class: "" where it is in none.
 
     Raises:
-        InputError: where there is no such folder, it cannot be read, or two classes have one name.
+        InputError: there is no such folder, it cannot be read, or two classes have one name.
     """
     if not folder.is_dir():
         raise InputError(f"raw_images: expected the folder {shown(folder)}, which is missing")

@@ -80,7 +80,7 @@ def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None,
     journal = Journal(found.journal)
     parent = Parent(Server.of(tracking, found.project), tracking.experiment, found.name, found.noted().parent)
     journal.belongs_to(parent.run_id)
-    # Workers of other machines are started in a project of their own, and may come when the study has begun.
+    # Workers of other machines start in a project of their own, and may join after the study has started.
     theirs: dict[str, Any] = {"project": None, "about": expected()} if scheduler else {"project": str(found.project)}
 
     def assign(part: Part) -> Assignment:

@@ -1,4 +1,4 @@
-"""Who feeds MLflow: a process beside the run, that nobody waits for, and ``kedro tracking replay`` afterwards."""
+"""How MLflow gets the record of a run: from a process beside the run, without waiting, and from ``kedro tracking replay`` afterwards."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ SILENT_S = 2.0  # a wait that is longer says so
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What the process beside a run is told.
+    """The task of the process beside a run.
 
     Args:
         record: of the run.
@@ -39,18 +39,18 @@ class Task:
     wait_s: float
 
     def line(self) -> bytes:
-        """Return the line that tells it."""
+        """Return the task as the line that the process reads."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
 class Delivery:
-    """The process that feeds MLflow from one record while its run goes on.
+    """The process that feeds MLflow from one record while its run continues.
 
-    It is not told of what is new: it looks. What it has to say is logged where the run calls ``hear``, so that no thread of the run has to
+    It looks for new events by itself. Its messages are logged when the run calls ``hear``, so that no thread of the run has to
     listen, which a process of ParallelRunner's would lack.
 
     Args:
-        task: what the process is told.
+        task: of the process.
         server: the same server, for people.
 
     Raises:
@@ -116,7 +116,7 @@ class Delivery:
 
 
 def start() -> "subprocess.Popen[bytes]":
-    """Start the process. It is in a session of its own: Ctrl-C is the run's affair, which says when it is over."""
+    """Start the process. It is in its own session, so that Ctrl-C reaches the run only, which then says that it is over."""
     sources = os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(  # no shell  # noqa: S603  # nosec B603
         [sys.executable, "-P", "-m", MODULE],  # -P: no module is taken from the folder that this runs in

@@ -1,7 +1,7 @@
 """The process beside a run that feeds MLflow from its record: ``python -m unlearnable.tracking.feed``.
 
-It is told in one line of JSON what to feed. Whatever comes after that line says that the run is over, and so does the end of the pipe: thus
-it hears of a run that was killed too. Then it closes the record of such a run, sends what is left, and ends; after ``wait_s`` it ends
+One line of JSON says what to feed. Anything after that line, and the end of the pipe, says that the run is over, so
+it notices a run that was killed too. Then it closes the record of such a run, sends what is left, and ends; after ``wait_s`` it ends
 anyway. What it has to say goes to its standard output, each in a line that begins with the number of its level, for the run to log.
 """
 
@@ -48,7 +48,7 @@ class Beside:
     def _is_fed(self, feeder: Feeder, *, closing: bool) -> bool:
         try:
             if closing:
-                reap(self._record)  # where the run was killed, nobody else has
+                reap(self._record)  # if the run was killed, this process closes its record
             feeder.feed()
         except Exception as error:  # whatever mlflow raises
             self._warn(error)
@@ -81,7 +81,7 @@ def main() -> None:
     threading.Thread(target=_end_with_the_run, args=(over, task.wait_s), daemon=True).start()
     try:
         Beside(task).feed(over)
-    except Exception as error:  # nobody would see its traceback
+    except Exception as error:  # its traceback would be lost
         logger.warning("MLflow is not fed any more: %s", reason(error))
 
 
