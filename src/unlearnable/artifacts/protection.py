@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unlearnable.artifacts.artifact import Artifact
 from unlearnable.artifacts.atomic import Part, open_checked
-from unlearnable.artifacts.tensors import Content, header, mapped, packed_parts
+from unlearnable.artifacts.packing import Content, header, packed, unpacked
 from unlearnable.poisons.own_size import Protection
 
 
@@ -26,7 +26,7 @@ class ProtectionDataset(Artifact[Protection, Protection]):
     def encode(self, data: Protection) -> Iterator[Part]:
         """Return perturbations and ids as safetensors, in parts."""
         about = {"poison": data.poison, "settings": json.dumps(dict(data.settings)), "seed": str(data.seed), "recipe": self.recipe}
-        return packed_parts({"perturbation": data.perturbation, "ids": data.ids}, about)
+        return packed({"perturbation": data.perturbation, "ids": data.ids}, about)
 
     def opened(self, path: Path) -> Content:
         """Return the bytes of the file; they may be larger than the memory."""
@@ -34,7 +34,7 @@ class ProtectionDataset(Artifact[Protection, Protection]):
 
     def decode(self, content: Content) -> tuple[Protection, str | None]:
         """Return what was crafted, which is read as it is used, and its recipe."""
-        found, about = mapped(content), header(content)
+        found, about = unpacked(content), header(content)
         settings = json.loads(about["settings"])
         protection = Protection(**found, poison=about["poison"], settings=settings, seed=int(about["seed"]))
         return protection, about.get("recipe")
