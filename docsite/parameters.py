@@ -3,18 +3,17 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import yaml
 
 from docsite import CONF, code, table
 from unlearnable.config.recipe import RELEASED
 from unlearnable.config.settings import settings
+from unlearnable.methods import flat, in_words
 from unlearnable.models.any_timm import PREFIX
-from unlearnable.signatures import Description, defaults_of
+from unlearnable.signatures import defaults_of
 
-NAMES = {"int": "whole number", "float": "number", "bool": "`true` or `false`", "str": "text", "none": "`null`"}
-LIMITS = {"gt": "above {:g}", "ge": "at least {:g}", "lt": "below {:g}", "le": "at most {:g}"}
 BY_NETWORK = "by_model"
 INTRODUCTION = """# Parameters
 
@@ -128,34 +127,5 @@ def _signatures() -> Iterator[tuple[str, Setting]]:
     blocks |= {f"craft.{name}": block for name, block in known["poisons"].items()}
     blocks |= {f"recover.{name}": block for name, block in known["recoveries"].items()}
     for name, block in blocks.items():
-        yield from _of(block, name, defaults_of(block))
-
-
-def _of(block: Description, path: str, defaults: dict[str, Any]) -> Iterator[tuple[str, Setting]]:
-    for name, kind in block["fields"].items():
-        if kind["is"] == "block":
-            yield from _of(kind, f"{path}.{name}", defaults.get(name, defaults_of(kind)))
-        else:
-            default = _plain(defaults[name]) if name in defaults else ""
-            yield f"{path}.{name}", Setting(default, default, in_words(kind))
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_plain, value))}]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if value is None or isinstance(value, bool) else str(value)
-
-
-def in_words(kind: Description) -> str:
-    """Return what a described type takes, in words, such as ``whole number, at least 1``."""
-    return ", ".join([_type(kind), *(words.format(kind[limit]) for limit, words in LIMITS.items() if limit in kind)])
-
-
-def _type(kind: Description) -> str:
-    if kind["is"] == "one of":
-        return " or ".join(f"`{value}`" for value in kind["values"])
-    if kind["is"] == "list":
-        return f"list of: {in_words(kind['of'])}"
-    if kind["is"] == "any of":
-        return ", or ".join(map(in_words, kind["types"]))
-    return NAMES[kind["is"]]
+        for full, kind, default in flat(block, name, defaults_of(block)):
+            yield full, Setting(default, default, in_words(kind))

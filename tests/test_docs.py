@@ -166,7 +166,7 @@ def test_the_network_that_is_shown_has_its_features(monkeypatch):
     names = {}
     exec(shown("add-a-network.md"), names)  # ours  # noqa: S102
     [name, function] = re.search(r'^    "(\w+)": (\w+),$', (DOCS / "how-to" / "add-a-network.md").read_text(), re.MULTILINE).groups()
-    monkeypatch.setitem(MODELS, name, names[function])
+    monkeypatch.setitem(MODELS._known, name, names[function])
     network = build("one_layer", shape=(3, 8, 8), num_classes=5, seed=0)
     assert network.features(torch.zeros(2, 3, 8, 8)).shape == (2, 256)
     assert sum(weights.numel() for weights in network.parameters()) == (3 * 8 * 8 + 1) * 256 + (256 + 1) * 5

@@ -7,11 +7,12 @@ import yaml
 from docsite import table
 from docsite.__main__ import pages
 from docsite.navigation import configuration
-from docsite.parameters import BY_NETWORK, in_words
+from docsite.parameters import BY_NETWORK
 
 from tests.conftest import ROOT
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.recipe import DERIVED
+from unlearnable.methods import in_words
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.ranges import FRACTION, Range
 from unlearnable.settings import CONFIG_LOADER_ARGS

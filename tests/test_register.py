@@ -26,3 +26,16 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(poisons):
 def test_a_name_is_registered_once(poisons):
     with pytest.raises(ValueError, match="'ops' is registered twice"):
         poisons.add("ops")("again")
+
+
+def test_notes_are_made_once_and_go_with_what_is_restored(poisons):
+    poisons.note("pixels", 1, "ops")
+    state = poisons.snapshot()
+    poisons.add("new")("NEW")
+    poisons.note("pixels", 3, "new")
+    with pytest.raises(ValueError, match="poison 'ops' has two notes 'pixels'"):
+        poisons.note("pixels", 2, "ops")
+    assert (poisons.noted("pixels", "ops"), poisons.noted("pixels", "new"), poisons.noted("colour", "ops")) == (1, 3, None)
+    poisons.restore(state)
+    assert "new" not in poisons
+    assert (poisons.noted("pixels", "ops"), poisons.noted("pixels", "new")) == (1, None)

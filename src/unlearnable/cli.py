@@ -217,6 +217,36 @@ def audit(context: click.Context, originals: Path, protected: Path, **options: A
     _run_on(context, "audit", {"originals": originals, "protected": protected}, {}, **options)
 
 
+def _methods(kind: str) -> click.Group:
+    """Return the commands that say what there is of ``poisons``, ``recoveries`` or ``models``."""
+
+    @click.group(kind, help=f"{kind.capitalize()} and what each is.")
+    def group() -> None: ...
+
+    @group.command("list", help=f"Print the names of all {kind}, with what each does.")
+    @_one_line()
+    def list_all() -> None:
+        from unlearnable.methods import listed
+
+        for line in listed(kind):
+            click.echo(line)
+
+    @group.command(help="Print what one does, its source, its needs and its settings.")
+    @click.argument("name")
+    @_one_line()
+    def describe(name: str) -> None:
+        from unlearnable.methods import described
+
+        for line in described(kind, name):
+            click.echo(line)
+
+    return group
+
+
+for kind in ("poisons", "recoveries", "models"):
+    cli.add_command(_methods(kind))
+
+
 @cli.group()
 def runs() -> None:
     """Runs and their states."""

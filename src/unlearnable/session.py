@@ -14,6 +14,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
 
 from unlearnable import interrupts
+from unlearnable.config.settings import left_out
 from unlearnable.config.validation import check
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Session(KedroSession):
         context = super().load_context()
         if self._is_running:
             check(context.config_loader["parameters"])
+            for line in left_out():
+                logger.warning(line)
             logger.info("the parameters are right; importing torch takes some seconds")
         return context
 

@@ -364,7 +364,7 @@ def test_a_new_version_of_the_package_of_a_poison_is_another_recipe(monkeypatch)
     monkeypatch.setitem(settings()["packages"], "lsp", "numpy")
     first = hashes()
     assert loader().recipe("poisoned_train")["code"]["numpy"] == np.__version__
-    monkeypatch.setattr("unlearnable.config.recipe.version", lambda package: "0")
+    monkeypatch.setattr("unlearnable.config.recipe.identity", lambda package: "0")
     assert moved(first, hashes()) == AFTER["craft"]
 
 

@@ -2291,7 +2291,7 @@ DOCUMENTS = (
     ),
     Mutant(
         "the page of parameters has the default of the inner dataclass",
-        "docsite/parameters.py",
+        "src/unlearnable/methods.py",
         "defaults.get(name, defaults_of(kind))",
         "defaults_of(kind)",
         ("tests/test_docsite.py::test_the_default_in_python_is_that_of_the_outer_signature",),
@@ -2455,7 +2455,59 @@ OWNERS = (
     ),
 )
 
+PLUGINS = (
+    Mutant(
+        "a plug-in that cannot be imported ends the program",
+        "src/unlearnable/plugins.py",
+        "    except (Exception, SystemExit) as error:",
+        "    except KeyError as error:",
+        ("tests/test_plugins.py::test_a_plug_in_that_cannot_be_loaded_is_named_and_everything_else_works",),
+    ),
+    Mutant(
+        "what a broken plug-in has registered before it failed stays",
+        "src/unlearnable/plugins.py",
+        "        register.restore(state)\n",
+        "",
+        ("tests/test_plugins.py::test_a_plug_in_that_cannot_be_loaded_is_named_and_everything_else_works",),
+    ),
+    Mutant(
+        "a plug-in is imported though its name is known",
+        "src/unlearnable/plugins.py",
+        "if point.name in before and",
+        "if not before and",
+        ("tests/test_plugins.py::test_a_known_name_is_not_taken_over",),
+    ),
+    Mutant(
+        "the code of a plug-in is no part of the recipe",
+        "src/unlearnable/plugins.py",
+        'total.update(path.name.encode() + b"\\0" + path.read_bytes() + b"\\0")',
+        "total.update(path.name.encode())",
+        ("tests/test_plugins.py::test_the_version_and_the_code_of_a_plug_in_are_part_of_the_recipe",),
+    ),
+    Mutant(
+        "what was read of the settings is kept though a plug-in has changed",
+        "src/unlearnable/config/settings.py",
+        "json.dumps(plugins.identities(), sort_keys=True)",
+        "json.dumps({}, sort_keys=True)",
+        ("tests/test_plugins.py::test_what_was_read_of_a_plug_in_is_kept_until_its_code_changes",),
+    ),
+    Mutant(
+        "the package of a source is no part of the recipe",
+        "src/unlearnable/config/recipe.py",
+        'package_of_class(str(part.get("type")))',
+        'package_of_class("")',
+        ("tests/test_plugins.py::test_a_source_is_named_in_the_catalog_and_its_package_in_the_recipe",),
+    ),
+    Mutant(
+        "a description leaves out nested settings",
+        "src/unlearnable/methods.py",
+        "            yield from flat(kind,",
+        "            flat(kind,",
+        ("tests/test_plugins.py::test_a_description_has_the_needs_and_nested_settings",),
+    ),
+)
+
 MUTANTS = (
     *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU, *RESULTS),
-    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES, *DOCUMENTS, *OWNERS),
+    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES, *DOCUMENTS, *OWNERS, *PLUGINS),
 )

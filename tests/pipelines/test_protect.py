@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from kedro.io import DatasetError
 from PIL import Image, ImageOps
 
-from tests.conftest import copy_project
+from tests.conftest import ROOT, copy_project
 from tests.sources.formats import pictures, write_folder
+from tests.test_docs import commands
 from unlearnable import cli
 from unlearnable.artifacts import copies as writing
 from unlearnable.artifacts.copies import JOURNAL, MANIFEST, SHEET, ProtectedCopies
@@ -21,7 +22,7 @@ from unlearnable.artifacts.protection import ProtectionDataset
 from unlearnable.errors import InputError
 from unlearnable.interrupts import InterruptedRun
 from unlearnable.pipelines.protect import nodes
-from unlearnable.poisons import Crafting, craft
+from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.sources.folder import FolderImages, ProtectedFolder
 from unlearnable.sources.originals import OriginalFolder
 
@@ -68,12 +69,12 @@ def photographs(root: Path, count: int) -> None:
         Image.fromarray(image[:height, :width]).convert(mode).save(file, **more)
 
 
-@pytest.mark.parametrize("poison", ["lsp", "patches_4", "pil"])
-def test_photographs_of_mixed_sizes_and_modes_keep_names_and_sizes_and_stay_in_the_budget(poison, tmp_path):
-    photographs(tmp_path / "in", 200)
+@pytest.mark.parametrize(("poison", "count"), [("lsp", 48), ("patches_4", 200), ("pil", 48)])
+def test_photographs_of_mixed_sizes_and_modes_keep_names_and_sizes_and_stay_in_the_budget(poison, count, tmp_path):
+    photographs(tmp_path / "in", count)
     manifest = protect(tmp_path / "in", tmp_path / "out", poison)
     before, after = pixels(tmp_path / "in"), pixels(tmp_path / "out")
-    assert len(before) == 200
+    assert len(before) == count
     assert before.keys() == after.keys()
     assert {file.suffix for file in (tmp_path / "out").rglob("photo*")} == {".png"}
     changed = 0
@@ -85,8 +86,8 @@ def test_photographs_of_mixed_sizes_and_modes_keep_names_and_sizes_and_stay_in_t
             assert np.linalg.norm(change) <= 255 * 1.3 * np.sqrt(image[..., 0].size) / 16 + 0.5 * np.sqrt(image.size)
         else:
             assert change.max() <= round(255 * SETTINGS[poison]["linf"])
-    assert changed == 200
-    assert len(manifest["images"]) == 200
+    assert changed == count
+    assert len(manifest["images"]) == count
     assert manifest["left_out"] == {}
     assert ("resized" in manifest["made"]) == (poison == "pil")
 
@@ -309,3 +310,30 @@ def test_a_wrong_input_is_one_line_and_nothing_is_written(arguments, message, pr
     assert code == 1
     assert message.replace("HERE", str(project)) in output
     assert not (project / "new").exists()
+
+
+def test_the_commands_on_two_folders_that_documents_show_are_known():
+    shown = [words for words in commands("unlearnable") if words[0] in ("protect", "audit")]
+    assert len(shown) >= 4
+    for name, *words in shown:
+        given = cli.cli.commands[name].make_context(name, list(words)).params
+        assert given["originals"].parent == given["protected"].parent
+        assert given["env"] == "folder"
+        assert given.get("poison", "lsp") in POISONS
+
+
+def test_the_page_of_formats_names_every_key_of_the_manifest(tmp_path):
+    write_folder(tmp_path / "in", classes=2, each=2, side=16)
+    manifest = protect(tmp_path / "in", tmp_path / "out", "ops")
+    page = (ROOT / "docs" / "formats.md").read_text()
+    assert [key for key in (*manifest, *manifest["images"][0], *manifest["budget"]) if f"`{key}`" not in page] == []
+
+
+def test_two_folders_of_any_name_are_audited(monkeypatch):
+    reached = {}
+    monkeypatch.setattr(cli.run, "callback", lambda **options: reached.update(options))
+    done = CliRunner().invoke(cli.cli, ["audit", "mine", "/theirs", "--params=seed=1,audit.recovery=bdr"])
+    assert done.exit_code == 0, done.output
+    assert (reached["pipeline"], reached["env"], reached["only_missing_outputs"]) == ("audit", "folder", True)
+    expected = {"seed": 1, "audit": {"recovery": "bdr"}, "originals": str(Path.cwd() / "mine"), "protected": "/theirs"}
+    assert reached["params"] == expected

@@ -5,7 +5,7 @@ import pytest
 
 from tests.poisons.test_battery import BUDGETS
 from unlearnable.errors import InputError
-from unlearnable.poisons import FLAT, POISONS, Crafting, budget_named, craft
+from unlearnable.poisons import POISONS, Crafting, budget_named, craft, is_made_at_any_size
 from unlearnable.poisons.budget import Budget
 from unlearnable.poisons.own_size import Protection, resized
 from unlearnable.signatures import defaults_of, settings_of
@@ -129,6 +129,7 @@ def test_a_perturbation_beyond_its_settings_is_refused_at_full_size_too():
         protection("pil", np.full((3, 8, 8), 4 * LEVEL, np.float32), {"linf": 2 * LEVEL}).apply(7, image)
 
 
-def test_only_registered_poisons_are_made_for_each_size():
-    assert set(POISONS) >= FLAT
-    assert not any("surrogate" in defaults_of(settings_of(POISONS[name])) for name in FLAT - {"ops_plus_em"})
+def test_noise_of_a_network_is_resized():
+    flat = {name for name in POISONS if is_made_at_any_size(name)}
+    assert {"lsp", "ops", "patches_4"} <= flat
+    assert not any("surrogate" in defaults_of(settings_of(POISONS[name])) for name in flat - {"ops_plus_em"})

@@ -40,6 +40,7 @@ from unlearnable.config.recipe import (
 )
 from unlearnable.config.settings import defaults
 from unlearnable.errors import InputError
+from unlearnable.plugins import source as source_named
 from unlearnable.register import nearest
 from unlearnable.signatures import filled_in
 from unlearnable.sources.fingerprint import fingerprint
@@ -417,7 +418,7 @@ def _rename_types(config: Any) -> None:
     """Have each entry name its class as it is called now."""
     for entry in config.values():
         if OmegaConf.is_dict(entry) and isinstance(entry.get("type"), str):
-            entry["type"] = at_its_new_name(entry["type"])
+            entry["type"] = source_named(at_its_new_name(entry["type"]))
 
 
 def _expand(config: Any, known: list[str]) -> None:

@@ -5,12 +5,12 @@ answered with an old result, and settings that cannot change the bytes (device, 
 kept as the word: who compares devices sets one of the others.
 """
 
-from importlib.metadata import version
 from typing import Any
 
 import unlearnable
 from unlearnable.config.graph import Choice, Recipe
 from unlearnable.config.settings import settings
+from unlearnable.plugins import identity, package_of_class
 
 FORMAT = 6  # raise where the same parameters would give other bytes: a new recipe, or a new file format
 
@@ -36,11 +36,13 @@ CELL_NAMES = ("poison", "recovery", "model", "seed")  # with the dataset
 
 
 def code(found: Recipe) -> dict[str, str]:
-    """Return the version of each package that registered a poison, a recovery or a network that a recipe names."""
+    """Return the identity of each package that brings a poison, a recovery, a network or a source that a recipe names."""
     registered = settings()["packages"]
     named = {name for key in found for name in [key.partition(".")[2]] if key.partition(".")[0] in ("craft", "recover")}
-    packages = {registered[name] for name in {*named, str(found.get("model"))} if name in registered} | {unlearnable.__name__}
-    return {package: unlearnable.__version__ if package == unlearnable.__name__ else version(package) for package in sorted(packages)}
+    packages = {registered[name] for name in {*named, str(found.get("model"))} if name in registered}
+    packages |= {package for part in found.values() if isinstance(part, dict) and (package := package_of_class(str(part.get("type"))))}
+    others = {package: identity(package) for package in sorted(packages - {unlearnable.__name__})}
+    return {unlearnable.__name__: unlearnable.__version__} | others
 
 
 def names(found: Recipe, parts: dict[str, list[str]]) -> list[str]:

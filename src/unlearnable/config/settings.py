@@ -6,8 +6,10 @@ as they are: under the hash of the sources, and read again after a source has ch
 """
 
 import hashlib
+import inspect
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +19,11 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
+from unlearnable import plugins
+from unlearnable.register import Register
 from unlearnable.signatures import Description, defaults_of, settings_of
 
+YEAR = re.compile(r"\b(?:19|20)\d\d\b")  # of what is cited
 PACKAGE = Path(__file__).parents[1]
 READ_FROM = ("config/settings.py", "models", "poisons", "probes", "ranges.py", "recoveries", "signatures.py", "training")  # in the package
 
@@ -27,7 +32,7 @@ READ_FROM = ("config/settings.py", "models", "poisons", "probes", "ranges.py", "
 def settings() -> Description:
     """Return what may be set: ``poisons`` and ``recoveries`` by name, names of ``models`` and ``estimators``, and three blocks.
 
-    ``packages`` says where each poison, recovery and network comes from.
+    ``packages`` says where each poison, recovery and network comes from, ``about`` what it is, and ``broken`` why plug-ins are left out.
     """
     kept = _kept_at()
     with suppress(OSError, ValueError):
@@ -41,16 +46,21 @@ def settings() -> Description:
 def read() -> Description:
     """Return what ``settings`` returns, read from the signatures."""
     from unlearnable.models import MODELS
-    from unlearnable.poisons import POISONS
+    from unlearnable.poisons import POISONS, is_made_at_any_size
     from unlearnable.probes import ESTIMATORS, ReweightingRecipe, SeparabilityRecipe
     from unlearnable.recoveries import RECOVERIES
     from unlearnable.training import TrainingRecipe
 
+    registers: dict[str, Register[Any]] = {"poisons": POISONS, "recoveries": RECOVERIES, "models": MODELS}
+    every = [(register, name, thing) for register in registers.values() for name, thing in register.items()]
     return {
         "poisons": _blocks(POISONS),
         "recoveries": _blocks(RECOVERIES),
         "models": list(MODELS),
-        "packages": {name: package_of(thing) for register in (POISONS, RECOVERIES, MODELS) for name, thing in register.items()},
+        "packages": {name: register.packages.get(name) or package_of(thing) for register, name, thing in every},
+        "about": {kind: {name: about(thing) for name, thing in register.items()} for kind, register in registers.items()},
+        "made_at_any_size": list(filter(is_made_at_any_size, POISONS)),
+        "broken": {kind: register.broken for kind, register in registers.items()},
         "estimators": list(ESTIMATORS),
         "train": settings_of(TrainingRecipe),
         "probe": settings_of(ReweightingRecipe),
@@ -75,12 +85,43 @@ def package_of(thing: Callable[..., Any]) -> str:
     return str(getattr(thing, "func", thing).__module__).partition(".")[0]
 
 
+def about(thing: Callable[..., Any]) -> dict[str, str]:
+    """Return what a poison, a recovery or a network does and where it is from, as its docstrings say, and what it needs."""
+    from unlearnable.models.networks import SOURCES
+
+    function: Any = getattr(thing, "func", thing)
+    first, *others = _paragraphs(inspect.getdoc(sys.modules[function.__module__]))
+    cited = [paragraph for paragraph in (first, *others) if YEAR.search(paragraph)]
+    source = SOURCES.get(function) or " ".join(cited) or first
+    return {"does": _paragraphs(inspect.getdoc(function))[0], "source": source, "needs": _needs(function)}
+
+
+def _needs(thing: Any) -> str:
+    """Return in words what a method needs beside the images and their labels; empty where that is nothing."""
+    if needs := getattr(thing, "needs", None):
+        asked = thing().needs if isinstance(needs, property) else needs
+        return str(asked.in_words())
+    settings = inspect.signature(thing).parameters
+    return "a network, which it trains" if "surrogate" in settings else ""
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    """Return the paragraphs of a docstring, each as one line."""
+    return [" ".join(paragraph.replace("``", "`").split()) for paragraph in (text or "").split("\n\n")]
+
+
+def left_out() -> list[str]:
+    """Return a line for each plug-in that could not be loaded."""
+    return [line for lines in settings()["broken"].values() for line in lines.values()]
+
+
 # ---- what was read is kept
 
 
 def _kept_at() -> Path:
     """Return the file that holds what was read from the sources as they are."""
     sources = hashlib.sha256(f"{sys.version_info[:2]}".encode())
+    sources.update(json.dumps(plugins.identities(), sort_keys=True).encode())
     for path in _sources():
         sources.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
     return Path(cache_from_source(__file__)).with_name(f"settings-{sources.hexdigest()[:16]}.json")

@@ -63,14 +63,15 @@ def check(parameters: Mapping[str, Any]) -> None:
     if wrong := _own(list(problems(_all_parameters(), given))):
         raise InputError("; ".join(problem.line for problem in wrong))
     known, probe = settings(), given["probe"]
-    _require("poison", given["poison"], [*known["poisons"], RELEASED])
-    _require("recovery", given["recovery"], list(known["recoveries"]))
-    _require("audit.recovery", given["audit"]["recovery"], list(known["recoveries"]))
+    broken = known["broken"]
+    _require("poison", given["poison"], [*known["poisons"], RELEASED], broken["poisons"])
+    _require("recovery", given["recovery"], list(known["recoveries"]), broken["recoveries"])
+    _require("audit.recovery", given["audit"]["recovery"], list(known["recoveries"]), broken["recoveries"])
     for parameter, network in _networks(given):
         if not network.startswith(ANY_OF_TIMM):
-            _require(parameter, network, [*known["models"], f"{ANY_OF_TIMM}NAME"])
+            _require(parameter, network, [*known["models"], f"{ANY_OF_TIMM}NAME"], broken["models"])
     for estimator in probe["estimators"]:
-        _require("estimator", estimator, known["estimators"])
+        _require("estimator", estimator, known["estimators"], {})
     epochs, asked = probe["train"]["epochs"], max(probe["epochs"] or [0])
     if asked > epochs:
         raise InputError(f"probe.epochs: expected at most {epochs}, the epochs of the training, got {asked}")
@@ -90,9 +91,9 @@ def check_machine(parameters: Mapping[str, Any]) -> None:
     choose_device(parameters["device"])
 
 
-def _require(parameter: str, name: str, known: list[str]) -> None:
+def _require(parameter: str, name: str, known: list[str], broken: Mapping[str, str]) -> None:
     if name not in known:
-        raise unknown(parameter, name, known)
+        raise unknown(parameter, name, known, broken)
 
 
 def _networks(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

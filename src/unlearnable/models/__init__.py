@@ -2,5 +2,8 @@
 
 from unlearnable.models.base import ImageClassifier, build, require_model, require_takes
 from unlearnable.models.networks import MODELS, Shape
+from unlearnable.plugins import load
 
 __all__ = ["MODELS", "ImageClassifier", "Shape", "build", "require_model", "require_takes"]
+
+load(MODELS, "models")

@@ -86,4 +86,4 @@ def require_model(parameter: str, name: str) -> None:
     if name.startswith(PREFIX):
         require_timm(parameter, name)
     elif name not in MODELS:
-        raise unknown(parameter, name, [*MODELS, f"{PREFIX}NAME"])
+        raise unknown(parameter, name, [*MODELS, f"{PREFIX}NAME"], MODELS.broken)

@@ -1,19 +1,9 @@
-"""All networks, as one table: a new one is a line of MODELS, and a function unless an existing one builds it.
+"""All networks, as one table: a new one is a line of TABLE, and a function unless an existing one builds it.
 
 Each takes the shape of an image and returns a network without its head, images (N, C, H, W) -> features (N, width). The published ones are
 torchvision's, for any number of channels. Up to 64 pixels an image is seen at full resolution, by the stem of the published CIFAR variants
 (He et al. 2016, Section 4.2): a 3x3 convolution with stride 1, and no pooling after it. There is no dropout, since it would draw from
-torch's global generator.
-
-| networks | source |
-|---|---|
-| residual | He et al., "Deep Residual Learning for Image Recognition" (2016) |
-| VGG, with BatchNorm | Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2015), Table 1 |
-| GoogLeNet | Szegedy et al., "Going Deeper with Convolutions" (2015), Table 1; torchvision has a 3x3 convolution for each 5x5 |
-| DenseNet | Huang et al., "Densely Connected Convolutional Networks" (2017), Table 1 |
-| MobileNetV2 | Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018), Table 2 |
-| vision transformers | Dosovitskiy et al., "An Image is Worth 16x16 Words" (2021), Section 3.1, in the size of the paper's reference code |
-| small, tiny and fast | after the blocks of airbench (github.com/KellerJordan), for CPUs |
+torch's global generator. ``SOURCES`` says where each network is from.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +14,7 @@ from torch import nn
 
 from unlearnable.errors import InputError
 from unlearnable.models.fast_cnn import fast_cnn
+from unlearnable.register import Register
 
 Shape = tuple[int, int, int]  # channels, height and width of an image
 Extractor = Callable[[Shape], nn.Module]  # images (N, C, H, W) -> features (N, width)
@@ -153,7 +144,17 @@ def _without(network: Any, *parts: str) -> nn.Module:
     return found
 
 
-MODELS: Mapping[str, Extractor] = {
+SOURCES: Mapping[Callable[..., nn.Module], str] = {
+    residual: 'He et al., "Deep Residual Learning for Image Recognition" (2016)',
+    vgg: 'Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2015), Table 1; with BatchNorm',
+    googlenet: 'Szegedy et al., "Going Deeper with Convolutions" (2015), Table 1; torchvision has a 3x3 convolution for each 5x5',
+    densenet121: 'Huang et al., "Densely Connected Convolutional Networks" (2017), Table 1',
+    mobilenetv2: 'Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018), Table 2',
+    transformer: 'Dosovitskiy et al., "An Image is Worth 16x16 Words" (2021), Section 3.1, in the size of the paper\'s reference code',
+    convolutional: "after the blocks of airbench (github.com/KellerJordan), for CPUs",
+    fast_cnn: "after the blocks of airbench (github.com/KellerJordan), for CPUs",
+}
+TABLE: Mapping[str, Extractor] = {
     "fast_cnn": fast_cnn,
     "densenet121": densenet121,
     "googlenet": googlenet,
@@ -168,3 +169,6 @@ MODELS: Mapping[str, Extractor] = {
     "vit_patch4": partial(transformer, 4),
     "vit_patch8": partial(transformer, 8),
 }
+MODELS: Register[Extractor] = Register("model")
+for name, extractor in TABLE.items():
+    MODELS.add(name)(extractor)

@@ -40,16 +40,13 @@ class Crafting:
 Poison = Callable[..., Perturbation]  # (clean, crafting, *, settings)
 POISONS: Register[Poison] = Register("poison")
 Requirement = Callable[..., None]  # (clean, *, settings); raises InputError
-REQUIREMENTS: dict[str, Requirement] = {}
-FREE_PIXELS: dict[str, int] = {}
-FLAT: set[str] = set()
 
 
 def required_by(*names: str) -> Callable[[Requirement], Requirement]:
     """Register the decorated function as the check of clean images for these poisons; it runs before any training."""
 
     def keep(requirement: Requirement) -> Requirement:
-        REQUIREMENTS.update(dict.fromkeys(names, requirement))
+        POISONS.note("requirement", requirement, *names)
         return requirement
 
     return keep
@@ -57,7 +54,7 @@ def required_by(*names: str) -> Callable[[Requirement], Requirement]:
 
 def turns_pixels(count: int, *names: str) -> None:
     """Note that these poisons turn so many pixels of an image into any colour, whatever bound they have for the others."""
-    FREE_PIXELS.update(dict.fromkeys(names, count))
+    POISONS.note("pixels", count, *names)
 
 
 def made_at_any_size(*names: str) -> None:
@@ -65,13 +62,18 @@ def made_at_any_size(*names: str) -> None:
 
     The noise of any other poison is made at one size and resized.
     """
-    FLAT.update(names)
+    POISONS.note("any size", True, *names)
+
+
+def is_made_at_any_size(name: str) -> bool:
+    """Return whether the pattern of that poison is made for images of any size."""
+    return bool(POISONS.noted("any size", name))
 
 
 def require(name: str, clean: LabelledImages, settings: dict[str, Any]) -> None:
     """Raise InputError if the poison of that name cannot be crafted on images like ``clean``, as far as that is known beforehand."""
-    if name in REQUIREMENTS:
-        REQUIREMENTS[name](clean, **nested(POISONS[name], settings))
+    if requirement := POISONS.noted("requirement", name):
+        requirement(clean, **nested(POISONS[name], settings))
 
 
 def apply(clean: LabelledImages, perturbation: Perturbation) -> LabelledImages:
@@ -130,7 +132,7 @@ def craft(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dic
 
 def budget_named(name: str, settings: dict[str, Any]) -> Budget:
     """Return the budget of the poison of that name with these settings."""
-    return budget_of(POISONS[name], settings, FREE_PIXELS.get(name))
+    return budget_of(POISONS[name], settings, POISONS.noted("pixels", name))
 
 
 def require_budget(name: str, settings: dict[str, Any], clean: LabelledImages, poisoned: LabelledImages) -> None:

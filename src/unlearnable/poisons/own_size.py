@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import FLAT, Perturbation, apply, budget_named
+from unlearnable.poisons.base import Perturbation, apply, budget_named, is_made_at_any_size
 from unlearnable.poisons.budget import Budget
 
 Pixels = npt.NDArray[np.uint8]
@@ -50,7 +50,7 @@ class Protection:
     def made(self) -> str:
         """How the perturbation comes to the size of an image, in words."""
         square = f"{self.side} x {self.side} pixels"
-        return f"for each size, from a pattern of {square}" if self.poison in FLAT else f"at {square} and resized"
+        return f"for each size, from a pattern of {square}" if is_made_at_any_size(self.poison) else f"at {square} and resized"
 
     @property
     def budget(self) -> Budget:
@@ -71,7 +71,7 @@ class Protection:
             InputError: the image has changed by more than the settings say; a norm L2 grows with the root of the number of pixels.
         """
         limit = _at_size(self.budget, image.shape, self.side)
-        noise = resized(self.perturbation[self._places[number]], image.shape[1], image.shape[2], flat=self.poison in FLAT)
+        noise = resized(self.perturbation[self._places[number]], image.shape[1], image.shape[2], flat=is_made_at_any_size(self.poison))
         if limit.l2 is not None:  # what is mirrored may be the strongest part
             noise *= min(1.0, limit.l2 / max(float(np.linalg.norm(noise)), 1e-12))
         alone = LabelledImages(images=image[None], labels=np.zeros(1, np.int64), num_classes=1)

@@ -36,6 +36,16 @@ class Needs:
     once: bool = False
     passes: float = 1.0
 
+    def in_words(self) -> str:
+        """Return what is asked for, in words; empty where it is nothing."""
+        asked = {
+            f"{self.clean_samples:,} clean images": bool(self.clean_samples),
+            "a look at the labels before the training": self.labels_before,
+            "a look at every image before the training": self.once,
+            f"{self.passes:g} times the passes of plain training": self.passes != 1,
+        }
+        return ", ".join(words for words, is_asked in asked.items() if is_asked)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
