@@ -1543,7 +1543,7 @@ WHOLE_RUNS = (
     ),
     Mutant(
         "protected copies are not in the order of their originals",
-        "src/unlearnable/sources/protected.py",
+        "src/unlearnable/sources/folder.py",
         "zip(clean.labels[places], clean.ids[places], strict=True)",
         "zip(clean.labels[places], np.sort(clean.ids[places]), strict=True)",
         ("tests/sources/test_protected.py::test_copies_are_in_the_order_of_their_originals",),

@@ -6,7 +6,7 @@ from unlearnable.artifacts.packing import packed
 from unlearnable.errors import InputError
 from unlearnable.sources.foreign import convert
 from unlearnable.sources.foreign.releases import Request
-from unlearnable.sources.released import Released
+from unlearnable.sources.released import ReleasedPoison
 
 
 @pytest.fixture
@@ -20,4 +20,4 @@ def here(monkeypatch):
         except InputError as error:
             raise InputError(f"released_poison.path ({self.path}): {error}") from error
 
-    monkeypatch.setattr(Released, "_answer", answer)
+    monkeypatch.setattr(ReleasedPoison, "_answer", answer)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.sources.formats import pictures, write_folder
 from unlearnable.errors import InputError
+from unlearnable.images import LabelledImages
 from unlearnable.sources.folder import FolderImages, ProtectedFolder, id_of
 
 CLASSES = ("bébé", "cat", "owl")
@@ -254,8 +255,13 @@ def test_images_that_are_all_the_same_are_no_other_images(tmp_path):
                 file = tmp_path / folder / name / f"{place:03}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.full((8, 8, 3), 60 + 40 * number + more + (place % 7), np.uint8)).save(file)
-    clean = entry(FolderImages, tmp_path / "folder").decoded_copies(
-        [(number, tmp_path / "folder" / name / f"{place:03}.png") for number, name in enumerate(CLASSES) for place in range(20)], CLASSES
+    each = [(number, place) for number in range(len(CLASSES)) for place in range(20)]
+    clean = LabelledImages(  # as read from a folder, which would say that test images are among the others
+        images=np.stack([np.full((3, 8, 8), 60 + 40 * number + (place % 7), np.uint8) for number, place in each]),
+        labels=np.array([number for number, _ in each]),
+        num_classes=len(CLASSES),
+        ids=np.array([id_of(CLASSES[number], Path(f"{place:03}.png")) for number, place in each]),
+        class_names=CLASSES,
     )
     found = entry(ProtectedFolder, tmp_path / "protected").load().poisoned(clean)
     assert np.array_equal(found.ids, clean.ids)

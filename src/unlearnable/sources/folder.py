@@ -11,6 +11,7 @@ from typing import Any
 from unicodedata import normalize
 
 import numpy as np
+import numpy.typing as npt
 
 from unlearnable.artifacts.copies import OF_COPIES
 from unlearnable.errors import InputError
@@ -19,7 +20,7 @@ from unlearnable.register import nearest
 from unlearnable.sources.decoded import Frame, decoded, named, opened
 from unlearnable.sources.fingerprint import fingerprint, walk
 from unlearnable.sources.names import shown, text
-from unlearnable.sources.protected import Protected
+from unlearnable.sources.protected import require_own
 from unlearnable.sources.raw import LEAST_CLASSES, RawImages, ReadOnly
 
 logger = logging.getLogger(__name__)
@@ -100,18 +101,6 @@ class FolderImages(ReadOnly):
         copy = self._place({part: self._told(some) for part, some in images.items()})
         train, test = (self._decoded(images[part], names, copy / f"{part}.safetensors") for part in ("train", "test"))
         return RawImages(train=train, test=test, files={part: [shown(file) for _, file in some] for part, some in images.items()})
-
-    def copies(self) -> dict[str, list[Path]]:
-        """Return the files of each class, of which no part is put aside: of the sub-folder ``train`` where there is one.
-
-        Raises:
-            InputError: the folder is missing, or names are not distinct.
-        """
-        return self._classes(self.path / (self.train or ""), least=0)
-
-    def decoded_copies(self, images: list[tuple[int, Path]], names: tuple[str, ...]) -> LabelledImages:
-        """Return images, given as labels and files, of the classes ``names``, in their order."""
-        return self._decoded(images, names, self._place({"copies": self._told(images)}) / "copies.safetensors")
 
     def _place(self, files: dict[str, list[tuple[int, str]]]) -> Path:
         """Return the path of the decoded images, named by everything that decides them."""
@@ -217,9 +206,55 @@ class ProtectedFolder(FolderImages):
         ```
     """
 
-    def load(self) -> Protected:  # type: ignore[override]
-        """Return the copies, of which nothing is read yet."""
-        return Protected(self)
+    def load(self) -> "ProtectedFolder":  # type: ignore[override]
+        """Return itself: nothing is read before ``poisoned`` is asked for."""
+        return self
+
+    def check(self) -> None:
+        """Raise InputError where the folder is missing."""
+        if not self.path.is_dir():
+            raise InputError(f"released_poison.path: expected the folder of the protected images, got {shown(self.path)}, which is missing")
+
+    def poisoned(self, clean: LabelledImages) -> LabelledImages:
+        """Return the protected copies of those images of ``clean`` that have one, in its order.
+
+        Raises:
+            InputError: where the folder cannot be read, has no copy of any image of a class or a class that the originals lack, or where a
+                copy has another size than its original or is one of another image.
+        """
+        try:
+            return self._poisoned(clean)
+        except InputError as error:
+            raise InputError(str(error).replace("raw_images", "released_poison", 1)) from None
+
+    def _poisoned(self, clean: LabelledImages) -> LabelledImages:
+        classes = self._classes(self.path / (self.train or ""), least=0)
+        files = {id_of(name, file): file for name, of_class in classes.items() for file in of_class}
+        places = np.flatnonzero(np.isin(clean.ids, list(files)))
+        self._require_classes(clean, clean.labels[places], classes)
+        logger.info("%d of %d training images have a protected copy", len(places), len(clean))
+        chosen = [(int(label), files[int(number)]) for label, number in zip(clean.labels[places], clean.ids[places], strict=True)]
+        copies = self._decoded(chosen, clean.class_names, self._place({"copies": self._told(chosen)}) / "copies.safetensors")
+        self._require_size(clean, copies)
+        require_own(copies, clean, places, [file for _, file in chosen])
+        return replace(copies, published=clean.published)
+
+    def _require_classes(self, clean: LabelledImages, covered: npt.NDArray[np.int64], classes: dict[str, list[Path]]) -> None:
+        names, where = clean.class_names, shown(self.path)
+        odd = [name for name in classes if name not in names]
+        for label in np.setdiff1d(np.arange(clean.num_classes), covered):
+            there = classes.get(names[label], []) if names else []
+            got = f"got {len(there)} of other names, such as {text(there[0].name)}" if there else "got none"
+            beside = f"; other folders there: {', '.join(odd)}" if odd else ""
+            expected = f"expected copies of training images of class {clean.called(int(label))} by their names in {where}"
+            raise InputError(f"raw_images: {expected}, {got}{beside}")
+        if odd:
+            raise InputError(f"raw_images: expected only the classes of the originals, {', '.join(names)}, in {where}, got '{odd[0]}'")
+
+    def _require_size(self, clean: LabelledImages, copies: LabelledImages) -> None:
+        if copies.shape != clean.shape:
+            expected, got = (f"{shape[2]}x{shape[1]} pixels of {shape[0]} channels" for shape in (clean.shape, copies.shape))
+            raise InputError(f"raw_images: expected {expected}, as the originals, got {got}: are side, resize and channels the same?")
 
 
 def listing(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:

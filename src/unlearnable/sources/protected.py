@@ -1,10 +1,7 @@
-"""The protected copies of a user's images: which original each belongs to, and whether it really is a copy of it."""
+"""Whether a protected copy really is one of its original."""
 
-import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +9,10 @@ import numpy.typing as npt
 from unlearnable.errors import InputError
 from unlearnable.images import CHUNK, LabelledImages
 from unlearnable.sources.foreign import FAR
-from unlearnable.sources.names import shown, text
-
-if TYPE_CHECKING:
-    from unlearnable.sources.folder import FolderImages
+from unlearnable.sources.names import shown
 
 Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
-logger = logging.getLogger(__name__)
 NEAR = 0.04  # mean absolute difference, in units of [0, 1]: a copy within it is asked nothing more; 10 levels
 TIMES_NEARER = 2  # a copy that is so much nearer to another original is none of its own
 ENOUGH, LEAST_KEPT = 10, 0.25  # copies of a class that are judged together, and how much of their originals must be in them
@@ -27,64 +20,7 @@ THUMBNAIL = 8  # pixels
 BLOCK = 256  # copies that are compared with all originals at once
 
 
-class Protected:
-    """Protected copies that nothing has opened yet."""
-
-    def __init__(self, folder: "FolderImages") -> None:
-        self._folder = folder
-
-    def check(self) -> None:
-        """Raise InputError if the folder is missing."""
-        if not self._folder.path.is_dir():
-            raise InputError(
-                f"released_poison.path: expected the folder of the protected images, got {shown(self._folder.path)}, which is missing"
-            )
-
-    def poisoned(self, clean: LabelledImages) -> LabelledImages:
-        """Return the protected copies of those images of ``clean`` that have one, in its order.
-
-        Raises:
-            InputError: the folder cannot be read, has no copy of any image of a class or a class that the originals lack, or where a
-                copy has another size than its original or is one of another image.
-        """
-        try:
-            return self._poisoned(clean)
-        except InputError as error:
-            raise InputError(str(error).replace("raw_images", "released_poison", 1)) from None
-
-    def _poisoned(self, clean: LabelledImages) -> LabelledImages:
-        from unlearnable.sources.folder import id_of  # which imports this module
-
-        classes = self._folder.copies()
-        files = {id_of(name, file): file for name, of_class in classes.items() for file in of_class}
-        places = np.flatnonzero(np.isin(clean.ids, list(files)))
-        self._require_classes(clean, clean.labels[places], classes)
-        logger.info("%d of %d training images have a protected copy", len(places), len(clean))
-        chosen = [(int(label), files[int(number)]) for label, number in zip(clean.labels[places], clean.ids[places], strict=True)]
-        copies = self._folder.decoded_copies(chosen, clean.class_names)
-        self._require_size(clean, copies)
-        _require_own(copies, clean, places, [file for _, file in chosen])
-        return replace(copies, published=clean.published)
-
-    def _require_classes(self, clean: LabelledImages, covered: Indices, classes: dict[str, list[Path]]) -> None:
-        names, where = clean.class_names, shown(self._folder.path)
-        odd = [name for name in classes if name not in names]
-        for label in np.setdiff1d(np.arange(clean.num_classes), covered):
-            there = classes.get(names[label], []) if names else []
-            got = f"got {len(there)} of other names, such as {text(there[0].name)}" if there else "got none"
-            beside = f"; other folders there: {', '.join(odd)}" if odd else ""
-            expected = f"expected copies of training images of class {clean.called(int(label))} by their names in {where}"
-            raise InputError(f"raw_images: {expected}, {got}{beside}")
-        if odd:
-            raise InputError(f"raw_images: expected only the classes of the originals, {', '.join(names)}, in {where}, got '{odd[0]}'")
-
-    def _require_size(self, clean: LabelledImages, copies: LabelledImages) -> None:
-        if copies.shape != clean.shape:
-            expected, got = (f"{shape[2]}x{shape[1]} pixels of {shape[0]} channels" for shape in (clean.shape, copies.shape))
-            raise InputError(f"raw_images: expected {expected}, as the originals, got {got}: are side, resize and channels the same?")
-
-
-def _require_own(copies: LabelledImages, clean: LabelledImages, places: Indices, files: list[Path]) -> None:
+def require_own(copies: LabelledImages, clean: LabelledImages, places: Indices, files: list[Path]) -> None:
     """Raise InputError if a copy is far from its original, at ``places`` of the clean images, or much nearer to another."""
     difference = np.concatenate(list(_differences(copies, clean, places)))
     worst = int(difference.argmax())

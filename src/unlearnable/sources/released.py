@@ -7,7 +7,7 @@ import os
 import subprocess  # for our own child process  # nosec B404
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,54 @@ LARGEST = 1_000_000  # of any number in the entry
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Released:
-    """A release that nothing has opened yet; the arguments are those of ``ReleasedPoison``."""
+class ReleasedPoison(AbstractDataset[None, "ReleasedPoison"]):
+    """A poison as its authors publish it, for ``poison=released``; nothing is opened until it is crafted.
 
-    path: str | None
-    format: str | None
-    folder: Path
-    rounding: str | None = None
-    budget: dict[str, float] = field(default_factory=dict)
-    memory_gib: float = 4.0
-    timeout_s: float = 1800.0
+    Args:
+        path: the file or folder; None where there is no release.
+        format: png_folder, em_tensor, rem_pickle, ops_array, lsp_array or ntga_arrays: what each holds is said in
+            ``unlearnable.sources.foreign.readers``.
+        filepath: the folder for our own copies.
+        rounding: truncate or nearest, where values are no whole levels; None is what the release's own loader does.
+        budget: the largest norm of a perturbation, in units of [0, 1]: ``linf``, ``l2``, or ``l0`` in pixels. What
+            rounding adds is allowed. Without one, only images that differ much from the clean ones are refused.
+        memory_gib: of the process that reads the release.
+        timeout_s: seconds that it may take.
+        metadata: for kedro-viz.
+
+    Example:
+        ```yaml
+        released_poison:
+          type: unlearnable.sources.released.ReleasedPoison
+          path: ${param:data_root}/em/perturbation.pt
+          format: em_tensor
+          budget: { linf: 0.0314 }
+          filepath: data/02_intermediate/${dataset:}/released
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        path: str | None = None,
+        format: str | None = None,  # noqa: A002
+        rounding: str | None = None,
+        budget: dict[str, float] | None = None,
+        memory_gib: float = 4.0,
+        timeout_s: float = 1800.0,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.path, self.format, self.folder, self.rounding, self.metadata = path, format, Path(filepath), rounding, metadata
+        self.budget, self.memory_gib, self.timeout_s = {} if budget is None else budget, memory_gib, timeout_s
+
+    def load(self) -> "ReleasedPoison":
+        """Return itself: nothing is read before ``poisoned`` is asked for."""
+        return self
+
+    def save(self, data: None) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise InputError("released_poison: a release is only read")
 
     def check(self) -> None:
         """Raise InputError if an argument is wrong or nothing is at ``path``; no file is opened."""
@@ -68,12 +105,12 @@ class Released:
         """
         self.check()
         source = str(fingerprint(Path(str(self.path)), "released_poison.path"))
-        tensors, about = made_once(self._copy(source, clean), lambda: self._converted(clean, source), _read)
+        tensors, about = made_once(self._place(source, clean), lambda: self._converted(clean, source), _read)
         logger.info("released_poison: read %s as %s", self.path, _stated(about))
         found = LabelledImages(images=tensors["images"], labels=tensors["labels"], ids=tensors["ids"], **_about(clean))
         return replace(found, class_names=clean.class_names)
 
-    def _copy(self, source: str, clean: LabelledImages) -> Path:
+    def _place(self, source: str, clean: LabelledImages) -> Path:
         """Return the path of our copy, named by the bytes, the settings and the clean images that decide it."""
         settings = {"format": self.format, "rounding": self._rounding(), "budget": self.budget, **_about(clean)}
         total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -116,6 +153,9 @@ class Released:
         last = lines[-1] if lines else "silent"
         return f"released_poison.path ({self.path}): expected a release, got a file that ends its reader ({status}, {last})"
 
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self.path, "format": self.format}
+
 
 def _about(clean: LabelledImages) -> dict[str, Any]:
     return {"num_classes": clean.num_classes, "published": clean.published}
@@ -134,64 +174,3 @@ def _stated(about: Header) -> str:
     """Return in words what was read."""
     norms = f"largest Linf {float(about['linf']):.4f}, L2 {float(about['l2']):.3f}, L0 {float(about['l0']):.0f}"
     return f"{about['format']}: {about['form']}, {about['count']} images, rounding {about['rounding']}, {norms}"
-
-
-class ReleasedPoison(AbstractDataset[None, Released]):
-    """A poison as its authors publish it, for ``poison=released``; nothing is opened until it is crafted.
-
-    Args:
-        path: the file or folder; None where there is no release.
-        format: png_folder, em_tensor, rem_pickle, ops_array, lsp_array or ntga_arrays: what each holds is said in
-            ``unlearnable.sources.foreign.readers``.
-        filepath: the folder for our own copies.
-        rounding: truncate or nearest, where values are no whole levels; None is what the release's own loader does.
-        budget: the largest norm of a perturbation, in units of [0, 1]: ``linf``, ``l2``, or ``l0`` in pixels. What
-            rounding adds is allowed. Without one, only images that differ much from the clean ones are refused.
-        memory_gib: of the process that reads the release.
-        timeout_s: seconds that it may take.
-        metadata: for kedro-viz.
-
-    Example:
-        ```yaml
-        released_poison:
-          type: unlearnable.sources.released.ReleasedPoison
-          path: ${param:data_root}/em/perturbation.pt
-          format: em_tensor
-          budget: { linf: 0.0314 }
-          filepath: data/02_intermediate/${dataset:}/released
-        ```
-    """
-
-    def __init__(
-        self,
-        *,
-        filepath: str,
-        path: str | None = None,
-        format: str | None = None,  # noqa: A002
-        rounding: str | None = None,
-        budget: dict[str, float] | None = None,
-        memory_gib: float = 4.0,
-        timeout_s: float = 1800.0,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self.metadata = metadata
-        self.released = Released(
-            path=path,
-            format=format,
-            folder=Path(filepath),
-            rounding=rounding,
-            budget={} if budget is None else budget,
-            memory_gib=memory_gib,
-            timeout_s=timeout_s,
-        )
-
-    def load(self) -> Released:
-        """Return the release, unopened."""
-        return self.released
-
-    def save(self, data: None) -> None:  # noqa: ARG002
-        """Refuse."""
-        raise InputError("released_poison: a release is only read")
-
-    def _describe(self) -> dict[str, Any]:
-        return {"path": self.released.path, "format": self.released.format}
