@@ -57,7 +57,7 @@ class Register(Mapping[str, T], Generic[T]):
         return keep
 
     def note(self, about: str, value: Any, *names: str) -> None:
-        """Note something about what these names are, or will be, registered for; raise ValueError where one has such a note."""
+        """Note something about what these names are, or will be, registered for; raise ValueError if one has such a note."""
         for name in names:
             if (about, name) in self._notes:
                 raise ValueError(f"{self.kind} '{name}' has two notes '{about}'")

@@ -102,6 +102,14 @@ class FolderImages(ReadOnly):
         train, test = (self._decoded(images[part], names, copy / f"{part}.safetensors") for part in ("train", "test"))
         return RawImages(train=train, test=test, files={part: [shown(file) for _, file in some] for part, some in images.items()})
 
+    def copies(self) -> dict[str, list[Path]]:
+        """Return the files of each class, without a split into parts: of the sub-folder ``train`` if there is one.
+
+        Raises:
+            InputError: the folder is missing, or names are not distinct.
+        """
+        return self._classes(self.path / (self.train or ""), least=0)
+
     def _place(self, files: dict[str, list[tuple[int, str]]]) -> Path:
         """Return the path of the decoded images, named by everything that decides them."""
         return named(self.filepath, frame=self.frame, files=files, bytes=fingerprint(self.path, "raw_images.path", follow=True))
@@ -211,7 +219,7 @@ class ProtectedFolder(FolderImages):
         return self
 
     def check(self) -> None:
-        """Raise InputError where the folder is missing."""
+        """Raise InputError if the folder is missing."""
         if not self.path.is_dir():
             raise InputError(f"released_poison.path: expected the folder of the protected images, got {shown(self.path)}, which is missing")
 
@@ -219,7 +227,7 @@ class ProtectedFolder(FolderImages):
         """Return the protected copies of those images of ``clean`` that have one, in its order.
 
         Raises:
-            InputError: where the folder cannot be read, has no copy of any image of a class or a class that the originals lack, or where a
+            InputError: the folder cannot be read, has no copy of any image of a class or a class that the originals lack, or where a
                 copy has another size than its original or is one of another image.
         """
         try:
@@ -228,7 +236,7 @@ class ProtectedFolder(FolderImages):
             raise InputError(str(error).replace("raw_images", "released_poison", 1)) from None
 
     def _poisoned(self, clean: LabelledImages) -> LabelledImages:
-        classes = self._classes(self.path / (self.train or ""), least=0)
+        classes = self.copies()
         files = {id_of(name, file): file for name, of_class in classes.items() for file in of_class}
         places = np.flatnonzero(np.isin(clean.ids, list(files)))
         self._require_classes(clean, clean.labels[places], classes)
