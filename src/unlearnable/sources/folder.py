@@ -110,6 +110,10 @@ class FolderImages(ReadOnly):
         """
         return self._classes(self.path / (self.train or ""), least=0)
 
+    def decoded_copies(self, images: list[tuple[int, Path]], names: tuple[str, ...]) -> LabelledImages:
+        """Return images, given as labels and files, of the classes ``names``, in their order."""
+        return self._decoded(images, names, self._place({"copies": self._told(images)}) / "copies.safetensors")
+
     def _place(self, files: dict[str, list[tuple[int, str]]]) -> Path:
         """Return the path of the decoded images, named by everything that decides them."""
         return named(self.filepath, frame=self.frame, files=files, bytes=fingerprint(self.path, "raw_images.path", follow=True))
@@ -242,7 +246,7 @@ class ProtectedFolder(FolderImages):
         self._require_classes(clean, clean.labels[places], classes)
         logger.info("%d of %d training images have a protected copy", len(places), len(clean))
         chosen = [(int(label), files[int(number)]) for label, number in zip(clean.labels[places], clean.ids[places], strict=True)]
-        copies = self._decoded(chosen, clean.class_names, self._place({"copies": self._told(chosen)}) / "copies.safetensors")
+        copies = self.decoded_copies(chosen, clean.class_names)
         self._require_size(clean, copies)
         require_own(copies, clean, places, [file for _, file in chosen])
         return replace(copies, published=clean.published)
