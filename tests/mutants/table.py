@@ -1528,6 +1528,20 @@ WHOLE_RUNS = (
         ("tests/pipelines/test_project.py::test_pictures_have_room_for_ten_classes",),
     ),
     Mutant(
+        "the columns of a picture are numbered, whichever classes are in them",
+        "src/unlearnable/reporting/cell.py",
+        "rows | {\"recovered\": seen(recovered.subset(first))}, _heads(clean, classes)",
+        "rows | {\"recovered\": seen(recovered.subset(first))}, _heads(clean, range(len(classes)))",
+        ("tests/pipelines/test_project.py::test_a_picture_names_its_cell_and_each_column_its_class",),
+    ),
+    Mutant(
+        "two curves of separability look alike where the colours begin again",
+        "src/unlearnable/reporting/cell.py",
+        "LINES[place // len(OF_SUBJECTS) % len(LINES)]",
+        "LINES[0]",
+        ("tests/pipelines/test_project.py::test_every_curve_of_separability_has_a_look_of_its_own",),
+    ),
+    Mutant(
         "house numbers have eleven classes",
         "src/unlearnable/sources/published.py",
         '"SVHN": (Svhn, 10)',
