@@ -9,9 +9,9 @@
 # %% [markdown]
 # # A poison of your own, up to the leaderboard
 #
-# A poison is a function from clean images to a perturbation. This lesson writes one, compares it with two others
-# under two recoveries and several seeds, and shows how its result gets onto the leaderboard. The function below can
-# stay in your notebook, become a package of yours, or become part of the project.
+# A poison is a function from clean images to a perturbation. This lesson writes one, measures it under two recoveries
+# with two seeds, beside the control, and shows how its result gets onto the leaderboard. The function below can stay in
+# your notebook, become a package of yours, or become part of the project. The twelve trainings take some minutes.
 
 # %%
 import os
@@ -28,7 +28,7 @@ from unlearnable.ranges import POSITIVE_FRACTION
 from unlearnable.sources.digits import DigitsOnPhotographs
 
 QUICK = os.environ.get("UNLEARNABLE_LESSONS") == "quick"  # the tests run the lesson with few images and one epoch
-SIZE, EPOCHS, SEEDS = (100, 1, (0, 1)) if QUICK else (2000, 7, (0, 1, 2))
+SIZE, EPOCHS, SEEDS = (100, 1, (0, 1)) if QUICK else (6000, 5, (0, 1))
 
 # %% [markdown]
 # ## Write it
@@ -77,15 +77,14 @@ plt.show()
 # ## Compare it
 #
 # A fair comparison has the control (`none`), the same recipe for all, several seeds, and recoveries that know nothing
-# of the poison. That is a small grid: three poisons, two recoveries beside the control, three seeds.
+# of the poison. That is a small grid: the poison and the control, two recoveries and none, two seeds.
 
 # %%
 recipe = {"epochs": EPOCHS, "batch_size": 64, "learning_rate": 0.15, "nesterov": True, "warmup": 0.1}
 recipe |= {"augmentation": {"crop": 4, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2}, "clean": clean}
 rows = []
-for poison in ("none", "classwise_random", "stripes"):
-    settings = {"linf": 16 / 255} if poison == "classwise_random" else {}
-    images = unlearnable.craft(poison, clean, **settings)
+for poison in ("none", "stripes"):
+    images = unlearnable.craft(poison, clean)
     for recovery in ("none", "orthogonal_projection", "jpeg"):
         for seed in SEEDS:
             trained = unlearnable.train("tiny_cnn", images, test, recovery=recovery, seed=seed, **recipe)
@@ -107,7 +106,10 @@ cells.pivot_table(
 # A package of its own makes the poison known to every command, without a change of this project. Copy
 # `examples/plugin`, put the function above into it, and name it in its `pyproject.toml`:
 #
-# ```toml [project.entry-points."unlearnable.poisons"] stripes = "your_package" ```
+# ```toml
+# [project.entry-points."unlearnable.poisons"]
+# stripes = "your_package"
+# ```
 #
 # After `pip install -e .` the poison has a name in every configuration, study and audit.
 #
@@ -116,9 +118,11 @@ cells.pivot_table(
 # Write a study in `conf/cifar10_fast/study/stripes.yml`, with the poisons, recoveries and seeds above, and run it.
 # Then collect its cells:
 #
-# ```sh kedro study run stripes --env=cifar10_fast python -m benchmarks.results --collect stripes --env cifar10_fast
-# --into docs/results/submissions/stripes --commit HASH python -m benchmarks.results --check
-# docs/results/submissions/stripes ```
+# ```sh
+# kedro study run stripes --env=cifar10_fast
+# python -m benchmarks.results --collect stripes --env cifar10_fast --into docs/results/submissions/stripes --commit HASH
+# python -m benchmarks.results --check docs/results/submissions/stripes
+# ```
 #
 # Beside the cells goes `about.yml`, which says who measured what on which machine; CONTRIBUTING.md has its keys. Open
 # a pull request with the folder. The leaderboard shows your rows when it is next built.
