@@ -7,10 +7,13 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from unlearnable.study.forks import IMPORTED
 
@@ -19,19 +22,19 @@ SERVER = multiprocessing.get_context("forkserver")
 MLFLOW = ("mlflow", "mlflow.store.tracking.sqlalchemy_store")  # what the process beside a run imports
 
 
+def ready() -> None:
+    """Start the fork server with all that tests import, before a study starts it with less: mlflow takes each fork seconds of CPU."""
+    SERVER.set_forkserver_preload([*IMPORTED, *MLFLOW, "tests.conftest", "tests.forks"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH")))))
+        forkserver.ensure_running()
+
+
 def fork(function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
     """Call a function in a process of its own, with one thread for each library; return the process."""
-    SERVER.set_forkserver_preload([*IMPORTED, *MLFLOW, "tests.conftest", "tests.forks"])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT / "src"), str(ROOT), before)))  # where the server finds modules
+    ready()
     process = SERVER.Process(target=_called, args=(function, arguments))
-    try:
-        process.start()
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+    process.start()
     return process
 
 

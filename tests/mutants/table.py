@@ -1615,6 +1615,27 @@ WHOLE_RUNS = (
 
 SERVERS = (
     Mutant(
+        "each run of a study has a process beside it",
+        "src/unlearnable/tracking/tracker.py",
+        "        if FED_BY_STUDY in os.environ:\n            return\n",
+        "",
+        ("tests/study/test_run.py::test_its_runs_share_the_process_that_feeds_mlflow",),
+    ),
+    Mutant(
+        "a study that was killed leaves its runs open in MLflow",
+        "src/unlearnable/tracking/feed.py",
+        "        reap(record)\n",
+        "",
+        ("tests/tracking/test_study.py::test_what_a_killed_study_leaves_is_closed_and_sent",),
+    ),
+    Mutant(
+        "a run that dies a moment after its study stays open in MLflow",
+        "src/unlearnable/tracking/feed.py",
+        "pause, looks = FIRST_PAUSE_S, 2",
+        "pause, looks = FIRST_PAUSE_S, 1",
+        ("tests/tracking/test_study.py::test_what_a_killed_study_leaves_is_closed_and_sent",),
+    ),
+    Mutant(
         "the process beside a run that was killed waits for a server that does not answer",
         "src/unlearnable/tracking/feed.py",
         "    time.sleep(wait_s)\n",
@@ -1624,8 +1645,8 @@ SERVERS = (
     Mutant(
         "a run that was killed stays open until the next one",
         "src/unlearnable/tracking/feed.py",
-        "                reap(self._record)  # if the run was killed, this process closes its record\n",
-        "                pass\n",
+        "                    self._is_done(lambda: reap(self._place))  # if the run was killed, this process closes its record\n",
+        "                    pass\n",
         ("tests/tracking/test_commands.py::test_a_run_that_was_killed_is_closed_and_sent",),
     ),
     Mutant(
@@ -1659,7 +1680,7 @@ SERVERS = (
     Mutant(
         "a server that is down is told of at every event",
         "src/unlearnable/tracking/feed.py",
-        "        self._has_failed = True\n",
+        "            self._has_failed = True\n",
         "",
         ("tests/tracking/test_servers.py::test_nothing_listens_at_the_start",),
     ),

@@ -18,13 +18,14 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
+from tests import forks
 from tests.conftest import copy_project
-from tests.forks import fork
 from tests.study.orphan import begin
 from unlearnable.cli import study as study_command
 from unlearnable.study import executors
 from unlearnable.study.gather import _made_on, score_hash
 from unlearnable.study.journal import Journal
+from unlearnable.tracking.delivery import MODULE
 from unlearnable.tracking.record import read, records
 
 STUDY = {
@@ -51,6 +52,7 @@ def command(*arguments: str) -> list[str]:
 
 def study(project: Path, *arguments: str, **environment: str) -> Result:
     """Run the command in this process, which has imported everything; its runs are processes all the same."""
+    forks.ready()
     with chdir(project):
         told = CliRunner(env={**QUIET, **environment}).invoke(study_command, [*arguments, "--env=test"])
     assert told.exception is None or isinstance(told.exception, SystemExit), told.exception
@@ -76,7 +78,13 @@ def made(project: Path, name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
+def fed_by() -> set[int]:
+    """The processes that were seen to feed MLflow while the study ran for the first time."""
+    return set()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, fed_by) -> Path:
     """A project whose study was killed after its first cell and resumed."""
     folder = copy_project(tmp_path_factory.mktemp("studies") / "project", tracked=True)
     write_study(folder, "small")
@@ -87,7 +95,8 @@ def project(tmp_path_factory) -> Path:
         )
     deadline = time.monotonic() + 250
     while time.monotonic() < deadline and first.poll() is None and not any(key.endswith("/scores.json") for key in made(folder, "small")):
-        time.sleep(0.05)
+        fed_by.update(feeding(folder))
+        time.sleep(0.1)
     assert first.poll() is None, log.read_text()
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -112,7 +121,7 @@ def test_a_killed_study_leaves_no_run_behind_and_goes_on_without_repeating(proje
 
 
 def test_a_run_dies_with_the_study_that_started_it(tmp_path):
-    asked = fork(begin, tmp_path / "number")
+    asked = forks.fork(begin, tmp_path / "number")
     deadline = time.monotonic() + 30
     while not ((tmp_path / "number").exists() and (tmp_path / "number").read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -127,7 +136,7 @@ def test_a_run_dies_with_the_study_that_started_it(tmp_path):
 
 def test_what_runs_are_forks_of_has_not_started_cuda(tmp_path):
     """Or none of them could: CUDA does not work in a fork of a process that has started it."""
-    process = fork(ask_for_cuda, tmp_path / "said")
+    process = forks.fork(ask_for_cuda, tmp_path / "said")
     process.join()
     assert (tmp_path / "said").read_text() == "before False, after True"
 
@@ -160,6 +169,12 @@ def running(project: Path) -> list[str]:
     return found
 
 
+def feeding(project: Path) -> set[int]:
+    """Return the processes that feed MLflow from records in this project."""
+    living = psutil.process_iter(["cmdline", "cwd"])
+    return {each.pid for each in living if MODULE in (each.info["cmdline"] or ()) and each.info["cwd"] == str(project)}
+
+
 def test_a_second_run_makes_nothing(project):
     again = study(project, "run", "small", "--threads=1")
     assert again.exit_code == 0
@@ -181,6 +196,10 @@ def test_its_runs_have_one_parent_in_mlflow(project):
     assert parents.iloc[0]["metrics.cells.done"] == 2
     cells = found[(found["tags.mlflow.parentRunId"] == parents.iloc[0]["run_id"]) & found["tags.recipe.scores"].notna()]
     assert {f"{run['params.recovery']}" for _, run in cells[cells["status"] == "FINISHED"].iterrows()} == set(STUDY["recoveries"])
+
+
+def test_its_runs_share_the_process_that_feeds_mlflow(project, fed_by):
+    assert len(fed_by) == 1
 
 
 def test_its_page_and_table_hold_what_cells_found(project, tmp_path):

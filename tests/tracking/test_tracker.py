@@ -239,7 +239,7 @@ def test_a_process_that_cannot_be_started_is_told_of_and_the_run_goes_on(place, 
     train(tracker)
     tracker.end()
     [said] = caplog.messages
-    assert said.endswith(" is not fed: [Errno 11] Resource temporarily unavailable; 'kedro tracking replay' sends what this run records")
+    assert said.endswith(" is not fed: [Errno 11] Resource temporarily unavailable; 'kedro tracking replay' sends what is recorded")
     assert place.replay() == 1
     assert place.metrics("clean") == all_metrics()
 

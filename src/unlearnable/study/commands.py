@@ -24,6 +24,7 @@ from unlearnable.study.plan import Plan, plan
 from unlearnable.study.runner import work_off
 from unlearnable.study.work import Assignment, Outcome
 from unlearnable.tracking import TrackingSettings
+from unlearnable.tracking.delivery import delivered
 from unlearnable.tracking.server import Server
 
 REPORTS = "data/08_reporting/studies"
@@ -78,14 +79,16 @@ def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None,
     shared = Cards(shift.cards)
     tracking = TrackingSettings.of(found.loader["mlflow"], found.project)
     journal = Journal(found.journal)
-    parent = Parent(Server.of(tracking, found.project), tracking.experiment, found.name, found.noted().parent)
+    server = Server.of(tracking, found.project)
+    parent = Parent(server, tracking.experiment, found.name, found.noted().parent)
     journal.belongs_to(parent.run_id)
     # Workers of other machines start in a project of their own, and may join after the study has started.
     theirs: dict[str, Any] = {"project": None, "about": expected()} if scheduler else {"project": str(found.project)}
+    delivery = None if scheduler or server is None else delivered(server, tracking)
 
     def assign(part: Part) -> Assignment:
         part = replace(part, parameters={"threads": shift.threads} | part.parameters)
-        return Assignment(part=part, env=found.env, tags=parent.tags, card=shared.given(part.key), **theirs)
+        return Assignment(part=part, env=found.env, tags=parent.tags, card=shared.given(part.key), fed=delivery is not None, **theirs)
 
     status = "KILLED"
     failures = 0
@@ -95,12 +98,16 @@ def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None,
                 shared.back(outcome.key)
                 journal.end(outcome)
                 advance(parts[outcome.key], outcome)
+                if delivery:
+                    delivery.hear()
                 failures += outcome.error is not None
                 yield outcome
         status = "FAILED" if failures else "FINISHED"
     finally:
         journal.close(status)
         parent.end(status, Counter(found.states(found.complete(), found.noted()).values()))
+        if delivery:
+            delivery.finish()
 
 
 @contextmanager

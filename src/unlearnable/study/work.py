@@ -16,6 +16,7 @@ from unlearnable.config.recipe import FORMAT
 from unlearnable.study import forks
 from unlearnable.study.cards import VISIBLE
 from unlearnable.study.cells import Part
+from unlearnable.tracking.delivery import FED_BY_STUDY
 
 PACKAGES = ("kedro", "mlflow", "numpy", "pandas", "scikit-learn", "torch", "torchvision")  # what results may depend on
 PROJECT = "a project's folder"  # what a worker is to be started in
@@ -37,6 +38,7 @@ class Assignment:
         tags: of the MLflow run.
         about: what ``about`` says on the machine that started the study; empty where that is this one.
         card: the only one that its run sees, as CUDA_VISIBLE_DEVICES names it; None leaves that as it is.
+        fed: whether a process beside the study feeds MLflow, so that the run starts none.
     """
 
     part: Part
@@ -45,6 +47,7 @@ class Assignment:
     tags: dict[str, str] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
     card: str | None = None
+    fed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,7 @@ def _environment(assignment: Assignment, project: str) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if name != SLOW_MEMORY},
         **dict.fromkeys(THREADS, threads),
         **({VISIBLE: assignment.card} if assignment.card is not None else {}),
+        **({FED_BY_STUDY: "1"} if assignment.fed else {}),
         "PYTHONPATH": sources,
         "MLFLOW_RUN_CONTEXT": json.dumps(assignment.tags),
         "COLUMNS": "200",  # else Rich breaks an error into several lines

@@ -1,4 +1,4 @@
-"""How MLflow gets the record of a run: from a process beside the run, without waiting, and from ``kedro tracking replay`` afterwards."""
+"""How MLflow gets the records of a run or a study: from a process beside it, without waiting, and from ``kedro tracking replay`` later."""
 
 import json
 import logging
@@ -13,27 +13,31 @@ from typing import IO, cast
 
 from unlearnable.tracking.feeder import Feeder, unsent
 from unlearnable.tracking.record import is_live, reap, records
-from unlearnable.tracking.server import Server
+from unlearnable.tracking.server import Server, reason
+from unlearnable.tracking.settings import TrackingSettings
 
 logger = logging.getLogger(__name__)
 MODULE = "unlearnable.tracking.feed"
 SOURCES = str(Path(__file__).parents[2])
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # it computes nothing
+FED_BY_STUDY = "UNLEARNABLE_FED_BY_STUDY"  # the variable that has a run leave MLflow to the process beside its study
 SILENT_S = 2.0  # a wait that is longer says so
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The task of the process beside a run.
+    """The task of the process beside a run, or beside a study.
 
     Args:
-        record: of the run.
+        folder: of records.
+        record: of the run; None beside a study, whose runs it all feeds.
         uri: of the server. It may hold a password, so it goes through the pipe and not onto the command line.
         project: the project's folder.
         wait_s: how long the process may go on when the run is over.
     """
 
-    record: str
+    folder: str
+    record: str | None
     uri: str
     project: str
     wait_s: float
@@ -44,7 +48,7 @@ class Task:
 
 
 class Delivery:
-    """The process that feeds MLflow from one record while its run continues.
+    """The process that feeds MLflow while a run or a study continues.
 
     It looks for new events by itself. Its messages are logged when the run calls ``hear``, so that no thread of the run has to
     listen, which a process of ParallelRunner's would lack.
@@ -58,7 +62,7 @@ class Delivery:
     """
 
     def __init__(self, task: Task, server: Server) -> None:
-        self._record, self._server, self._wait_s = Path(task.record), server, task.wait_s
+        self._task, self._server = task, server
         self._owner = os.getpid()
         self._has_failed = False
         self._process = start()
@@ -82,10 +86,11 @@ class Delivery:
         with suppress(OSError):
             self._told.write(b"\n")  # a process that was forked from the run may hold the pipe open
         self._told.close()
+        wait_s = self._task.wait_s
         try:
-            if not self._ends_within(min(self._wait_s, SILENT_S)) and self._wait_s > SILENT_S:
-                logger.info("waiting up to %g s for MLflow at %s", self._wait_s, self._server)
-                self._ends_within(self._wait_s - SILENT_S)
+            if not self._ends_within(min(wait_s, SILENT_S)) and wait_s > SILENT_S:
+                logger.info("waiting up to %g s for MLflow at %s", wait_s, self._server)
+                self._ends_within(wait_s - SILENT_S)
         finally:
             self._process.kill()
             self._process.wait()
@@ -110,13 +115,26 @@ class Delivery:
             self._has_failed = self._has_failed or int(level) >= logging.WARNING
 
     def _tell_what_is_left(self) -> None:
-        if left := unsent(self._record):
+        records = [Path(self._task.record)] if self._task.record else to_send(Path(self._task.folder))
+        if left := sum(map(unsent, records)):
             how = self._server.replay if self._has_failed else "'kedro tracking replay' sends"
             logger.warning("%d events are not sent to MLflow at %s: %s them", left, self._server, how)
 
 
+def delivered(server: Server, settings: TrackingSettings, record: Path | None = None) -> Delivery | None:
+    """Start feeding MLflow from the record of a run, or of all runs of a study; return None, with a warning, where that cannot be."""
+    uri = str(settings.tracking_uri)
+    one = str(record) if record else None
+    task = Task(folder=settings.records, record=one, uri=uri, project=str(server.project), wait_s=settings.wait_s)
+    try:
+        return Delivery(task, server)
+    except OSError as error:  # too many processes, or too little memory for another
+        logger.warning("MLflow at %s is not fed: %s; 'kedro tracking replay' sends what is recorded", server, reason(error))
+        return None
+
+
 def start() -> "subprocess.Popen[bytes]":
-    """Start the process. It is in its own session, so that Ctrl-C reaches the run only, which then says that it is over."""
+    """Start the process. It is in its own group, so that Ctrl-C reaches the run only, which then says that it is over."""
     sources = os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(  # no shell  # noqa: S603  # nosec B603
         [sys.executable, "-P", "-m", MODULE],  # -P: no module is taken from the folder that this runs in
@@ -125,7 +143,7 @@ def start() -> "subprocess.Popen[bytes]":
         stderr=subprocess.DEVNULL,
         bufsize=0,
         env={**os.environ, **ONE_THREAD, "PYTHONPATH": sources},
-        start_new_session=True,
+        process_group=0,
     )
 
 

@@ -1,8 +1,9 @@
-"""The process beside a run that feeds MLflow from its record: ``python -m unlearnable.tracking.feed``.
+"""The process beside a run, or beside a study, that feeds MLflow from their records: ``python -m unlearnable.tracking.feed``.
 
 One line of JSON says what to feed. Anything after that line, and the end of the pipe, says that the run is over, so
 it notices a run that was killed too. Then it closes the record of such a run, sends what is left, and ends; after ``wait_s`` it ends
 anyway. What it has to say goes to its standard output, each in a line that begins with the number of its level, for the run to log.
+A study has one such process for all of its runs, since the import of mlflow alone takes seconds of CPU.
 """
 
 import json
@@ -11,76 +12,111 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from unlearnable.tracking.delivery import Task, close_killed, send, to_send
-from unlearnable.tracking.feeder import Feeder
-from unlearnable.tracking.record import has_ended, reap
+from unlearnable.tracking.feeder import Feeder, unsent
+from unlearnable.tracking.record import has_ended, reap, records
 from unlearnable.tracking.server import Server, reason
 
 logger = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+NICE = 19
 
 
 class Beside:
-    """Feeds a record until it has its end, and between two looks at it one record of an earlier run."""
+    """Feeds what lies at a place, and warns once where that fails: a server that is down fails at every event."""
 
-    def __init__(self, task: Task) -> None:
-        self._record, self._server = Path(task.record), Server(task.uri, Path(task.project))
-        self._earlier = self._send_earlier()
+    def __init__(self, place: Path, server: Server) -> None:
+        self._place, self._server = place, server
         self._has_failed = False
+
+    def _is_done(self, feed: Callable[[], object]) -> bool:
+        try:
+            feed()
+        except Exception as error:  # whatever mlflow raises
+            if not self._has_failed:
+                left = f"The run goes on; what is not sent stays in {self._place}"
+                logger.warning("MLflow at %s: %s. %s", self._server, reason(error), left)
+            self._has_failed = True
+            return False
+        return True
+
+
+class BesideRun(Beside):
+    """Feeds a record until it has its end, and between two looks at it one record of an earlier run."""
 
     def feed(self, over: threading.Event) -> None:
         """Feed until ``over`` is set and all is sent."""
-        pause = FIRST_PAUSE_S
-        with Feeder(self._record, self._server) as feeder:
+        pause, earlier = FIRST_PAUSE_S, self._send_earlier()
+        with Feeder(self._place, self._server) as feeder:
             while True:
                 closing = over.is_set()
-                is_fed = self._is_fed(feeder, closing=closing)
-                if closing and is_fed and has_ended(self._record):
+                if closing:
+                    self._is_done(lambda: reap(self._place))  # if the run was killed, this process closes its record
+                is_fed = self._is_done(feeder.feed)
+                if closing and is_fed and has_ended(self._place):
                     return
-                if not closing and is_fed and next(self._earlier, False):
+                if not closing and is_fed and next(earlier, False):
                     continue
-                (time.sleep if closing else over.wait)(pause)
                 pause = FIRST_PAUSE_S if is_fed else min(2 * pause, LONGEST_PAUSE_S)
-
-    def _is_fed(self, feeder: Feeder, *, closing: bool) -> bool:
-        try:
-            if closing:
-                reap(self._record)  # if the run was killed, this process closes its record
-            feeder.feed()
-        except Exception as error:  # whatever mlflow raises
-            self._warn(error)
-            return False
-        return True
+                (time.sleep if closing else over.wait)(pause)
 
     def _send_earlier(self) -> Iterator[bool]:
         """Close and send what earlier runs have left; yield True after each."""
         try:
-            close_killed(self._record.parent)
-            for record in to_send(self._record.parent):
+            close_killed(self._place.parent)
+            for record in to_send(self._place.parent):
                 send(record, self._server)
                 yield True
         except Exception as error:  # a later run does it
             logger.debug("earlier runs are not sent: %s", reason(error))
 
-    def _warn(self, error: Exception) -> None:
-        """Warn once: a server that is down fails at every event."""
-        if not self._has_failed:
-            logger.warning("MLflow at %s: %s. The run goes on; what is not sent stays in %s", self._server, reason(error), self._record)
-        self._has_failed = True
+
+class BesideStudy(Beside):
+    """Feeds every record of a folder: those of the study's runs, and what earlier runs have left."""
+
+    def __init__(self, place: Path, server: Server) -> None:
+        super().__init__(place, server)
+        self._complete: set[Path] = set()
+
+    def feed(self, over: threading.Event) -> None:
+        """Feed until ``over`` is set and all is sent."""
+        pause, looks = FIRST_PAUSE_S, 2  # at its end; a run that dies with its study may live a moment longer
+        while looks:
+            closing = over.is_set()
+            is_fed = self._is_done(self._feed)
+            if closing and is_fed:
+                looks = 0 if self._complete.issuperset(records(self._place)) else looks - 1
+            pause = FIRST_PAUSE_S if is_fed else min(2 * pause, LONGEST_PAUSE_S)
+            (time.sleep if closing and looks else over.wait)(pause)
+
+    def _feed(self) -> None:
+        for record in records(self._place):
+            if record not in self._complete:
+                self._send(record)
+
+    def _send(self, record: Path) -> None:
+        reap(record)
+        ended = has_ended(record)
+        if unsent(record):
+            send(record, self._server)
+        if ended and not unsent(record):
+            self._complete.add(record)
 
 
 def main() -> None:
-    """Be the process."""
+    """Be the process. The training goes first."""
+    os.nice(NICE)
     with os.fdopen(os.dup(0), "rb", buffering=0) as told:
         task = Task(**json.loads(told.readline()))
     _log_to_the_run()
     over = threading.Event()
     threading.Thread(target=_end_with_the_run, args=(over, task.wait_s), daemon=True).start()
+    server = Server(task.uri, Path(task.project))
     try:
-        Beside(task).feed(over)
+        (BesideRun(Path(task.record), server) if task.record else BesideStudy(Path(task.folder), server)).feed(over)
     except Exception as error:  # its traceback would be lost
         logger.warning("MLflow is not fed any more: %s", reason(error))
 

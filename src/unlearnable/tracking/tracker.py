@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from unlearnable.config.recipe import FORMAT
-from unlearnable.tracking.delivery import Delivery, Task, close_killed
+from unlearnable.tracking.delivery import FED_BY_STUDY, Delivery, close_killed, delivered
 from unlearnable.tracking.facts import NOTE, code, flatten
 from unlearnable.tracking.record import Record, read, records
-from unlearnable.tracking.server import Server, reason, without_password
+from unlearnable.tracking.server import Server, without_password
 from unlearnable.tracking.settings import TrackingSettings
 from unlearnable.tracking.system import SystemMetrics
 
@@ -69,19 +69,12 @@ class Tracker:
         atexit.register(self.end, KeyboardInterrupt())  # Kedro calls no hook after an interrupt
         self._tell_unused(os.environ.get(UNUSED))
         self._system = SystemMetrics(self._record) if self._settings.system_metrics else None
+        if FED_BY_STUDY in os.environ:
+            return
         if server := Server.of(self._settings, self._project):
-            self._delivery = self._fed_beside(server)
+            self._delivery = delivered(server, self._settings, self._record.path)
         else:
             close_killed(folder)  # which the process beside the run would do
-
-    def _fed_beside(self, server: Server) -> Delivery | None:
-        uri = str(self._settings.tracking_uri)
-        task = Task(record=str(self._record.path), uri=uri, project=str(self._project), wait_s=self._settings.wait_s)
-        try:
-            return Delivery(task, server)
-        except OSError as error:  # too many processes, or too little memory for another
-            logger.warning("MLflow at %s is not fed: %s; 'kedro tracking replay' sends what this run records", server, reason(error))
-            return None
 
     def _tell_unused(self, uri: str | None) -> None:
         """Log that MLflow's own variable decides nothing, where it names another place than ``mlflow.yml``."""
