@@ -1177,18 +1177,25 @@ STUDIES = (
         ("tests/study/test_run.py::test_the_hash_of_scores_is_of_the_result_alone",),
     ),
     Mutant(
+        "a recovery is estimated as a plain training",
+        "src/unlearnable/study/estimate.py",
+        " or {}).needs.passes",
+        " or {}).needs.passes ** 0",
+        ("tests/study/test_estimate.py::test_parts_take_the_median_of_their_kind_and_a_recovery_its_passes",),
+    ),
+    Mutant(
+        "the threads of a study do not reach its runs",
+        "src/unlearnable/study/commands.py",
+        '{"threads": shift.threads} | part.parameters',
+        '{"threads": 1} | part.parameters',
+        ("tests/study/test_cards.py::test_each_run_is_told_its_card_and_gives_it_back",),
+    ),
+    Mutant(
         "a gain is a loss",
         "src/unlearnable/reporting/tables.py",
         'paired["accuracy"] - paired["accuracy_control"]',
         'paired["accuracy_control"] - paired["accuracy"]',
         ("tests/study/test_report_tables.py::test_a_gain_is_the_mean_over_pairs_of_one_seed",),
-    ),
-    Mutant(
-        "a page is renamed before it is on the disk",
-        "src/unlearnable/reporting/study.py",
-        "            os.fsync(file.fileno())\n",
-        "",
-        ("tests/study/test_report.py::test_a_report_that_cannot_be_written_leaves_the_old_one",),
     ),
     Mutant(
         "any address is a link",
@@ -1530,8 +1537,8 @@ WHOLE_RUNS = (
     Mutant(
         "the columns of a picture are numbered, whichever classes are in them",
         "src/unlearnable/reporting/cell.py",
-        "rows | {\"recovered\": seen(recovered.subset(first))}, _heads(clean, classes)",
-        "rows | {\"recovered\": seen(recovered.subset(first))}, _heads(clean, range(len(classes)))",
+        'rows | {"recovered": seen(recovered.subset(first))}, _heads(clean, classes)',
+        'rows | {"recovered": seen(recovered.subset(first))}, _heads(clean, range(len(classes)))',
         ("tests/pipelines/test_project.py::test_a_picture_names_its_cell_and_each_column_its_class",),
     ),
     Mutant(
@@ -1574,7 +1581,7 @@ WHOLE_RUNS = (
         "src/unlearnable/reporting/base.html.j2",
         "default-src 'none'; ",
         "",
-        ("tests/pipelines/test_audit.py::test_the_page_says_it_and_asks_nothing_of_other_files",),
+        ("tests/study/test_report.py::test_the_policy_lets_only_the_pages_own_script_run",),
     ),
     Mutant(
         "what a run has made is kept from other machines",

@@ -117,6 +117,13 @@ def write_alone(path: Path, content: bytes, *, over: bool = False) -> None:
         os.close(descriptor)
 
 
+def write_over(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` in place of what is there, wholly or not at all: a reader sees the old file or the new one."""
+    make_folder(path.parent)
+    with _staged(path, content) as (file, _, _):
+        file.replace(path)
+
+
 def made_once(path: Path, make: Callable[[], bytes | Iterable[Part]], read: Callable[[Path], T]) -> T:
     """Return what ``read`` says of our own copy at ``path``; where there is none, or it is damaged and set aside, it is made first."""
     try:

@@ -1,13 +1,12 @@
 """The page of a study: one HTML file that loads no other, with its tables and figures beside it."""
 
 import io
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from unlearnable.artifacts.atomic import write_over
 from unlearnable.reporting import rows
 from unlearnable.reporting.charts import FIGURES, Drawing, draw
 from unlearnable.reporting.findings import KEY, Findings
@@ -29,7 +28,7 @@ def render(findings: Findings) -> str:
 def write(findings: Findings, folder: Path) -> dict[str, Path]:
     """Write the page, the cells and the figures below ``folder``, replacing those that are there.
 
-    Each file is written beside its name and renamed, so a reader sees the old one or the new one; the page comes last.
+    A reader sees the old file or the new one; the page comes last.
 
     Returns:
         the paths by name: ``report.html``, ``cells.parquet``, and ``figures/<name>.svg`` and ``.pdf`` of what could be drawn.
@@ -40,24 +39,11 @@ def write(findings: Findings, folder: Path) -> dict[str, Path]:
     contents = {f"figures/{name}.{kind}": content for name, drawing in drawings.items() for kind, content in drawing.files.items()}
     contents |= {"cells.parquet": table.getvalue(), "report.html": page(findings, drawings).encode()}
     for name, content in contents.items():
-        _replace(folder / name, content)
+        write_over(folder / name, content)
     for name in FIGURES.keys() - drawings.keys():  # of an earlier report
         for kind in KINDS:
             (folder / f"figures/{name}.{kind}").unlink(missing_ok=True)
     return {name: folder / name for name in contents}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
