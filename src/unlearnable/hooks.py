@@ -11,9 +11,10 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
-from unlearnable.config.recipe import RELEASED
+from unlearnable.config.recipe import PARTS, RELEASED
 from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
+from unlearnable.parts import MIXTURE
 from unlearnable.tracking.hooks import recipe_of, trained_on
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class CheckHooks:
         """Raise InputError if the machine has no such device, or the entry of the released poison is wrong."""
         parameters = catalog.load("parameters")
         _require_recoveries(pipeline.inputs(), parameters["recovery"], parameters["audit"]["recovery"])
-        _require_folders(pipeline, catalog, parameters["poison"])
+        _require_folders(pipeline, catalog, parameters["poison"], parameters["craft"])
         import torch
 
         from unlearnable.config.validation import check_machine
@@ -69,11 +70,13 @@ def _require_recoveries(inputs: set[str], recovery: str, second: str) -> None:
         raise InputError(f"recovery: expected '{ONLY}' in this pipeline, got '{recovery}': --pipeline=recover runs any")
 
 
-def _require_folders(pipeline: Any, catalog: Any, poison: str) -> None:
+def _require_folders(pipeline: Any, catalog: Any, poison: str, craft: dict[str, Any]) -> None:
     """Raise InputError if images that are to be protected are not there, or their copies cannot be written."""
     if COPIES in pipeline.all_outputs():
-        if poison == RELEASED:
-            raise InputError(f"poison: expected one that can be crafted, for the copies, got '{RELEASED}'")
+        if poison in (RELEASED, MIXTURE):
+            raise InputError(f"poison: expected one that can be crafted on all images, got '{poison}'")
+        if odd := [name for name in PARTS if craft.get(name) is not None]:
+            raise InputError(f"craft.{odd[0]}: expected none, since all images are protected, got {craft[odd[0]]!r}")
         originals = catalog.load("originals")
         originals.files()
         catalog[COPIES].check(originals.path)

@@ -12,7 +12,7 @@ dataset class that catalog entries may then name as their type. Nothing is impor
 import hashlib
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def installed() -> tuple[EntryPoint, ...]:
 
 def package_of(point: EntryPoint) -> str:
     """Return the name of the package that an entry point belongs to."""
-    return point.dist.name if isinstance(point.dist, Distribution) else point.module.partition(".")[0]
+    return point.dist.name if point.dist else point.module.partition(".")[0]
 
 
 def load(register: Register[Any], group: str) -> None:

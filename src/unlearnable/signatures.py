@@ -24,11 +24,12 @@ EXPECTED = {
     "bool": "a valid boolean",
     "float": "a valid number",
     "int": "a valid integer",
+    "label": "a name or a number",
     "list": "a valid list",
     "none": "None",
     "str": "a valid string",
 }
-IS: dict[str, Any] = {"bool": bool, "float": (int, float), "int": int, "none": NoneType, "str": str}
+IS: dict[str, Any] = {"bool": bool, "float": (int, float), "int": int, "label": (int, str), "none": NoneType, "str": str}
 BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "gt": ("greater than", operator.gt),
     "ge": ("greater than or equal to", operator.ge),

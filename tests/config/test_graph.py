@@ -78,3 +78,18 @@ def test_of_two_nodes_that_make_one_artifact_the_first_decides():
 def test_an_artifact_that_no_node_makes_is_named():
     with pytest.raises(InputError, match=r"unknown artifact 'flower'; known: cake, crumbs, dust, flour, plate \(did you mean 'flour'\?\)"):
         GRAPH.above("flower")
+
+
+def test_what_may_be_set_for_all_parts_counts_where_it_is_set_and_a_mixture_uses_what_it_names():
+    oven = Choice(block="oven", by=("cake",), shared=("heat",), optional=("steam",), mixture="platter")
+    graph = Graph(pipelines=lambda: {"kitchen": PIPELINE}, choices=(oven,), ignored=frozenset({"watts"}))
+    block = PARAMETERS["oven"] | {"platter": {"sponge": 0.5, "pie": 0.5}}
+
+    def decides(cake, **more):
+        found = graph.recipe("cake", PARAMETERS | {"cake": cake, "oven": block | more}, str)
+        return {name: value for name, value in found.items() if name.startswith("oven.")}
+
+    assert decides("sponge", steam=None) == {"oven.sponge": {"eggs": 4}, "oven.heat": 180}
+    assert decides("sponge", steam=3) == {"oven.sponge": {"eggs": 4}, "oven.heat": 180, "oven.steam": 3}
+    mixed = {"oven.platter": block["platter"], "oven.sponge": {"eggs": 4}, "oven.pie": {}, "oven.heat": 180}
+    assert decides("platter") == mixed

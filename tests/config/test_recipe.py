@@ -10,7 +10,7 @@ import yaml
 from tests.conftest import ROOT
 from unlearnable.config.graph import hashed
 from unlearnable.config.loader import RecipeConfigLoader
-from unlearnable.config.recipe import FORMAT
+from unlearnable.config.recipe import FORMAT, PARTS
 from unlearnable.config.settings import settings
 from unlearnable.errors import InputError
 from unlearnable.settings import CONFIG_LOADER_ARGS
@@ -95,7 +95,7 @@ def expected_artifacts(path):
     """The artifacts whose bytes a parameter decides."""
     if path[0] in EXPECTED:
         return EXPECTED[path[0]]
-    if path[0] in ("craft", "recover") and path[1] != "seed" and path[1] not in CHOSEN.values():
+    if path[0] in ("craft", "recover") and path[1] not in ("seed", *PARTS) and path[1] not in CHOSEN.values():
         beside = path[0] == "recover" and path[1] == PARAMETERS["audit"]["recovery"]
         return AFTER["audit"] if beside else set()  # settings of what was not chosen
     return AFTER.get(".".join(path[:2]), AFTER[path[0]])

@@ -17,6 +17,7 @@ import yaml
 from tests.config.test_recipe import PARAMETERS, changed, leaves, loader
 from tests.conftest import ROOT
 from unlearnable.config.loader import RecipeConfigLoader
+from unlearnable.config.recipe import PARTS
 from unlearnable.config.settings import defaults, read, settings
 from unlearnable.config.validation import check, check_machine
 from unlearnable.errors import InputError
@@ -28,7 +29,7 @@ from unlearnable.settings import CONFIG_LOADER_ARGS
 from unlearnable.signatures import nested, settings_of
 
 WRONG = [
-    ("poison", "opps", f"unknown poison 'opps'; known: {', '.join(POISONS)}, released (did you mean 'ops'?)"),
+    ("poison", "opps", f"unknown poison 'opps'; known: {', '.join(POISONS)}, released, mixture (did you mean 'ops'?)"),
     ("recovery", "projection", f"unknown recovery 'projection'; known: {', '.join(RECOVERIES)} (did you mean 'orthogonal_projection'?)"),
     ("model", "resnet81", f"unknown model 'resnet81'; known: {', '.join(MODELS)}, timm:NAME (did you mean 'resnet18'?)"),
     ("poison", None, "parameter 'poison': expected a valid string, got None"),
@@ -157,7 +158,8 @@ UNUSED = ("em_classwise", "noise", "steps")  # class-wise noise takes one a batc
 def test_signatures_default_to_the_published_scale():
     """``conf/cifar10`` has the figures of the papers, most of which ``conf/base`` reduces."""
     published = {**loader("cifar10")["parameters"]["craft"]}
-    del published["seed"]
+    for name in ("seed", *PARTS):
+        del published[name]
     assert set(leaves(published)) == set(leaves(defaults()["craft"]))
     for path in set(leaves(published)) - {UNUSED}:
         found, expected = (reduce(dict.__getitem__, path, block) for block in (defaults()["craft"], published))

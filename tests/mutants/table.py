@@ -897,8 +897,8 @@ CONFIGURATION = (
     Mutant(
         "a listing of pipelines waits for torch",
         "src/unlearnable/hooks.py",
-        "from unlearnable.config.recipe import RELEASED\n",
-        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import RELEASED\n",
+        "from unlearnable.config.recipe import PARTS, RELEASED\n",
+        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED\n",
         ("tests/test_startup.py::test_listing_and_refusing_import_neither_torch_nor_mlflow",),
     ),
 )
@@ -2491,9 +2491,47 @@ OWNERS = (
     Mutant(
         "protected images are made for the released poison",
         "src/unlearnable/hooks.py",
-        '        if poison == RELEASED:\n            raise InputError(f"poison: expected one',
-        '        if poison == COPIES:\n            raise InputError(f"poison: expected one',
+        "        if poison in (RELEASED, MIXTURE):",
+        "        if poison == MIXTURE:",
         ("tests/pipelines/test_protect.py::test_a_wrong_input_is_one_line_and_nothing_is_written",),
+    ),
+)
+
+PARTS = (
+    Mutant(
+        "a share is drawn from the set and not from each class",
+        "src/unlearnable/parts.py",
+        "[_fraction(of_class, share, rng) for of_class in _by_class(clean, places)]",
+        "[_fraction(places, share, rng)]",
+        ("tests/test_parts.py::test_a_share_is_one_of_each_class",),
+    ),
+    Mutant(
+        "shares of a mixture may leave something over",
+        "src/unlearnable/parts.py",
+        "abs(total - 1) > TOLERANCE",
+        "total - 1 > TOLERANCE",
+        ("tests/test_parts.py::test_shares_that_make_no_sense_are_one_line_before_anything_runs",),
+    ),
+    Mutant(
+        "a poison is crafted on all images, of which a part is then protected",
+        "src/unlearnable/parts.py",
+        "        part = protect(name, clean.subset(places))\n",
+        "        part = protect(name, clean).subset(places)\n",
+        ("tests/test_parts.py::test_a_poison_sees_the_images_that_it_protects_alone",),
+    ),
+    Mutant(
+        "which images are protected is no part of the recipe",
+        "src/unlearnable/config/recipe.py",
+        "        optional=PARTS,\n",
+        "",
+        ("tests/test_parts.py::test_a_part_is_another_recipe_and_all_of_it_is_the_one_from_before",),
+    ),
+    Mutant(
+        "the settings of the poisons of a mixture are no part of its recipe",
+        "src/unlearnable/config/recipe.py",
+        "        mixture=MIXTURE,\n",
+        "",
+        ("tests/test_parts.py::test_a_part_is_another_recipe_and_all_of_it_is_the_one_from_before",),
     ),
 )
 
@@ -2551,5 +2589,5 @@ PLUGINS = (
 
 MUTANTS = (
     *(*POISONS, *RECOVERIES, *PROBES, *TRAINING, *FLOOR, *DATASETS, *CONFIGURATION, *TRACKING, *RUNS, *STUDIES, *GPU, *RESULTS),
-    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES, *DOCUMENTS, *OWNERS, *PLUGINS),
+    *(*WHOLE_RUNS, *SERVERS, *REFERENCED_POISONS, *COMPARED, *CASES, *DOCUMENTS, *OWNERS, *PARTS, *PLUGINS),
 )

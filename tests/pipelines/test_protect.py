@@ -27,7 +27,13 @@ from unlearnable.sources.folder import FolderImages, ProtectedFolder
 from unlearnable.sources.originals import OriginalFolder
 
 LEVEL = 1 / 255
-SETTINGS = {"lsp": {"l2": 1.3}, "patches_4": {"linf": 12 * LEVEL}, "pil": {"linf": 8 * LEVEL, "steps": 3, "epochs": 2}, "ops": {}}
+SETTINGS = {
+    "regions_4": {"linf": 8 * LEVEL},
+    "lsp": {"l2": 1.3},
+    "patches_4": {"linf": 12 * LEVEL},
+    "pil": {"linf": 8 * LEVEL, "steps": 3, "epochs": 2},
+    "ops": {},
+}
 ORIENTATION = 0x0112
 
 
@@ -104,6 +110,9 @@ def test_images_of_the_size_that_a_poison_is_crafted_on_are_poisoned_as_in_a_pip
     copies = ProtectedFolder(path=str(tmp_path / "out"), **folders).load().poisoned(raw.train)
     assert np.array_equal(copies.images, expected.matching(copies).images)
     assert (copies.images != raw.train.images).any(1).sum((1, 2)).tolist() == [1] * len(copies)
+    protect(tmp_path / "in", tmp_path / "regions", "regions_4")  # which no image decides: an audit trains on the same bytes either way
+    copies = ProtectedFolder(path=str(tmp_path / "regions"), **folders).load().poisoned(raw.train)
+    assert np.array_equal(copies.images, craft("regions_4", raw.train, Crafting(seed=0), settings=SETTINGS["regions_4"]).images)
 
 
 def test_the_manifest_says_of_each_copy_what_it_is(tmp_path):
@@ -291,7 +300,7 @@ def test_the_command_protects_and_a_second_time_makes_nothing(project, monkeypat
     ("arguments", "message"),
     [
         (["pictures", "new", "--poison=opps"], "Error: unknown poison 'opps'; known: "),
-        (["pictures", "new", "--poison=released"], "Error: poison: expected one that can be crafted, for the copies, got 'released'"),
+        (["pictures", "new", "--poison=released"], "Error: poison: expected one that can be crafted on all images, got 'released'"),
         (["nowhere", "new", "--poison=ops"], "Error: originals: expected the folder HERE/nowhere, which is missing"),
         (["empty", "new", "--poison=ops"], "Error: originals: expected a folder for each class in HERE/empty, got none"),
         (["pictures", "new", "--poison=ops", "--env=base"], "Error: originals: expected the folder of the images, got none: "),

@@ -28,7 +28,10 @@ Entry = dict[str, Any]  # of one copy, in the manifest
 FORMAT = 1  # of the manifest
 OF_COPIES = MANIFEST, SHEET = "manifest.json", "contact_sheet.png"
 JOURNAL = ".unfinished.jsonl"  # the recipe, and a line for each copy that is there; until the manifest is
-SAVED: dict[str, dict[str, Any]] = {"png": {}, "webp": {"lossless": True, "exact": True}}
+SAVED: dict[str, dict[str, Any]] = {
+    "png": {"compress_level": 3},  # a third of the time of 6, and a tenth larger
+    "webp": {"lossless": True, "exact": True},
+}
 TOGETHER = 64  # copies between two looks at signals
 TOLD = 3  # images that an error names
 
@@ -174,7 +177,7 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
             "width": pixels.shape[2],
             "height": pixels.shape[1],
             "linf": int(change.max()) / 255,
-            "l2": float(np.sqrt(np.square(change, dtype=np.float64).sum())) / 255,
+            "l2": float(np.linalg.norm(change.astype(np.float64))) / 255,
         }
 
     def _begin(self) -> None:

@@ -29,6 +29,8 @@ class Choice:
         by: the parameters that choose a part by its name, such as ``poison``; a node takes one of them.
         nothing: the name for which a node passes on its input, whose recipe is then its own.
         shared: names in the block that all parts use.
+        optional: names in the block that all parts use if they are set.
+        mixture: the part that names others, which are used too.
         entries: catalog entries that replace the settings of a part, by its name.
     """
 
@@ -36,6 +38,8 @@ class Choice:
     by: tuple[str, ...]
     nothing: str | None = None
     shared: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    mixture: str | None = None
     entries: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -136,7 +140,10 @@ def _chosen(choice: Choice, name: str, block: Mapping[str, Any], entry: Callable
     if name == choice.nothing:
         return {}
     part = entry(choice.entries[name]) if name in choice.entries else block.get(name) or {}
-    return {f"{choice.block}.{name}": part} | {f"{choice.block}.{each}": block[each] for each in choice.shared if each in block}
+    used = {name: part} | {each: block.get(each) or {} for each in (part if name == choice.mixture else ())}
+    used |= {each: block[each] for each in choice.shared if each in block}
+    used |= {each: block[each] for each in choice.optional if block.get(each) is not None}
+    return {f"{choice.block}.{each}": value for each, value in used.items()}
 
 
 def is_parameter(name: str) -> bool:

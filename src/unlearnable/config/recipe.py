@@ -10,14 +10,24 @@ from typing import Any
 import unlearnable
 from unlearnable.config.graph import Choice, Recipe
 from unlearnable.config.settings import settings
+from unlearnable.parts import MIXTURE
 from unlearnable.plugins import identity, package_of_class
 
 FORMAT = 6  # raise where the same parameters would give other bytes: a new recipe, or a new file format
 
 NONE = "none"  # the poison and the recovery that leave everything as it is
 RELEASED = "released"  # the poison that is read from the entry released_poison, where the others are crafted
+PARTS = ("share", "classes")  # of the block craft: which images are protected
 CHOICES = (
-    Choice(block="craft", by=("poison",), nothing=NONE, shared=("seed",), entries={RELEASED: "released_poison"}),
+    Choice(
+        block="craft",
+        by=("poison",),
+        nothing=NONE,
+        shared=("seed",),
+        optional=PARTS,
+        mixture=MIXTURE,
+        entries={RELEASED: "released_poison"},
+    ),
     Choice(block="recover", by=("recovery", "audit.recovery"), nothing=NONE),
 )
 IGNORED = frozenset({"device", "threads", "data_root", "originals", "protected"})  # parameters that cannot change a result

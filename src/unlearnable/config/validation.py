@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from unlearnable.config.recipe import DERIVED, RELEASED
+from unlearnable.config.recipe import DERIVED, PARTS, RELEASED
 from unlearnable.config.settings import settings
 from unlearnable.errors import InputError
+from unlearnable.parts import MIXTURE, require_shares
 from unlearnable.register import unknown
 from unlearnable.signatures import Description, Problem, problems
 
@@ -14,6 +15,7 @@ ANY_OF_TIMM = "timm:"  # what the names of timm's networks begin with
 NAME: Description = {"is": "str"}
 SEED: Description = {"is": "int", "ge": 0, "le": 2**32 - 1}
 COUNT: Description = {"is": "int", "ge": 1}
+FRACTION: Description = {"is": "float", "ge": 0, "le": 1}
 
 
 def _or_none(kind: Description) -> Description:
@@ -45,7 +47,13 @@ def _all_parameters() -> Description:
         ingest=_block(train_size=_or_none(COUNT), test_size=_or_none(COUNT), subset_seed=SEED),
         audit=_block(recovery=NAME),
         protect=_block(format={"is": "one of", "values": ["png", "webp"]}),
-        craft=_block(**_methods(known["poisons"]), seed=_or_none(SEED) | {"default": None}),
+        craft=_block(
+            **_methods(known["poisons"]),
+            seed=_or_none(SEED) | {"default": None},
+            share=_or_none({"is": "float", "gt": 0}) | {"default": None},
+            classes=_or_none({"is": "list", "of": {"is": "label"}, "min_length": 1}) | {"default": None},
+            mixture=_block(**dict.fromkeys(known["poisons"], FRACTION | {"default": 0.0})) | {"default": {}},
+        ),
         recover=_block(**_methods(known["recoveries"])),
         train=_block(**known["train"]["fields"], keep_checkpoints={"is": "int", "ge": 0}),
         probe=_block(**known["probe"]["fields"], train=known["train"]),
@@ -64,7 +72,8 @@ def check(parameters: Mapping[str, Any]) -> None:
         raise InputError("; ".join(problem.line for problem in wrong))
     known, probe = settings(), given["probe"]
     broken = known["broken"]
-    _require("poison", given["poison"], [*known["poisons"], RELEASED], broken["poisons"])
+    _require("poison", given["poison"], [*known["poisons"], RELEASED, MIXTURE], broken["poisons"])
+    _require_parts(given["poison"], given["craft"])
     _require("recovery", given["recovery"], list(known["recoveries"]), broken["recoveries"])
     _require("audit.recovery", given["audit"]["recovery"], list(known["recoveries"]), broken["recoveries"])
     for parameter, network in _networks(given):
@@ -96,12 +105,27 @@ def _require(parameter: str, name: str, known: list[str], broken: Mapping[str, s
         raise unknown(parameter, name, known, broken)
 
 
+def _require_parts(poison: str, craft: Mapping[str, Any]) -> None:
+    """Raise InputError where what is to be protected of a set makes no sense, as far as that is known without the set."""
+    share = craft.get("share")
+    if isinstance(share, float) and share > 1:
+        raise InputError(f"parameter 'craft.share': expected a fraction up to 1, or a whole number of images, got {share}")
+    for name in PARTS:
+        if poison == RELEASED and craft.get(name) is not None:
+            raise InputError(
+                f"parameter 'craft.{name}': expected none, since a released poison says itself what it protects; got {craft[name]!r}"
+            )
+    if poison == MIXTURE:
+        require_shares(craft.get(MIXTURE) or {})
+
+
 def _networks(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the parameter and the name of each network: of the trainings, and of the poison where it trains one."""
     yield "model", parameters["model"]
-    poison = parameters["poison"]
-    if surrogate := (parameters["craft"].get(poison) or {}).get("surrogate"):
-        yield f"craft.{poison}.surrogate.model", surrogate["model"]
+    poison, craft = parameters["poison"], parameters["craft"]
+    for name in craft.get(MIXTURE) or {} if poison == MIXTURE else (poison,):
+        if surrogate := (craft.get(name) or {}).get("surrogate"):
+            yield f"craft.{name}.surrogate.model", surrogate["model"]
 
 
 def _own(wrong: list[Problem]) -> list[Problem]:

@@ -7,6 +7,7 @@ from kedro.pipeline.node import Node
 
 from unlearnable.images import LabelledImages
 from unlearnable.models import require_takes
+from unlearnable.parts import MIXTURE, protected_parts
 from unlearnable.poisons import POISONS
 from unlearnable.poisons import require as require_poison
 from unlearnable.probes import ReweightingRecipe, fitted_and_held_out
@@ -30,8 +31,9 @@ def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters
     recoveries["params:recover.orthogonal_projection"] = "orthogonal_projection"
     for recovery in [recovery for name, recovery in recoveries.items() if name in inputs]:
         recovery_named(recovery, parameters["recover"].get(recovery) or {}).require(clean)
-    if "params:craft" in inputs and (poison := parameters["poison"]) in POISONS:
-        require_poison(poison, clean, parameters["craft"].get(poison) or {})
+    if "params:craft" in inputs and (poison := parameters["poison"]) in (MIXTURE, *POISONS):
+        for name in protected_parts(clean, poison, parameters["craft"]):
+            require_poison(name, clean, parameters["craft"].get(name) or {})
     if "params:probe" in inputs:
         recipe = {name: value for name, value in parameters["probe"].items() if name != "train"}
         fitted_and_held_out(clean.without_pixels(), ReweightingRecipe(**recipe))

@@ -37,9 +37,9 @@ class Budget:
                 but = f" but for {self.pixels} pixels" if self.pixels else ""
                 return f"at most {self.linf * 255:.4g} levels (Linf){but}, got {most.max()}"
         if self.l2 is not None:
-            norms = np.sqrt(np.square(change, dtype=np.float64).reshape(len(change), -1).sum(1))
-            if norms.max() > self.l2 * 255 + HALF * np.sqrt(change[0].size) + SLACK:
-                return f"at most {self.l2:.4g} (L2) and half a level for each value, got {norms.max() / 255:.4g}"
+            largest = max(float(np.linalg.norm(each.astype(np.float64))) for each in change)
+            if largest > self.l2 * 255 + HALF * np.sqrt(change[0].size) + SLACK:
+                return f"at most {self.l2:.4g} (L2) and half a level for each value, got {largest / 255:.4g}"
         return None
 
     def at(self, times: float, pixels: int) -> "Budget":
