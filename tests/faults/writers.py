@@ -2,8 +2,9 @@
 
     python -m tests.faults.writers TRIALS FOLDER
 
-Each trial forks a writer that saves one artifact after the other and says so, kills it at a random time, and reads
-everything that is there. Prints one JSON object with the sums over the trials of each of WRITERS.
+Each trial forks a writer that saves one artifact after the other and says so, kills it at a random time (of every other
+one after its first save, however busy the machine), and reads everything that is there.
+Prints one JSON object with the sums over the trials of each of WRITERS.
 """
 
 import json
@@ -75,19 +76,20 @@ def write(name: str, folder: Path, told: int) -> None:
     time.sleep(60)
 
 
-def killed_writer(name: str, folder: Path, seconds: float) -> int:
-    """Kill a writer after ``seconds``; return the number of the last save that it told of."""
+def killed_writer(name: str, folder: Path, seconds: float, *, saved: bool) -> int:
+    """Kill a writer after ``seconds``, counted from its first save or its start; return the number of the last save that it told of."""
     reads, told = os.pipe()
     writer = os.fork()
     if writer == 0:
         os.close(reads)
         write(name, folder, told)
     os.close(told)
-    time.sleep(seconds)
-    os.kill(writer, signal.SIGKILL)
-    os.waitpid(writer, 0)
     with os.fdopen(reads, "rb") as pipe:
-        return int.from_bytes(pipe.read()[-4:], "big")
+        first = pipe.read(4) if saved else b""
+        time.sleep(seconds)
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+        return int.from_bytes((first + pipe.read())[-4:], "big")
 
 
 def examine(name: str, folder: Path, acknowledged: int) -> dict[str, int]:
@@ -128,7 +130,7 @@ def kills(name: str, trials: int, root: Path) -> dict[str, int]:
     totals = {"trials": trials, "acknowledged": 0}
     for trial in range(trials):
         folder = root / str(trial)
-        acknowledged = killed_writer(name, folder, random.Random(trial).uniform(0.0, 0.06))  # noqa: S311
+        acknowledged = killed_writer(name, folder, random.Random(trial).uniform(0.0, 0.06), saved=trial % 2 == 1)  # noqa: S311
         totals["acknowledged"] += acknowledged
         for what, count in examine(name, folder, acknowledged).items():
             totals[what] = totals.get(what, 0) + count

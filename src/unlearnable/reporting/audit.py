@@ -72,11 +72,15 @@ def _interval(ends: Sequence[float] | None) -> Entry:
 
 def _changes(seen: dict[str, Any]) -> Table:
     rows = [
-        [said(title), *(said(f"{factor * seen[which][name]:.3g} {unit}".strip()) for which in ("median", "worst")), said(what)]
+        [said(title), *(_measured(factor * seen[which][name], unit) for which in ("median", "worst")), said(what)]
         for name, (title, unit, factor, what) in MEASURES.items()
         if name in seen["median"]
     ]
     return Table(name="changes", caption="Perceptibility.", headings=("change of an image", "median", "worst", "what it is"), rows=rows)
+
+
+def _measured(value: float, unit: str) -> Entry:
+    return Entry(text=f"{value:.3g} {unit}".strip(), value=value)
 
 
 def _separability(found: dict[str, Any]) -> Table:
