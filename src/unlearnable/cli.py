@@ -66,7 +66,7 @@ def _in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         if pipeline and not pipelines:  # --pipeline is a name we promise; Kedro's own warns that it prefers --pipelines
             pipelines, pipeline = [pipeline], None
         try:
-            with _told("add --only-missing-outputs to resume"):
+            with _told(SAME_COMMAND if options["only_missing_outputs"] else "add --only-missing-outputs to resume"):
                 for name in pipelines:
                     _require_known("pipeline", name, list(registered))
                 _require_selection(pipelines, options)

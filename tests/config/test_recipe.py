@@ -223,6 +223,11 @@ def test_an_unknown_environment_names_the_known():
         loader("cifar11")
 
 
+def test_a_configuration_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=f"^configuration: expected the folder {tmp_path}/conf, got none: run in .* say --conf-source$"):
+        RecipeConfigLoader(str(tmp_path / "conf"), env="folder", runtime_params={}, **CONFIG_LOADER_ARGS)
+
+
 def test_runs_of_two_seeds_share_their_images():
     assert ARTIFACTS - moved(hashes(seed=0), hashes(seed=1)) == IMAGES | {"clean_separability"}
 

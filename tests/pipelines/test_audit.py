@@ -158,7 +158,8 @@ def small_project(folder: Path) -> Path:
     file = project / "conf" / "folder" / "catalog.yml"
     catalog = yaml.safe_load(file.read_text())
     for entry in catalog.values():
-        entry["side"] = SIDE
+        if "side" in entry:
+            entry["side"] = SIDE
     file.write_text(yaml.safe_dump(catalog))
     return project
 

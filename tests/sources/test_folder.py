@@ -73,7 +73,7 @@ def test_the_split_goes_by_name_and_seed_alone(tmp_path, images):
 
 def test_decoding_happens_once(tmp_path, images, monkeypatch):
     first = folder(tmp_path).load()
-    monkeypatch.setattr("unlearnable.sources.decoded._pixels", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("unlearnable.sources.decoded.pixels_of", lambda *_: pytest.fail("decoded again"))
     again = folder(tmp_path).load()
     assert np.array_equal(first.train.images, again.train.images)
 

@@ -273,7 +273,11 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _require_environment(self, env: str | None) -> None:
         folder = self._get_conf_env_path(self.base_env).rsplit("/", 1)[0]  # in an archive, or on a server, too
-        known = sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False) if self._fs.isdir(path))
+        try:
+            known = sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False) if self._fs.isdir(path))
+        except FileNotFoundError:
+            way = "run in the folder of the project, or say --conf-source"
+            raise InputError(f"configuration: expected the folder {folder}, got none: {way}") from None
         if env is not None and env not in (*known, self.default_run_env):
             raise InputError(f"unknown environment '{env}'; known: {', '.join(known)}{nearest(env, known)}")
 
