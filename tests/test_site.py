@@ -25,17 +25,8 @@ pytestmark = pytest.mark.system
 
 BIN = Path(sys.executable).parent
 PARTS = (
-    "docs",
-    "docsite",
-    "benchmarks",
-    "src",
-    "conf",
-    "Makefile",
-    "mkdocs.yml",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "pyproject.toml",
+    *("docs", "docsite", "notebooks", "benchmarks", "src", "conf", "Makefile", "mkdocs.yml", "pyproject.toml"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
 )
 LOADED = {"src", "srcset", "poster", "data"}  # attributes whose address a browser fetches
 WIDTHS = (1400, 400)
