@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --num
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test test-slow mutants check lint types laws mlflow viz docs docs-serve lock bench results release clean
+.PHONY: help demo test test-slow mutants check lint types laws mlflow viz docs docs-serve lock bench lessons results release clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ bench: .venv/installed ## measure the speed of projection, training and start-up
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.reliability
+
+lessons: .venv/installed ## run the lessons in notebooks, and keep their output; takes ten minutes
+	PYTHONPATH=src $(BIN)/python -m docsite.lessons
 
 results: .venv/installed ## write the tables and figures of docs/results from the data beside them
 	$(BIN)/python -m benchmarks.results

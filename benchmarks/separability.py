@@ -104,7 +104,7 @@ def main() -> None:
         from unlearnable.reporting.cell import separability_figure
 
         subjects = {"clean images" if name == "none" else name: each for name, each in found.items()}
-        separability_figure("cifar10", subjects).savefig(arguments.figure, dpi=120)
+        separability_figure(subjects, {"dataset": "cifar10", "seed": 0}).savefig(arguments.figure, dpi=120)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from docsite import ROOT
 from docsite.api import api_pages
 from docsite.commands import commands_page
 from docsite.datasets import catalog_page, environments_page
+from docsite.leaderboard import leaderboard_pages
+from docsite.lessons import lesson_pages
 from docsite.navigation import configuration
 from docsite.parameters import parameters_page
 from docsite.project import project_pages
@@ -22,6 +24,8 @@ def pages() -> dict[str, str]:
         "catalog.md": catalog_page(),
         "environments.md": environments_page(),
         "commands.md": commands_page(),
+        **leaderboard_pages(),
+        **lesson_pages(),
         **api_pages(),
         **project_pages(),
     }

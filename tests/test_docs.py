@@ -27,7 +27,12 @@ from unlearnable.study.definition import read_study
 
 DOCS = ROOT / "docs"
 GENERATED = DOCS / "reference"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(path for path in DOCS.rglob("*.md") if GENERATED not in path.parents)]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted(path for path in DOCS.rglob("*.md") if GENERATED not in path.parents),
+]
 RECORDS = {DOCS / name for name in ("adr", "results", "log.md", "reliability.md", "reliability-inputs.md")}  # with the commands of then
 GUIDES = [page for page in PAGES if not {page, *page.parents} & RECORDS]
 LARGEST_README = 6_000  # bytes: a screen and a half

@@ -13,6 +13,7 @@ from html import unescape
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urldefrag
 
 import pytest
@@ -23,7 +24,10 @@ from tests.test_viz import CHROMIUM, FLAGS, Quiet
 pytestmark = pytest.mark.system
 
 BIN = Path(sys.executable).parent
-PARTS = ("docs", "docsite", "src", "conf", "Makefile", "mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml")
+PARTS = (
+    *("docs", "docsite", "notebooks", "benchmarks", "src", "conf", "Makefile", "mkdocs.yml", "pyproject.toml"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+)
 LOADED = {"src", "srcset", "poster", "data"}  # attributes whose address a browser fetches
 WIDTHS = (1400, 400)
 CHECKED = (  # one page of each kind: pictures, code, warnings, tables that are wide on a telephone, what mkdocstrings writes
@@ -33,6 +37,9 @@ CHECKED = (  # one page of each kind: pictures, code, warnings, tables that are 
     "how-to/add-a-poison.html",
     "reference/environments.html",
     "reference/api/errors.html",
+    "reference/leaderboard.html",
+    "reference/lessons/1_the_paper.html",
+    "reference/leaderboard/cifar10_fast.html",
 )
 OPENED = (*CHECKED, "results/index.html", "reference/parameters.html", "reference/catalog.html")  # the largest: axe takes seconds for each
 OF_THE_THEME = {"landmark-unique"}  # navigation blocks of one name; moderate, and not ours to change
@@ -150,22 +157,46 @@ const violations = async (view, rules) => {
 </script>"""
 
 
-@pytest.fixture(scope="module")
-def looked_at(site, tmp_path_factory) -> list[dict]:
-    """What a browser says of each opened page: how far it scrolls sideways, and what axe finds in light and in dark mode."""
-    text = PROBE.replace("<script>", f"<script>const [OPENED, CHECKED, WIDTHS] = {json.dumps([OPENED, CHECKED, WIDTHS])};")
+BOARD = """<!DOCTYPE html><title>board</title><pre id="found"></pre><script>
+const frame = document.createElement("iframe");
+frame.src = "/reference/leaderboard.html";
+frame.onload = () => {
+  const root = frame.contentDocument, board = root.querySelector(".board[data-filters]");
+  const heading = name => [...board.querySelectorAll("th")].find(each => each.querySelector("button").textContent.trim() === name);
+  const rows = () => [...board.querySelectorAll("tbody tr")].filter(row => !row.hidden);
+  const shown = column => rows().map(row => row.cells[column].textContent.trim());
+  const sorted = () => { heading("accuracy").querySelector("button").click(); return shown(4); };
+  const found = {all: shown(0), up: sorted(), down: sorted(), sort: heading("accuracy").getAttribute("aria-sort")};
+  const choice = heading("poison").querySelector("select");
+  choice.value = "ops";
+  choice.dispatchEvent(new Event("change"));
+  found.ops = shown(0);
+  document.getElementById("found").textContent = JSON.stringify(found);
+};
+document.body.append(frame);
+</script>"""
+
+
+def opened(site: Path, text: str, profile: Path) -> Any:
+    """Return what a page, which is put beside the others, has found in a browser."""
     (site / "probe.html").write_text(text)
-    (site / "axe.js").write_text(files("axe_core_python").joinpath("axe.min.js").read_text())
     handler = functools.partial(Quiet, directory=str(site))
-    profile = f"--user-data-dir={tmp_path_factory.mktemp('browser')}"
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/probe.html"
         mouse = "--blink-settings=primaryHoverType=2,availableHoverTypes=2"  # with one, the theme lets a keyboard reach what scrolls
-        command = [str(CHROMIUM), *FLAGS, mouse, profile, "--window-size=1500,1000", "--virtual-time-budget=600000", "--dump-dom", address]
-        dumped = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200).stdout
+        options = [*FLAGS, mouse, f"--user-data-dir={profile}", "--window-size=1500,1000", "--virtual-time-budget=600000", "--dump-dom"]
+        dumped = subprocess.run([str(CHROMIUM), *options, address], check=True, capture_output=True, text=True, timeout=200).stdout
         server.shutdown()
     return json.loads(unescape(re.search(r'<pre id="found">(.*?)</pre>', dumped, re.DOTALL)[1]))
+
+
+@pytest.fixture(scope="module")
+def looked_at(site, tmp_path_factory) -> list[dict]:
+    """What a browser says of each opened page: how far it scrolls sideways, and what axe finds in light and in dark mode."""
+    (site / "axe.js").write_text(files("axe_core_python").joinpath("axe.min.js").read_text())
+    text = PROBE.replace("<script>", f"<script>const [OPENED, CHECKED, WIDTHS] = {json.dumps([OPENED, CHECKED, WIDTHS])};")
+    return opened(site, text, tmp_path_factory.mktemp("browser"))
 
 
 NOT_THERE = "Chromium is not installed (tests/install_browser.sh installs it on Debian as root)"
@@ -183,3 +214,22 @@ def test_no_page_scrolls_sideways(looked_at):
 def test_axe_finds_no_violation(looked_at, mode):
     found = {(violation["rule"], where) for look in looked_at for violation in look[mode] for where in violation["where"]}
     assert {(rule, where) for rule, where in found if rule not in OF_THE_THEME} == set()
+
+
+@needs_browser
+def test_a_board_sorts_and_filters(site, tmp_path):
+    found = opened(site, BOARD, tmp_path)
+    accuracies = [float(text.split()[0]) for text in found["up"]]
+    assert len(found["all"]) >= 6
+    assert accuracies == sorted(accuracies)
+    assert found["down"] == found["up"][::-1]
+    assert found["sort"] == "descending"
+    assert found["ops"] == [name for name in found["all"] if name == "ops"] != []
+    assert len(found["ops"]) < len(found["all"])
+
+
+def test_a_board_needs_no_script(site):
+    """Its rows are in the page."""
+    text = (site / "reference" / "leaderboard.html").read_text()
+    assert '<div class="board" data-filters="' in text
+    assert "0.231" in text.partition('data-filters="')[2]

@@ -15,7 +15,7 @@ from unlearnable.cli import cli
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "src" / "unlearnable"
 PHRASES: dict[str, str] = yaml.safe_load((ROOT / "tests" / "words.yml").read_text())["phrases"]
-WRITTEN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+WRITTEN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 WRITTEN += sorted(path for path in DOCS.rglob("*.md") if "reference" not in path.parts)
 RECORDS = {DOCS / "log.md", DOCS / "results" / "README.md", *(DOCS / "adr").glob("*.md")}  # what was written then
 SHOWN = [*PACKAGE.glob("study/*"), *PACKAGE.glob("reporting/*"), PACKAGE / "cli.py", PACKAGE / "summary.py"]  # messages and pages

@@ -19,7 +19,7 @@ politely()
 
 
 def __getattr__(name: str) -> Any:
-    """Return what ``unlearnable.api`` has of that name: it imports torch, which takes seconds, so when first asked for."""
+    """Return what ``unlearnable.api`` has of that name: it imports torch, which takes seconds, so only when first used."""
     if name not in __all__:
         raise AttributeError(f"module 'unlearnable' has no attribute '{name}'")
     return getattr(import_module("unlearnable.api"), name)

@@ -1,7 +1,7 @@
 """Projected gradient steps: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (ICLR 2018).
 
 The threat model is a ball in the maximum norm around each image, cut by the range [0, 1] of pixels. Every function lowers an
-objective; whoever attacks hands in the negative loss.
+objective; an attack passes the negative loss.
 """
 
 from collections.abc import Callable

@@ -97,7 +97,7 @@ def craft(
 
 
 def recover(recovery: str, poisoned: Images, *, seed: int = 0, device: str = "cpu", **settings: Any) -> LabelledImages:
-    """Return the images as a recovery leaves them: ``recover("orthogonal_projection", poisoned)``.
+    """Return the images after a recovery: ``recover("orthogonal_projection", poisoned)``.
 
     Some recoveries remove directions: what they return has the ``images`` of the poisoned set and a ``projection``, through which
     ``pixels()``, ``to_torch()`` and ``train`` see them.
@@ -154,7 +154,7 @@ class Training:
         return pd.DataFrame(self.checkpoints[-1].history).rename(index=lambda place: place + 1).rename_axis("epoch")
 
     def predict(self, images: LabelledImages | npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return the class (N,) that the network takes each image of a set, or of an array uint8 (N, C, H, W), for."""
+        """Return the predicted class (N,) of each image of a set, or of an array uint8 (N, C, H, W)."""
         if not isinstance(images, LabelledImages):
             images = labelled(images, np.zeros(len(np.asarray(images)), dtype=np.int64))
         found: npt.NDArray[np.int64] = self.network.logits(seen(images, self.network.device)).argmax(1).cpu().numpy()
@@ -184,7 +184,7 @@ def train(
         model: its name.
         images: the set, seen through its projection where it has one.
         test: the set that its accuracy is measured on.
-        recovery: by which it learns from the set all the same: any, also one that changes images.
+        recovery: by which it learns from a poisoned set: any, also one that changes images.
         recovery_settings: of that.
         clean: clean training images. Pixels are normalised by the mean and deviation of their channels, and some recoveries are given
             some of them. None normalises by ``images``.

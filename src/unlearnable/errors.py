@@ -4,7 +4,7 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """A parameter, file or dataset is not what was asked for; the message says which, what was expected and what came."""
+    """A parameter, file or dataset is wrong; the message says which one, what was expected and what came."""
 
 
 class DivergedError(InputError):
@@ -12,7 +12,7 @@ class DivergedError(InputError):
 
 
 def wrong_setting(file: str, problem: Any) -> str:
-    """Return the line that tells one of pydantic's problems with a setting of ``file``."""
+    """Return the line for one of pydantic's problems with a setting of ``file``."""
     kinds = {"extra_forbidden": "no such setting", "missing": "a value"}
     expected = kinds.get(problem["type"], problem["msg"].removeprefix("Input should be "))
     return f"{file}: '{problem['loc'][0]}': expected {expected}, got {problem['input']!r}"

@@ -38,7 +38,7 @@ class CheckHooks:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Raise InputError where the machine has no such device, or the entry of a released poison that is asked for is wrong."""
+        """Raise InputError if the machine has no such device, or the entry of the released poison is wrong."""
         parameters = catalog.load("parameters")
         _require_recoveries(pipeline.inputs(), parameters["recovery"], parameters["audit"]["recovery"])
         _require_folders(pipeline, catalog, parameters["poison"], parameters["craft"])
@@ -54,7 +54,7 @@ class CheckHooks:
 
     @hook_impl(trylast=True)
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
-        """Raise InputError, as soon as the clean images are there, where a node of the run asks for more than they are."""
+        """Raise InputError, as soon as the clean images are there, if a node of the run needs more of them."""
         if self._nodes and CLEAN not in node.outputs:
             from unlearnable.pipelines.requirements import require
 
@@ -63,7 +63,7 @@ class CheckHooks:
 
 
 def _require_recoveries(inputs: set[str], recovery: str, second: str) -> None:
-    """Raise InputError where a pipeline cannot run the recovery that is asked for."""
+    """Raise InputError if a pipeline cannot run the chosen recovery."""
     if "params:audit.recovery" in inputs and second == recovery:
         raise InputError(f"audit.recovery: expected another recovery than 'recovery', got '{recovery}' for both")
     if {f"params:recover.{ONLY}", "params:recovery"} <= inputs and recovery != ONLY:
@@ -71,7 +71,7 @@ def _require_recoveries(inputs: set[str], recovery: str, second: str) -> None:
 
 
 def _require_folders(pipeline: Any, catalog: Any, poison: str, craft: dict[str, Any]) -> None:
-    """Raise InputError where images that are to be protected are not there, or their copies cannot be written."""
+    """Raise InputError if images that are to be protected are not there, or their copies cannot be written."""
     if COPIES in pipeline.all_outputs():
         if poison in (RELEASED, MIXTURE):
             raise InputError(f"poison: expected one that can be crafted on all images, got '{poison}'")
@@ -83,7 +83,7 @@ def _require_folders(pipeline: Any, catalog: Any, poison: str, craft: dict[str, 
 
 
 class ArtifactHooks:
-    """Clear away what runs that were killed have left, and hand nodes what the graph does not show."""
+    """Remove the temporary files of killed runs, and give nodes what the graph does not show."""
 
     def __init__(self) -> None:
         self._data = Path()
@@ -91,7 +91,7 @@ class ArtifactHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Note where artifacts lie."""
+        """Note the folder of the artifacts."""
         self._data = context.project_path / "data"
 
     @hook_impl
@@ -100,15 +100,15 @@ class ArtifactHooks:
         from unlearnable.artifacts.atomic import sweep
 
         self._catalog = catalog
-        swept = sum(sweep(layer) for layer in self._data.glob("0[2-9]_*"))  # not the raw images, which may be millions
+        swept = sum(sweep(layer) for layer in self._data.glob("0[2-9]_*"))  # not the raw images: there may be millions
         if swept:
             logger.info("removed %d temporary files of runs that were killed", swept)
 
     @hook_impl
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Hand a training what returns the checkpoints of one that was cut off, and the crafting the release that it is asked for.
+        """Give a training the function that returns the checkpoints of an interrupted one, and the crafting its release.
 
-        The graph is of what decides a result. Where a training was cut off decides none, and a release has an entry in the recipe.
+        The graph shows what decides a result. Where a training was interrupted does not, and a release has an entry in the recipe.
         """
         from unlearnable.pipelines.train_poisoned.nodes import UNFINISHED
 
@@ -121,7 +121,7 @@ class ArtifactHooks:
 
     @hook_impl
     def on_pipeline_error(self) -> None:
-        """Let go of all checkpoints, so that another run of this process may go on from them."""
+        """Release all checkpoints, so that another run of this process may resume from them."""
         for name in self._catalog.filter(type_regex="checkpoints") if self._catalog else []:
             self._catalog.release(name)
 
@@ -147,14 +147,14 @@ class StorageHooks:
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Fetch what others have made, and hand on what was made before there was a storage."""
+        """Fetch what other machines have made, and upload what was made before there was a storage."""
         self._catalog = catalog
         for name in sorted(pipeline.datasets()) if self._storage else ():
             self._share(name)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Hand on what was made; of a training, once it has ended."""
+        """Upload what was made; a training only when it has ended."""
         if self._storage and getattr(data, "is_last", True):
             self._share(dataset_name)
 
@@ -168,16 +168,16 @@ class StorageHooks:
 
 
 class InterruptHooks:
-    """Let a run that was asked to end do so between two nodes, once the other hooks have noted what there was."""
+    """Ends an interrupted run between two nodes, after the other hooks have recorded what was done."""
 
     @hook_impl(trylast=True)
     def before_node_run(self) -> None:
-        """Raise InterruptedRun where the run was asked to end."""
+        """Raise InterruptedRun if the run was interrupted."""
         answer()
 
     @hook_impl(trylast=True)
     def after_dataset_saved(self) -> None:
-        """Raise InterruptedRun where the run was asked to end."""
+        """Raise InterruptedRun if the run was interrupted."""
         answer()
 
 
@@ -211,7 +211,7 @@ class SummaryHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Print what the run found, also where all of it was there already."""
+        """Print what the run found, also if all of it was there already."""
         if found := [report for _, report in reports(pipeline, catalog)]:
             from unlearnable.summary import show
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RANK = 4  # (N, C, H, W)
 CHUNK = 1024  # images that are looked at together
-LARGE = 2**31  # bytes, from which on an array lies on the disk
+LARGE = 2**31  # bytes; larger arrays are on the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,7 +69,7 @@ class LabelledImages:
         seconds: that it took to make them from other images.
 
     Raises:
-        InputError: where shape, dtype or range differ.
+        InputError: shape, dtype or range differ.
     """
 
     images: npt.NDArray[np.uint8]
@@ -135,14 +135,14 @@ class LabelledImages:
         return replace(self, images=self.images[indices], labels=self.labels[indices], ids=self.ids[indices])
 
     def without_pixels(self) -> "LabelledImages":
-        """Return the set with images of no pixels, for whoever asks about labels and numbers alone: subsets of it copy nothing."""
+        """Return the set with images of no pixels, for code that needs only labels and numbers: its subsets copy nothing."""
         return replace(self, images=self.images[:, :, :0, :0])
 
     def matching(self, other: "LabelledImages") -> "LabelledImages":
         """Return the images with the ids of ``other``, in its order: a released poison may cover a part of the set.
 
         Raises:
-            InputError: where one is missing here.
+            InputError: one is missing here.
         """
         if np.array_equal(self.ids, other.ids):
             return self
@@ -155,7 +155,7 @@ class LabelledImages:
 
 
 def blank(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return zeros; those of a large array lie in a temporary file (in TMPDIR), which is gone with the array."""
+    """Return zeros; a large array is in a temporary file (in TMPDIR), which is removed with the array."""
     if math.prod(shape) * np.dtype(dtype).itemsize < LARGE:
         return np.zeros(shape, dtype)
     with TemporaryFile() as file:
@@ -179,7 +179,7 @@ def balanced_subset(images: LabelledImages, size: int | None, rng: np.random.Gen
     """Return ``size`` images, as many of each class as of any other within one, in their first order; None returns all.
 
     Raises:
-        InputError: where ``size`` is more than there are or less than one of each class, or a class has too few.
+        InputError: ``size`` is more than there are or less than one of each class, or a class has too few.
     """
     if size is None or size == len(images):
         return images
@@ -201,7 +201,7 @@ def _draw(labels: npt.NDArray[np.int64], label: int, count: int, rng: np.random.
 
 
 def require_every_class(images: LabelledImages) -> None:
-    """Raise InputError where a class has no image."""
+    """Raise InputError if a class has no image."""
     empty = np.flatnonzero(np.bincount(images.labels, minlength=images.num_classes) == 0)
     if len(empty):
         raise InputError(f"expected images of each of the {images.num_classes} classes, got none of class {images.called(int(empty[0]))}")

@@ -31,19 +31,19 @@ def request(number: int) -> None:
 
 
 def answer() -> None:
-    """Raise InterruptedRun where the run was asked to end."""
+    """Raise InterruptedRun if the run was asked to end."""
     if _requested:
         signal.setitimer(signal.ITIMER_REAL, 0)
         raise InterruptedRun(_requested[0])
 
 
 def own(error: KeyboardInterrupt) -> KeyboardInterrupt:
-    """Return the interruption that this process was asked for, or ``error`` where it was not: a child that it ended tells of SIGTERM."""
+    """Return the interruption that this process received, or ``error`` if there was none: a child that it ended reports SIGTERM."""
     return InterruptedRun(_requested[0]) if _requested else error
 
 
 def withdraw() -> None:
-    """Forget what was asked: the run has ended. Where nothing was, a timer that somebody else has set goes on."""
+    """Forget the interruption, since the run has ended. Without one, a timer that other code has set keeps running."""
     if _requested:
         _requested.clear()
         signal.setitimer(signal.ITIMER_REAL, 0)

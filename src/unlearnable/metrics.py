@@ -12,7 +12,7 @@ from unlearnable.images import LabelledImages
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the fraction of rows of ``logits`` (N, K) whose largest entry stands at the label (N,)."""
+    """Return the fraction of rows of ``logits`` (N, K) whose largest entry is at the label (N,)."""
     return float((logits.argmax(dim=1) == labels).double().mean())
 
 
@@ -30,7 +30,7 @@ def mean_perturbations(clean: LabelledImages, poisoned: LabelledImages) -> npt.N
 
 
 def captured_energy(basis: npt.NDArray[np.float32], vectors: npt.NDArray[np.float64]) -> float:
-    """Return the fraction of the squared norm of ``vectors`` (N, D) that lies in the span of orthonormal columns (D, K)."""
+    """Return the fraction of the squared norm of ``vectors`` (N, D) in the span of orthonormal columns (D, K)."""
     whole = float(np.square(vectors).sum())
     return float(np.square(vectors @ basis).sum()) / whole if whole else 0.0
 

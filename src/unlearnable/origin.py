@@ -26,7 +26,7 @@ def commit() -> str | None:
     """Return the commit of the source of this package, with ``-dirty`` behind it where a file was changed since.
 
     Returns:
-        None where git is not there, or has not got the source: the package was installed, or lies in a repository that ignores it.
+        None if there is no git, or git does not know the source: the package was installed, or is in a repository that ignores it.
     """
     found = _git("rev-parse", "HEAD", "HEAD:./")
     return found.split()[0] + (DIRTY if _git("status", "--porcelain", "--", ".") else "") if found else None

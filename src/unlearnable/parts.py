@@ -57,7 +57,7 @@ def each_protected(
 
 
 def require_shares(shares: Mapping[str, float]) -> None:
-    """Raise InputError where the shares of a mixture do not add up to 1."""
+    """Raise InputError if the shares of a mixture do not add up to 1."""
     total = sum(shares.values())
     if not shares or abs(total - 1) > TOLERANCE:
         got = ", ".join(f"{name} {share:g}" for name, share in shares.items()) or "none"

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def import_modules(package: str, path: Iterable[str]) -> None:
-    """Import all modules of a package, each of which registers what it holds: a new one is found where it lies."""
+    """Import all modules of a package, each of which registers what it holds, so a new module needs no list."""
     for module in pkgutil.iter_modules(path):
         import_module(f"{package}.{module.name}")
 
@@ -46,7 +46,7 @@ class Register(Mapping[str, T], Generic[T]):
         self._notes: dict[tuple[str, str], Any] = {}
 
     def add(self, name: str) -> Callable[[T], T]:
-        """Register the decorated thing under ``name``; raise ValueError where the name is taken."""
+        """Register the decorated thing under ``name``; raise ValueError if the name is taken."""
 
         def keep(thing: T) -> T:
             if name in self._known:
@@ -57,7 +57,7 @@ class Register(Mapping[str, T], Generic[T]):
         return keep
 
     def note(self, about: str, value: Any, *names: str) -> None:
-        """Note something about what these names are, or will be, registered for; raise ValueError where one has such a note."""
+        """Note something about what these names are, or will be, registered for; raise ValueError if one has such a note."""
         for name in names:
             if (about, name) in self._notes:
                 raise ValueError(f"{self.kind} '{name}' has two notes '{about}'")

@@ -1,4 +1,4 @@
-"""Kedro's session, which ends by a signal as it ends by an error: hooks are told, and what was finished is kept."""
+"""Kedro's session, which ends after a signal as after an error: hooks are called, and finished results are kept."""
 
 import logging
 import multiprocessing
@@ -22,7 +22,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Session(KedroSession):
-    """Kedro's session, which checks parameters first, and tells its hooks of SIGINT and SIGTERM as of any error."""
+    """Kedro's session, which checks parameters first, and calls its hooks after SIGINT and SIGTERM as after any error."""
 
     _is_running = False
 
@@ -43,7 +43,7 @@ class Session(KedroSession):
                 raise asked from None
 
     def load_context(self) -> KedroContext:
-        """Return the context; its parameters are checked where a run asks for it, before the catalog imports torch."""
+        """Return the context; its parameters are checked when a run needs it, before the catalog imports torch."""
         context = super().load_context()
         if self._is_running:
             check(context.config_loader["parameters"])

@@ -94,7 +94,7 @@ class Problem(NamedTuple):
 
 
 def require(name: str, block: Description, given: Mapping[str, Any]) -> None:
-    """Raise InputError where ``given`` are no settings of a described block; one line names each that is wrong, under ``name``."""
+    """Raise InputError if ``given`` are no settings of a described block; one line names each that is wrong, under ``name``."""
     if wrong := list(problems(block, dict(given), tuple(name.split(".")))):
         raise InputError("; ".join(problem.line for problem in wrong))
 

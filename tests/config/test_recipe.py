@@ -62,7 +62,7 @@ AFTER = {
     "audit": SECOND,
     "protect": {"protected_images"},
 }
-CELLS = SCORED | {"dfr_scores", "dfr_figure"} | SEPARABLE | AUDIT
+CELLS = SCORED | {"dfr_scores", "dfr_figure", "examples_figure", "directions_figure"} | SEPARABLE | AUDIT  # what names its cell
 EXPECTED = {
     "poison": AFTER["craft"],
     "recovery": RECOVERED | CELLS,

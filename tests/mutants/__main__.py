@@ -26,8 +26,9 @@ from tests.mutants.table import MUTANTS, Mutant
 
 PROJECT = Path(__file__).parents[2]
 COPIED = (
-    *("src", "tests", "benchmarks", "conf", "docs", "docsite", "examples", "notebooks", ".ci"),
-    *("Makefile", "pyproject.toml", "requirements.lock", "requirements-uv.lock", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+    *("src", "tests", "benchmarks", "conf", "docs", "docsite", "examples", "notebooks", ".ci", ".github"),
+    *("Makefile", "pyproject.toml", "requirements.lock", "requirements-uv.lock"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
     *(".gitignore", ".telemetry", "mkdocs.yml"),
 )
 OURS = ("unlearnable", "tests", "benchmarks", "docsite", "conftest")  # modules that each run must find in the copy

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -28,7 +29,7 @@ from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.pipelines.craft_poison.nodes import craft
 from unlearnable.poisons import POISONS
 from unlearnable.recoveries import LinearWeights
-from unlearnable.reporting.cell import directions_figure, examples_figure
+from unlearnable.reporting.cell import directions_figure, examples_figure, separability_figure
 from unlearnable.training.device import made_on
 
 MADE_BY = {
@@ -44,6 +45,9 @@ MADE_BY = {
 def project(golden, tmp_path_factory) -> Path:
     """A project in which every chain has run once."""
     return copy_golden(golden, tmp_path_factory.mktemp("with a blank") / "project")
+
+
+CELL = {"dataset": "set", "poison": "lsp", "recovery": "jpeg", "model": "net", "seed": 3}
 
 
 def run(project: Path, *, pipeline: str | list[str] = "orthoproj", env="test", **parameters) -> set[str]:
@@ -390,8 +394,28 @@ def test_the_figures_have_a_picture_in_them(project):
 def test_pictures_have_room_for_ten_classes():
     images = make_images(60, classes=12)
     linear = LinearWeights(weights=np.ones((1, 12, 768), np.float32), centre=np.zeros(768, np.float32), train_accuracy=0.5)
-    for figure in (examples_figure(images, images, images), directions_figure(images, images, linear)):
+    for figure in (examples_figure(images, images, images, CELL), directions_figure(images, images, linear, CELL)):
         assert len(figure.axes[0].get_xticks()) == 10
+
+
+def test_a_picture_names_its_cell_and_each_column_its_class():
+    """Class 1 has no image; names that look like formulas are names."""
+    images = make_images(60, classes=3)
+    images = replace(images.subset(np.flatnonzero(images.labels != 1)), class_names=("$cat$", "dog", "a very long name"))
+    figure = examples_figure(images, images, images, CELL)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["$cat$", "a very lon…"]
+    assert figure.get_suptitle() == "One image of each class: set, poison lsp, recovery jpeg, net, seed 3"
+    figure.draw_without_rendering()
+
+
+def test_every_curve_of_separability_has_a_look_of_its_own():
+    """Twelve poisons that all reach the same accuracy at once: none is drawn as another."""
+    fit = {"curve": [0.5, 1.0], "ended": "converged"}
+    subjects = {name: {"models": {"linear": fit}} for name in [*(f"poison {number}" for number in range(12)), "clean images"]}
+    [axes] = separability_figure(subjects, {"dataset": "set", "seed": 0}).axes
+    curves = [line for line in axes.lines if not line.get_label().startswith("_")]
+    assert [line.get_label() for line in curves] == list(subjects)
+    assert len({(line.get_color(), line.get_linestyle()) for line in curves}) == len(subjects)
 
 
 def test_every_dataset_of_the_pipelines_is_in_the_catalog_with_a_layer():

@@ -53,10 +53,10 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         return Path(self._filepath)
 
     def load(self) -> Out:
-        """Return the newest good version, or the one asked for.
+        """Return the newest good version, or the given one.
 
         Raises:
-            DatasetError: where there is none, the one asked for is damaged, or it is of another recipe.
+            DatasetError: there is none, the given one is damaged, or it is of another recipe.
         """
         damage: DamagedError | None = None
         while True:
@@ -82,15 +82,15 @@ class Artifact(AbstractVersionedDataset[In, Out]):
         write_new(Path(self._get_save_path()), self.encode(data))
 
     def opened(self, path: Path) -> Any:
-        """Return the bytes of ``path``; raise DamagedError where they are not what was saved."""
+        """Return the bytes of ``path``; raise DamagedError if they are not what was saved."""
         return read_checked(path)
 
     def read(self, path: Path) -> Out:
         """Return the content of ``path``.
 
         Raises:
-            DamagedError: where it is not what was saved.
-            DatasetError: where it was made by another recipe.
+            DamagedError: it is not what was saved.
+            DatasetError: it was made by another recipe.
         """
         content = self.opened(path)
         try:

@@ -55,7 +55,7 @@ def open_checked(path: Path) -> bytearray | mmap.mmap:
     """Return the bytes of ``path``; those of a large file as a private mapping, read as they are used and never all held in memory.
 
     Raises:
-        DamagedError: where they are not the ones that were saved.
+        DamagedError: they are not the ones that were saved.
     """
     expected = _note(path)
     if expected.size < LARGE:
@@ -70,7 +70,7 @@ def read_checked(path: Path) -> bytes:
     """Return the bytes of ``path``.
 
     Raises:
-        DamagedError: where they are not the ones that were saved.
+        DamagedError: they are not the ones that were saved.
     """
     expected, content = _note(path), path.read_bytes()
     _require_size(path, expected, len(content))
@@ -89,7 +89,7 @@ def _require_hash(path: Path, expected: "_Note", got: str) -> None:
 
 
 def write_new(path: Path, content: bytes | Iterable[Part]) -> None:
-    """Write ``content``, or its parts one after the other, to ``path`` wholly or not at all; raise FileExistsError where it exists."""
+    """Write ``content``, or its parts one after the other, to ``path`` wholly or not at all; raise FileExistsError if it exists."""
     make_folder(path.parent)
     with _staged(path, content) as (file, size, sha256):
         note = f"# {size} bytes\n{sha256}  {path.name}\n".encode()

@@ -27,7 +27,7 @@ RESUMABLE = 2  # the newest epochs that a training can resume from: if one is da
 
 
 class Checkpoints(Sequence[Checkpoint]):
-    """The checkpoints of a training, in the order of their epochs, each read when it is asked for."""
+    """The checkpoints of a training, in the order of their epochs, each read when it is used."""
 
     def __init__(self, dataset: "CheckpointsDataset", paths: Sequence[Path]) -> None:
         self._dataset, self._paths = dataset, paths
@@ -111,7 +111,7 @@ class CheckpointsDataset(Artifact[Checkpoint, Any]):
         """Return the checkpoints in the folder ``path``, the last one at the end.
 
         Raises:
-            DamagedError: where one is damaged; it and those after it are set aside, and the version counts as interrupted.
+            DamagedError: one is damaged; it and those after it are set aside, and the version counts as interrupted.
         """
         good = self._good(path)
         if not good or not good[-1].name.endswith(LAST):

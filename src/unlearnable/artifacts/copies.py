@@ -118,7 +118,7 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
         return found
 
     def check(self, originals: Path) -> None:
-        """Raise InputError where copies of what lies in ``originals`` cannot be written here."""
+        """Raise InputError if copies of the images in ``originals`` cannot be written here."""
         here, there = self.folder.resolve(), originals.resolve()
         if here.is_relative_to(there) or there.is_relative_to(here):
             raise InputError(f"protected: expected a folder beside the originals in {originals}, got {self.folder}")

@@ -68,7 +68,7 @@ def unpacked(content: Content) -> dict[str, npt.NDArray[Any]]:
 
 
 def header(content: Content) -> Header:
-    """Return the metadata of a safetensors file; raise ValueError where there is none."""
+    """Return the metadata of a safetensors file; raise ValueError if there is none."""
     length = int.from_bytes(content[:8], "little")
     found = json.loads(content[8 : 8 + length])
     about = found.get("__metadata__") if isinstance(found, dict) else None

@@ -1,4 +1,4 @@
-"""What was crafted for images of any size, so that copies are gone on with after an interruption without crafting again."""
+"""What was crafted for images of any size. It is kept, so that an interrupted copying resumes without crafting again."""
 
 import json
 from collections.abc import Iterator

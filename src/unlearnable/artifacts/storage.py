@@ -1,7 +1,7 @@
 """Storage that several machines see: what one run has made is there for the others.
 
 Artifacts are made and read on a machine's own disk. Where ``storage.yml`` names a place (a folder, ``s3://…``, whatever fsspec
-knows), a run fetches what is there and not here before it starts, and hands on what it has made as soon as it is made. A file goes before
+knows), a run fetches what is there and not here before it starts, and uploads each thing as soon as it is made. A file goes before
 its sidecar, and the last file of a version goes last, so half a version is none.
 """
 
@@ -43,7 +43,7 @@ class Storage:
         options: of the file system, such as credentials.
 
     Raises:
-        InputError: where fsspec knows no such place.
+        InputError: fsspec knows no such place.
     """
 
     def __init__(self, url: str, project: Path, options: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Storage:
             credentials: blocks of ``credentials.yml`` by name.
 
         Raises:
-            InputError: where a value is wrong, or there are no such credentials.
+            InputError: a value is wrong, or there are no such credentials.
         """
         try:
             settings = StorageSettings.model_validate(dict(values))
@@ -77,7 +77,7 @@ class Storage:
         return self._url
 
     def require(self) -> None:
-        """Raise InputError where the place cannot be listed."""
+        """Raise InputError if the place cannot be listed."""
         self.index(("data/08_reporting",))
 
     def index(self, folders: Iterable[str]) -> set[str]:
@@ -108,7 +108,7 @@ class Storage:
             self._do("put_file", str(sidecar(path)), self._place(name + SIDECAR))
 
     def _read(self, name: str) -> bytes:
-        """Return the bytes of a file; raise DamagedError where they are not those that its sidecar says."""
+        """Return the bytes of a file; raise DamagedError if they are not those that its sidecar says."""
         content: bytes = self._do("cat_file", self._place(name))
         note = NOTE.fullmatch(self._do("cat_file", self._place(name + SIDECAR)).decode(errors="replace"))
         if note is None or hashlib.sha256(content).hexdigest() != note[2]:
@@ -134,7 +134,7 @@ class Storage:
         return f"{self._root}/{name}"
 
     def _do(self, what: str, *arguments: str) -> Any:
-        """Ask the file system; raise InputError where it refuses or does not answer."""
+        """Ask the file system; raise InputError if it refuses or does not answer."""
         try:
             return getattr(self._system, what)(*arguments)
         except Exception as error:  # each file system has errors of its own

@@ -28,7 +28,7 @@ def at_its_new_name(kind: str) -> str:
 
 
 def require_keys(catalog: Mapping[str, Any]) -> None:
-    """Check that each entry of one of our classes has the keys that the class asks for and no others.
+    """Check that each entry of one of our classes has the keys that the class needs and no others.
 
     Raises:
         InputError: one line that names the entry, the key and the nearest known one.
@@ -43,7 +43,7 @@ def require_keys(catalog: Mapping[str, Any]) -> None:
 
 
 def missing(name: str, key: str, entry: Mapping[str, Any]) -> InputError:
-    """Return the error that an entry lacks a key; it tells the key that is most like it."""
+    """Return the error that an entry lacks a key; it names the most similar key."""
     close = get_close_matches(key, list(entry), n=1, cutoff=NEAR)
     return InputError(f"catalog entry '{name}': expected '{key}', got {repr(close[0]) if close else 'none'}")
 
@@ -74,7 +74,7 @@ def _class_of(name: str, kind: str) -> type:
 
 @cache
 def _arguments(kind: type) -> dict[str, bool]:
-    """Return the arguments of a class by name, and whether each must be given; those that it hands on are its base's."""
+    """Return the arguments of a class by name, and whether each is required; those that it passes on are its base's."""
     found = dict.fromkeys(OF_KEDRO, False)
     for each in kind.__mro__:
         given = inspect.signature(vars(each)["__init__"]).parameters.values() if "__init__" in vars(each) else []

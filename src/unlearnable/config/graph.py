@@ -26,12 +26,12 @@ class Choice:
 
     Args:
         block: its name, such as ``craft``.
-        by: the parameters that choose a part by its name, such as ``poison``; a node asks for one of them.
-        nothing: the name for which a node hands on what it is given: its recipe is that of its input.
+        by: the parameters that choose a part by its name, such as ``poison``; a node takes one of them.
+        nothing: the name for which a node passes on its input, whose recipe is then its own.
         shared: names in the block that all parts use.
-        optional: names in the block that all parts use where they are set.
+        optional: names in the block that all parts use if they are set.
         mixture: the part that names others, which are used too.
-        entries: catalog entries that stand for a part, by its name, in the place of settings.
+        entries: catalog entries that replace the settings of a part, by its name.
     """
 
     block: str
@@ -78,12 +78,12 @@ class Graph:
         return sorted({*self.makers, *self._unmade, *named})
 
     def sources(self, parameters: Mapping[str, Any]) -> list[str]:
-        """Return the entries that no node makes and that a run reads: all that nodes ask for, and what its choices name."""
+        """Return the entries that no node makes and that a run reads: those that nodes take, and those that its choices name."""
         chosen = {choice.entries.get(str(dotted(parameters, by))) for choice in self.choices for by in choice.by}
         return sorted(self._unmade | {entry for entry in chosen if entry})
 
     def above(self, artifact: str) -> tuple[Node, ...]:
-        """Return the nodes that an artifact stands on, each after those that it stands on itself.
+        """Return the nodes that an artifact depends on, each after those that it depends on itself.
 
         Raises:
             InputError: no node makes it.
@@ -105,7 +105,7 @@ class Graph:
         Args:
             artifact: its name in the catalog.
             parameters: of the run.
-            entry: returns what an entry says of the bytes that lie there.
+            entry: returns what an entry says about its bytes.
 
         Raises:
             InputError: no node makes the artifact.
@@ -164,5 +164,5 @@ def hashed(recipe: Recipe, *also: object) -> str:
 
 
 def with_parameters(nodes: Iterable[Node]) -> set[str]:
-    """Return the names of the parameters that nodes ask for."""
+    """Return the names of the parameters that nodes take."""
     return {name.removeprefix(PARAMETER) for node in nodes for name in node.inputs if is_parameter(name)}

@@ -3,7 +3,7 @@
 ``${param:poison}`` is a parameter as the run sees it, ``${dataset:}`` the name that the entry ``raw_images`` gives its dataset.
 ``${recipe:scores}`` is the hash of all that decides the artifact ``scores``, ``${place:scores}`` the folder that it belongs into: the names
 of its dataset, poison, recovery, model and seed, as far as they decide it, and that hash. ``${recipe:}`` and ``${place:}`` are those of
-the entry itself, and ``${filepath:poisoned_train}`` is where another entry lies. A name with a placeholder, such as
+the entry itself, and ``${filepath:poisoned_train}`` is the path of another entry. A name with a placeholder, such as
 ``{training}_checkpoints``, is an entry for each dataset of the pipelines that fits and has none of its own.
 """
 
@@ -52,7 +52,7 @@ OF_THIS_MACHINE = ("credentials", "mlflow", "storage")
 
 
 class _Files(LocalFileSystem):  # type: ignore[misc]
-    """The file system, with patterns that mean themselves up to the folder of the configuration: a project may lie in ``[a]``."""
+    """The file system, with patterns taken literally up to the folder of the configuration: a project may be in a folder named ``[a]``."""
 
     cachable = False
 
@@ -73,7 +73,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         graph: of the pipelines, from which recipes are read.
         arguments: of Kedro's loader.
 
-    ``project_path`` is where relative paths start; a hook sets it where configuration lies outside the project.
+    ``project_path`` is where relative paths start; a hook sets it if the configuration is outside the project.
     """
 
     project_path: Path | None = None
@@ -104,7 +104,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return other
 
     def recipe(self, artifact: str) -> Recipe:
-        """Return all that decides the bytes of an artifact, by name; raise InputError where no node makes it."""
+        """Return all that decides the bytes of an artifact, by name; raise InputError if no node makes it."""
         if artifact not in self._recipes:
             found = self._graph.recipe(artifact, self._with_bytes, self._decides)
             self._recipes[artifact] = found | {"code": code(found)}
@@ -123,7 +123,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return names(self.recipe(artifact), self._graph.parts(artifact, self._parameters))
 
     def filepath(self, name: str) -> str:
-        """Return where a catalog entry lies. A study asks for thousands: what OmegaConf parses anew each time is put in at once here."""
+        """Return the path of a catalog entry. A study needs thousands, and OmegaConf would parse each again: names are filled in here."""
         entry = self._entry(name)
         if "filepath" not in entry:
             raise missing(name, "filepath", entry)
@@ -149,7 +149,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return self._resolved_name(kind, name, str(_node_._get_full_key(None)).partition(".")[0])
 
     def _resolved_name(self, kind: str, name: str, entry: str) -> Any:
-        """Return what ``${kind:name}`` stands for in the catalog entry of that name."""
+        """Return what ``${kind:name}`` is in the catalog entry of that name."""
         if kind == "dataset":
             return self._dataset()
         if kind == "param":
@@ -170,13 +170,13 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @cached_property
     def _given(self) -> dict[str, Any]:
-        """The parameters as files and command line give them; what these leave out of a method's settings is as published."""
+        """The parameters as files and command line give them; settings of a method that these do not name are as published."""
         self._register()
         return dict(filled_in(defaults(), dict(self._resolved("parameters"))))
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:
-        """The parameters, completed: every path of the catalog asks for them, and reading them takes a while."""
+        """The parameters, completed; kept, since every path of the catalog needs them and reading them takes a while."""
         return self._completed(self._given)
 
     def _catalog(self) -> Any:
@@ -189,12 +189,12 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return {name: _at_home(name, entry) for name, entry in catalog.items()}
 
     def _resolved(self, key: str) -> Any:
-        """Return the configuration of that kind; raise InputError where an interpolation has no value."""
+        """Return the configuration of that kind; raise InputError if an interpolation has no value."""
         self._require_environment(self.env)
         try:
             return self._of_this_machine(key) if key in OF_THIS_MACHINE else super().__getitem__(key)
         except OmegaConfBaseException as error:
-            if ours := _ours(error):  # of a name that stands for nothing
+            if ours := _ours(error):  # of a name that means nothing
                 raise InputError(f"{key}: '{error.full_key}': {ours}") from error
             problem = (error.msg or str(error)).splitlines()[0]
             raise InputError(f"{key}: expected a value for '{error.full_key}', got an interpolation without one ({problem})") from error
@@ -205,7 +205,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _of_this_machine(self, key: str) -> Any:
         """Return the configuration of that kind with what ``conf/local`` says over it, whatever the environment.
 
-        Kedro reads that folder where no environment is named alone; where a server is and who may use it is the machine's affair.
+        Kedro reads that folder only if no environment is named; but where a server is, and who may use it, belongs to the machine.
         """
         machine = copy.copy(self)
         machine.env = self.default_run_env
@@ -293,12 +293,12 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @cached_property
     def _recipes(self) -> dict[str, Recipe]:
-        """The recipes that were asked for."""
+        """The recipes that were looked up."""
         return {}
 
     @cached_property
     def _with_bytes(self) -> dict[str, Any]:
-        """The parameters; where one names a file, the hash of its bytes is in the place of its path."""
+        """The parameters; a path of a file is replaced by the hash of its bytes."""
         found = dict(self._parameters)
         for name in READ:
             block, *inner, last = name.split(".")
@@ -311,7 +311,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return found
 
     def _decides(self, name: str) -> dict[str, Any]:
-        """Return what decides the bytes of an entry that no node makes: its settings, and their hash where nobody publishes one."""
+        """Return what decides the bytes of an entry that no node makes: its settings, and the hash of its files if none is published."""
         entry = self._entry(name)
         is_raw = name == "raw_images"
         settings = {key: value for key, value in entry.items() if key not in (PLACES if is_raw else RELEASED_PLACES)}
@@ -360,7 +360,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         return self._entry("raw_images")
 
     def _entry(self, name: str) -> dict[str, Any]:
-        """Return a catalog entry, unresolved: reading the whole catalog would ask for this entry again."""
+        """Return a catalog entry, unresolved: reading the whole catalog would resolve this entry again."""
         return self._once("entry", name, lambda: self._read_entry(name))  # type: ignore[no-any-return]
 
     def _read_entry(self, name: str) -> dict[str, Any]:
@@ -373,13 +373,13 @@ class RecipeConfigLoader(OmegaConfigLoader):
         raise MissingConfigException(f"catalog: expected an entry '{name}', got none")
 
     def _bytes(self, name: str, entry: dict[str, Any], parameters: dict[str, Any]) -> str | None:
-        """Return the hash of what lies at the path of an entry, None where nothing does; a large folder takes a while, so once a loader."""
+        """Return the hash of the files at the path of an entry, None if there are none; kept, since a large folder takes a while."""
         path = self._path(name, entry, parameters)
         follow = _kind(entry) in FOLLOWED
         return self._once("bytes", path, lambda: fingerprint(self._project / path, f"{name}.path", follow=follow) if path else None)  # type: ignore[no-any-return]
 
     def _path(self, name: str, entry: dict[str, Any], parameters: dict[str, Any]) -> str:
-        """Return the path of an entry; the recipe that other resolvers ask for is only made of it."""
+        """Return the path of an entry; the recipe that other resolvers need depends on it."""
 
         def value(found: re.Match[str]) -> str:
             return self._dataset() if found[1] == "dataset" else str(_dotted(parameters, found[2]))
@@ -408,7 +408,7 @@ def _kind(entry: dict[str, Any]) -> str:
 
 
 def _dotted(settings: dict[str, Any], name: str) -> Any:
-    """Return a parameter by its dotted name; raise InputError where there is none."""
+    """Return a parameter by its dotted name; raise InputError if there is none."""
     found: Any = settings
     for part in name.split("."):
         if not isinstance(found, dict) or part not in found:
@@ -426,7 +426,7 @@ def _rename_types(config: Any) -> None:
 
 
 def _expand(config: Any, known: list[str]) -> None:
-    """Put the entries that a name with a placeholder, such as ``{training}_checkpoints``, stands for in its place."""
+    """Put the entries that a name with a placeholder, such as ``{training}_checkpoints``, stands for, instead of that name."""
     for pattern in [name for name in config if "{" in str(name)]:
         entry = config.pop(pattern)
         fitting = {name: found.named for name in known if name not in config and (found := parse(pattern, name))}
@@ -437,7 +437,7 @@ def _expand(config: Any, known: list[str]) -> None:
 
 
 def _filled(entry: Any, values: dict[str, str]) -> Any:
-    """Return a copy of an entry with values in the place of its placeholders."""
+    """Return a copy of an entry with values instead of its placeholders."""
     found: dict[str, Any] = OmegaConf.to_container(entry, resolve=False)  # type: ignore[assignment]
     for key, value in found.items():
         for name, given in values.items() if isinstance(value, str) else ():
@@ -446,7 +446,7 @@ def _filled(entry: Any, values: dict[str, str]) -> Any:
 
 
 def _require_entries(known: list[str], *layers: dict[Any, Any]) -> None:
-    """Raise InputError where a catalog has an entry that no pipeline asks for: it is the misspelt name of one that stays as it was."""
+    """Raise InputError if a catalog has an entry that no pipeline uses: probably a misspelt name, which overrides nothing."""
     for file, config in (item for layer in layers for item in layer.items()):
         for name in config:
             if name not in known and not name.startswith("_"):
@@ -468,7 +468,7 @@ def _at_home(name: str, entry: Any) -> Any:
 
 
 def _home(setting: str, path: str) -> str:
-    """Return a path in which ~ is the home of the user; raise InputError where it would be a folder of that name."""
+    """Return a path in which ~ is the home of the user; raise InputError if it would be a folder of that name."""
     found = os.path.expanduser(path)  # noqa: PTH111  # Path's raises
     if found.startswith("~"):
         raise InputError(f"catalog: '{setting}': expected the home of a user, got {path!r}, of no known one")
@@ -482,7 +482,7 @@ def _replaced(settings: dict[str, Any], names: list[str], value: Any) -> dict[st
 
 
 def _block(name: str, value: Any) -> dict[str, Any]:
-    """Return a nested block of parameters, empty where there is none; raise InputError where it is anything else."""
+    """Return a nested block of parameters, empty where there is none; raise InputError if it is anything else."""
     if value is not None and not isinstance(value, dict):
         raise InputError(f"parameter '{name}': expected a valid dictionary, got {value!r}")
     return value or {}

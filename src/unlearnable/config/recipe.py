@@ -32,7 +32,7 @@ CHOICES = (
 )
 IGNORED = frozenset({"device", "threads", "data_root", "originals", "protected"})  # parameters that cannot change a result
 
-PLACES = ("metadata", "path", "filepath", "credentials")  # of the entry raw_images: where its bytes lie, not what they are
+PLACES = ("metadata", "path", "filepath", "credentials")  # of the entry raw_images: where its bytes are, not what they are
 OWN_BYTES = ("FolderImages", "HuggingFaceImages")  # datasets whose makers publish no hash: that of their bytes is part of the recipe
 FOLLOWED = (*OWN_BYTES, "OriginalFolder", "ProtectedFolder")  # datasets that read what links lead to
 RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")

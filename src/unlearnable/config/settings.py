@@ -1,8 +1,8 @@
 """What may be set: names of poisons, recoveries and networks, and the types, ranges and defaults of their settings, as plain data.
 
 They are read from the signatures of the functions and dataclasses that take them, so a new poison brings its own check along. To read
-them imports torch, which takes seconds, and a misspelt name is to be told at once. So what was read is kept beside the compiled modules,
-as they are: under the hash of the sources, and read anew where a source has changed.
+them imports torch, which takes seconds, and a misspelt name must be reported at once. So what was read is kept beside the compiled modules,
+as they are: under the hash of the sources, and read again after a source has changed.
 """
 
 import hashlib

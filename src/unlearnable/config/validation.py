@@ -106,7 +106,7 @@ def _require(parameter: str, name: str, known: list[str], broken: Mapping[str, s
 
 
 def _require_parts(poison: str, craft: Mapping[str, Any]) -> None:
-    """Raise InputError where what is to be protected of a set makes no sense, as far as that is known without the set."""
+    """Raise InputError if what is to be protected of a set makes no sense, as far as that is known without the set."""
     share = craft.get("share")
     if isinstance(share, float) and share > 1:
         raise InputError(f"parameter 'craft.share': expected a fraction up to 1, or a whole number of images, got {share}")

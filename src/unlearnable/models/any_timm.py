@@ -11,7 +11,7 @@ PREFIX = "timm:"
 
 
 def require_timm(parameter: str, name: str) -> None:
-    """Raise InputError where timm is not installed, or has no network of that name."""
+    """Raise InputError if timm is not installed or has no network of that name."""
     try:
         import timm  # here, since it takes seconds
     except ImportError:
@@ -22,7 +22,7 @@ def require_timm(parameter: str, name: str) -> None:
 
 
 def timm_network(name: str, shape: tuple[int, int, int]) -> nn.Module:
-    """Return the network of timm that ``name`` names behind the prefix, without its head, for images of that shape."""
+    """Return timm's network ``name`` (less the prefix), without its head, for images of that shape."""
     import timm
 
     own = name.removeprefix(PREFIX)

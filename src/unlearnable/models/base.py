@@ -45,10 +45,10 @@ def build(name: str, *, shape: Shape, num_classes: int, seed: int, initialisatio
         shape: channels, height and width of the images.
         num_classes: the number of classes.
         seed: of the first weights.
-        initialisation: of convolutions: ``own``, or ``torch`` for the default of torch's.
+        initialisation: of convolutions: the network's ``own``, or ``torch`` for the default of torch.
 
     Raises:
-        InputError: where the name is unknown, or the network cannot take images of that shape.
+        InputError: the name is unknown, or the network cannot take images of that shape.
     """
     require_model("model", name)
     with borrowed_global_torch(seed, f"model/{name}"):
@@ -60,7 +60,7 @@ def build(name: str, *, shape: Shape, num_classes: int, seed: int, initialisatio
 
 
 def require_takes(name: str, shape: Shape) -> None:
-    """Raise InputError where the model of that name cannot take images of that shape; nothing is computed."""
+    """Raise InputError if the model of that name cannot take images of that shape; nothing is computed."""
     with torch.device("meta"):
         _width(name, _extractor(name, shape), shape)
 
@@ -70,7 +70,7 @@ def _extractor(name: str, shape: Shape) -> nn.Module:
 
 
 def _width(name: str, extractor: nn.Module, shape: Shape) -> int:
-    """Return the number of features of an image; raise InputError where the network cannot take one of that shape."""
+    """Return the number of features of an image; raise InputError if the network cannot take one of that shape."""
     try:
         with torch.inference_mode():
             features = extractor.eval()(torch.zeros(1, *shape))
@@ -82,7 +82,7 @@ def _width(name: str, extractor: nn.Module, shape: Shape) -> int:
 
 
 def require_model(parameter: str, name: str) -> None:
-    """Raise InputError where ``parameter`` names neither a model nor, as ``timm:NAME``, one of timm."""
+    """Raise InputError if ``parameter`` names neither a model nor, as ``timm:NAME``, one of timm."""
     if name.startswith(PREFIX):
         require_timm(parameter, name)
     elif name not in MODELS:

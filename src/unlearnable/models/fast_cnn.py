@@ -25,7 +25,7 @@ class SeenTwice(nn.Module):
 
 
 def _conv(channels: int, width: int) -> nn.Conv2d:
-    """Return a convolution that begins by handing its input on, as far as it has outputs for it."""
+    """Return a convolution whose first weights copy its input to its output channels, as many as there are."""
     conv = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
     nn.init.dirac_(conv.weight.data[:channels])
     return conv
@@ -40,8 +40,8 @@ def _block(channels: int, width: int) -> list[nn.Module]:
 def fast_cnn(shape: tuple[int, int, int]) -> nn.Module:
     """Return whitening, three blocks of two 3x3 convolutions, the first of each block pooled by two, and their 192 features.
 
-    Of airbench94 it has the blocks and their first weights; it is narrower (32, 96 and 192 filters for 64, 256 and 256), and has ReLU
-    for GELU. It is for images that stay what they are when they are mirrored.
+    It takes the blocks and their first weights from airbench94; it is narrower (32, 96 and 192 filters instead of 64, 256 and 256), and has
+    ReLU instead of GELU. It is for images that keep their class when they are mirrored.
     """
     whitening = Whitening(shape[0])
     layers: list[nn.Module] = [whitening, nn.ReLU()]

@@ -1,9 +1,9 @@
-"""All networks, as one table: a new one is a line of TABLE, and a function where no other builds it.
+"""All networks, as one table: a new one is a line of TABLE, and a function unless an existing one builds it.
 
 Each takes the shape of an image and returns a network without its head, images (N, C, H, W) -> features (N, width). The published ones are
 torchvision's, for any number of channels. Up to 64 pixels an image is seen at full resolution, by the stem of the published CIFAR variants
-(He et al. 2016, Section 4.2): a 3x3 convolution with stride 1, and no pooling after it. Dropout, which would draw from torch's global
-generator, is left out. ``SOURCES`` says of each where it is from.
+(He et al. 2016, Section 4.2): a 3x3 convolution with stride 1, and no pooling after it. There is no dropout, since it would draw from
+torch's global generator. ``SOURCES`` says where each network is from.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ WIDTH = 384  # of the vision transformers
 def convolutional(layers: Sequence[Layer], shape: Shape) -> nn.Module:
     """Return 3x3 convolutions and four times as many features as the last one is wide.
 
-    The last pooling keeps 2x2 places: pooled over the whole image, a network cannot see where a patch lies.
+    The last pooling keeps 2x2 places: pooled over the whole image, a network cannot see where a patch is.
     """
     channels, made = shape[0], []
     for width, stride, is_pooled in layers:
@@ -42,7 +42,7 @@ def convolutional(layers: Sequence[Layer], shape: Shape) -> nn.Module:
     return nn.Sequential(*made, nn.AdaptiveMaxPool2d(2), nn.Flatten())
 
 
-# torchvision is imported where it is used, since that takes a second which other networks need not wait.
+# torchvision is imported where it is used: that takes a second, and the other networks do not need it.
 
 
 def residual(name: str, shape: Shape) -> nn.Module:
@@ -57,7 +57,7 @@ def residual(name: str, shape: Shape) -> nn.Module:
 def vgg(column: str, shape: Shape) -> nn.Module:
     """Return VGG of a column of its Table 1 (the paper's reference code builds eleven layers for ``vgg16``), and its 512 features.
 
-    Images above 64 pixels have 4,096 features, as published; for smaller ones a pooling over the whole image stands for two layers.
+    Images above 64 pixels have 4,096 features, as published; for smaller ones a pooling over the whole image replaces two layers.
     """
     from torchvision.models import vgg as published
 
@@ -93,7 +93,7 @@ def densenet121(shape: Shape) -> nn.Module:
 
 
 def mobilenetv2(shape: Shape) -> nn.Module:
-    """Return MobileNetV2, and its 1,280 features; small images are halved twice less."""
+    """Return MobileNetV2, and its 1,280 features; small images are halved two times fewer."""
     from torchvision.models import mobilenet_v2
 
     network = mobilenet_v2(weights=None, inverted_residual_setting=MOBILENET_STAGES if is_small(shape) else None)
@@ -105,8 +105,8 @@ def mobilenetv2(shape: Shape) -> nn.Module:
 def transformer(patch: int, shape: Shape) -> nn.Module:
     """Return a vision transformer on patches of that side: depth 7, 12 heads, MLPs of 384, and its 384 features.
 
-    The reference code scales attention by the whole width instead of a head's, and has a second layer before the head; both are as
-    published here.
+    The reference code scales attention by the whole width instead of a head's, and has a second layer before the head; here both are as
+    published.
 
     Raises:
         InputError: the images are not square, or patches do not divide them.
@@ -128,7 +128,7 @@ def is_small(shape: Shape) -> bool:
 
 
 def _stem(conv: nn.Conv2d, shape: Shape, **of_small_images: object) -> nn.Conv2d:
-    """Return a first convolution that takes images of that shape: ``conv`` itself where nothing changes, else one with new weights."""
+    """Return a first convolution that takes images of that shape: ``conv`` itself if it does, else one with new weights."""
     changed = of_small_images if is_small(shape) else {}
     if shape[0] == conv.in_channels and not changed:
         return conv

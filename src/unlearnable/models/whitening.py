@@ -1,7 +1,7 @@
-"""A first convolution that is computed from images in place of learned, as airbench has it (github.com/KellerJordan/cifar10-airbench).
+"""A first convolution that is computed from images instead of learned, as in airbench (github.com/KellerJordan/cifar10-airbench).
 
 Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (arXiv 2404.00498): its filters are the principal directions of 2x2 patches, each
-over the root of its variance and each with both signs, so that what it gives is uncorrelated. They stay as they are; a bias is learned.
+divided by the root of its variance and each with both signs, so that its outputs are uncorrelated. They are fixed; a bias is learned.
 """
 
 from collections.abc import Iterable
@@ -11,23 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIDE = 2  # of a patch
-LEAST_VARIANCE = 5e-4  # added to each, so that directions in which patches hardly differ are not blown up
+LEAST_VARIANCE = 5e-4  # added to each, so that directions in which patches hardly differ are not amplified
 
 
 class Whitening(nn.Module):
-    """Convolution (N, C, H, W) -> (N, 8 C, H - 1, W - 1), of random filters until it is fitted."""
+    """Convolution (N, C, H, W) -> (N, 8 C, H - 1, W - 1), with random filters until it is fitted."""
 
     weight: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         size = channels * SIDE**2
-        # A buffer, since no step changes it; drawn as torch draws a convolution's, so that it can be used unfitted too.
+        # A buffer, since no step changes it; drawn as torch draws a convolution's, so that it also works unfitted.
         self.register_buffer("weight", nn.Conv2d(channels, 2 * size, SIDE).weight.detach())
         self.bias = nn.Parameter(torch.zeros(2 * size))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the filters' answers to images (N, C, H, W)."""
+        """Return the filters' outputs for images (N, C, H, W)."""
         return F.conv2d(images, self.weight, self.bias)
 
     def fit(self, batches: Iterable[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""What the nodes of a run ask of the data: known as soon as the clean images are there, so that none of it ends a run after hours."""
+"""What the nodes of a run need of the data. It is checked as soon as the clean images are there, not after hours of work."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +18,7 @@ Parameters = dict[str, Any]
 
 
 def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters) -> None:
-    """Raise InputError where a node asks for more, or for other images than ``clean``: its inputs say what it asks for."""
+    """Raise InputError if a node needs more images than ``clean`` has, or others: its inputs say what it needs."""
     inputs = {name for node in nodes for name in node.inputs}
     recipes = {"params:train": parameters["train"], "params:probe.train": parameters["probe"]["train"]}
     asked = [recipe for name, recipe in recipes.items() if name in inputs]

@@ -21,7 +21,7 @@ from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
 from unlearnable.seeds import sent_one, uniform
 from unlearnable.training.pixels import Pixels
 
-FALLS = (2.667, 1.6, 1.142)  # of the learning rate: whole parts of the epochs divided by these, as published
+FALLS = (2.667, 1.6, 1.142)  # the learning rate falls after epochs divided by these, rounded down, as published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class Attack:
         linf: bound of the perturbation, in units of [0, 1].
         step: length of a step, in units of [0, 1]; it does not shrink.
         steps: on every image.
-        restarts: of which the one with the lowest mean objective is kept, for all images.
-        shift: pixels by which the differentiable augmentation of each step moves an image at most; 0 leaves the
-            augmentation out. The published code calls 4 pixels 8, an index into 32 places from 0 to 1.
+        restarts: how many; the one with the lowest mean objective is kept for all images.
+        shift: the most pixels that the differentiable augmentation of each step moves an image by; 0 means no
+            augmentation. The published code calls 4 pixels 8, an index into 32 places from 0 to 1.
     """
 
     linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255

@@ -2,7 +2,7 @@
 
 Every class owns an autoregressive process: in each channel a pixel is the weighted sum of the eight pixels above and to the
 left of it in a 3x3 window. A signal starts as Gaussian noise and is swept row by row; its first four rows and columns,
-which the process has not settled in, are cut off. The noise of each image starts afresh, so it is sample-wise, and no
+in which the process has not settled, are dropped. The noise of each image starts from its own draw, so it is sample-wise, and no
 linear rule tells the classes apart.
 
 The coefficients are found by the published search: eight normal draws over their sum; accepted where no trial signal
@@ -25,7 +25,7 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_b
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import numpy_generator
 
-SETTLED = 4  # rows and columns cut off
+SETTLED = 4  # rows and columns dropped
 TAPS = 8  # of the 3x3 window, in reading order; the ninth is the pixel itself
 TRIALS = 3
 SCREEN = 8  # rows of a first, short trial: nearly all processes diverge in it
@@ -100,7 +100,7 @@ def ar_linf(
 
 @required_by("ar", "ar_linf")
 def require_processes(clean: LabelledImages, processes: str | None = None, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError where a file of processes is named that has none for the classes of ``clean``."""
+    """Raise InputError if ``processes`` names a file without processes for the classes of ``clean``."""
     if processes is not None:
         read_processes(Path(processes), clean)
 
@@ -138,7 +138,7 @@ def find_processes(clean: LabelledImages, seed: int, search: Search) -> Signals:
     """Return coefficients (K, C, 8), summing to one over the last axis, of one process a class of ``clean``.
 
     Raises:
-        InputError: where the attempts give too few.
+        InputError: the attempts give too few.
     """
     rng = numpy_generator(seed, "poison/ar/processes")
     least_response = search.response_for(clean)

@@ -22,11 +22,11 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crafting:
-    """What a poison is given beside its settings.
+    """What a poison gets apart from its settings.
 
     Args:
         seed: decides every draw.
-        device: where the images and the surrogate lie.
+        device: holds the images and the surrogate.
         progress: called with steps done and steps in all.
         report: called after each round of a surrogate with its number, from 1, and what was measured in it.
     """
@@ -43,7 +43,7 @@ Requirement = Callable[..., None]  # (clean, *, settings); raises InputError
 
 
 def required_by(*names: str) -> Callable[[Requirement], Requirement]:
-    """Register the decorated function as what these poisons ask of clean images, so that it can be asked before any training."""
+    """Register the decorated function as the check of clean images for these poisons; it runs before any training."""
 
     def keep(requirement: Requirement) -> Requirement:
         POISONS.note("requirement", requirement, *names)
@@ -71,7 +71,7 @@ def is_made_at_any_size(name: str) -> bool:
 
 
 def require(name: str, clean: LabelledImages, settings: dict[str, Any]) -> None:
-    """Raise InputError where the poison of that name cannot be crafted on images like ``clean``, as far as that is known beforehand."""
+    """Raise InputError if the poison of that name cannot be crafted on images like ``clean``, as far as that is known beforehand."""
     if requirement := POISONS.noted("requirement", name):
         requirement(clean, **nested(POISONS[name], settings))
 
@@ -84,7 +84,7 @@ def apply(clean: LabelledImages, perturbation: Perturbation) -> LabelledImages:
         perturbation: float32 (N, C, H, W), in units of [0, 1].
 
     Raises:
-        InputError: where the shapes differ or a value is not finite.
+        InputError: the shapes differ or a value is not finite.
     """
     if perturbation.shape != clean.images.shape:
         raise InputError(f"perturbation {perturbation.shape} does not match images {clean.images.shape}")
@@ -113,16 +113,16 @@ def scaled_to_l2(patterns: Perturbation, l2: float) -> Perturbation:
 
 
 def perturb(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dict[str, Any]) -> Perturbation:
-    """Return the perturbation of ``clean`` by the recipe of that name; raise InputError where the name is unknown."""
+    """Return the perturbation of ``clean`` by the recipe of that name; raise InputError if the name is unknown."""
     poison = POISONS[name]
     return poison(clean, crafting, **nested(poison, settings))
 
 
 def craft(name: str, clean: LabelledImages, crafting: Crafting, *, settings: dict[str, Any]) -> LabelledImages:
-    """Return ``clean`` poisoned by the recipe of that name, with the seconds that it took.
+    """Return ``clean`` poisoned by the poison of that name, with the seconds that it took.
 
     Raises:
-        InputError: where the name is unknown, or an image has changed by more than the settings say.
+        InputError: the name is unknown, or an image has changed by more than the settings say.
     """
     start = time.perf_counter()
     poisoned = apply(clean, perturb(name, clean, crafting, settings=settings))
@@ -136,7 +136,7 @@ def budget_named(name: str, settings: dict[str, Any]) -> Budget:
 
 
 def require_budget(name: str, settings: dict[str, Any], clean: LabelledImages, poisoned: LabelledImages) -> None:
-    """Raise InputError where poisoned images, rounded to 256 levels, differ from clean ones by more than the settings of the poison say."""
+    """Raise InputError if poisoned images, rounded to 256 levels, differ from clean ones by more than the settings of the poison say."""
     budget = budget_named(name, settings)
     for start in range(0, len(clean), CHUNK):
         part = slice(start, start + CHUNK)

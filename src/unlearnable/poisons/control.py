@@ -11,5 +11,5 @@ made_at_any_size("none")
 
 @POISONS.add("none")
 def none(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG001
-    """Return zeros: the row of a study that shows what the other rows are compared with."""
+    """Return zeros: the row of a study that the others are compared with."""
     return blank(clean.images.shape, np.float32)

@@ -1,6 +1,6 @@
 """Class-wise blurring: Sadasivan et al., "CUDA: Convolution-based Unlearnable Datasets" (CVPR 2023).
 
-It is a transformation, not an addition: every image of a class is filtered by the kernel of that class. What is returned is
+It is a transformation, not an addition: every image of a class is filtered by the kernel of that class. The perturbation is
 the difference that the filter makes, so that ``apply`` rounds and clips it as it does for every other poison.
 """
 

@@ -1,7 +1,7 @@
 """Error-minimising noise: Huang et al., "Unlearnable Examples: Making Personal Data Unexploitable" (ICLR 2021).
 
 A surrogate and the noise take turns at lowering the same loss: a few training batches, then signed gradient steps on the
-noise, until the surrogate makes next to no error on the perturbed images.
+noise, until the surrogate makes hardly any error on the perturbed images.
 """
 
 from collections.abc import Iterable
@@ -28,10 +28,10 @@ class ErrorMinimisation:
     Args:
         linf: its bound, in units of [0, 1].
         step: length of a step, in units of [0, 1].
-        steps: on every image in a round (class-wise: one a batch, whatever this says).
-        train_batches: batches that the surrogate is trained on before.
+        steps: on every image in a round (class-wise noise always takes one for each batch).
+        train_batches: batches that the surrogate is trained on before these steps.
         stop_error: training error at which the rounds end.
-        rounds: after which they end in any case; None leaves the end to ``stop_error``, as published.
+        rounds: the most rounds; None has no limit but ``stop_error``, as published.
     """
 
     linf: Annotated[float, POSITIVE_FRACTION] = 8 / 255
@@ -54,7 +54,7 @@ made_at_any_size("ops_plus_em")  # or its pixel would be spread over its neighbo
 def em_samplewise(
     clean: LabelledImages, crafting: Crafting, *, surrogate: Surrogate = PUBLISHED, noise: ErrorMinimisation = OF_EACH_IMAGE
 ) -> Perturbation:
-    """Return error-minimising noise with a pattern of its own for each image (published: ResNet-18, 20 steps of 0.8/255)."""
+    """Return error-minimising noise with one pattern for each image (published: ResNet-18, 20 steps of 0.8/255)."""
     workshop = Workshop(clean, crafting, surrogate, "em_samplewise")
     delta = workshop.noise()
     batches, chunks = workshop.batches(), workshop.chunks()
@@ -79,7 +79,7 @@ def em_classwise(
     noise: ErrorMinimisation = OF_EACH_CLASS,
     portion: Annotated[float, POSITIVE_FRACTION] = 0.2,
 ) -> Perturbation:
-    """Return error-minimising noise with one pattern a class, found on a ``portion`` of the images (published: 0.2)."""
+    """Return error-minimising noise with one pattern for each class, found on a ``portion`` of the images (published: 0.2)."""
     workshop = Workshop(clean, crafting, surrogate, "em_classwise")
     patterns = torch.zeros(clean.num_classes, *clean.shape, device=crafting.device)
     order = torch.randperm(len(clean), generator=workshop.generator).to(crafting.device)

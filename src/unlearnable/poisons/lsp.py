@@ -20,7 +20,7 @@ made_at_any_size("lsp")
 
 @required_by("lsp")
 def require_patches(clean: LabelledImages, *, patches: int = PATCHES, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError where images cannot be cut into that many patches along each side."""
+    """Raise InputError if images cannot be cut into that many patches along each side."""
     _, height, width = clean.shape
     if height % patches or width % patches:
         raise InputError(f"craft.lsp.patches: expected a divisor of {height} and {width}, got {patches}")
@@ -45,7 +45,7 @@ def lsp(
         patches: patches along each side.
 
     Raises:
-        InputError: where the images cannot be cut into that many patches.
+        InputError: the images cannot be cut into that many patches.
     """
     require_patches(clean, patches=patches)
     channels, height, width = clean.shape

@@ -4,9 +4,9 @@ What an infinitely wide network predicts for held-out images after training on a
 form in its neural tangent kernel (Lee et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient
 Descent", NeurIPS 2019, equations 10 and 11). The attack raises the loss of that prediction by signed steps on the block.
 
-The surrogate is the published fully connected one: five dense layers, each followed by the error function. The published code
-takes each of its ten steps anew from the clean block and with the whole budget, so that it is one step; here steps go on from
-where the last one ended, and one step of the whole budget gives the published result. It poisons four fifths of the training
+The surrogate is the published fully connected one: five dense layers, each followed by the error function. Each of the ten
+steps of the published code starts from the clean block and takes the whole budget, so that it is one step; here each step starts where
+the last one ended, and one step of the whole budget gives the published result. It poisons four fifths of the training
 set and holds out the rest; here every image is poisoned, and each block's held-out images are drawn from the others.
 """
 
@@ -45,14 +45,14 @@ def ntga(
 
     Args:
         clean: images (N, C, H, W), N at least 2.
-        crafting: what decides draws and device.
+        crafting: its seed decides the draws; and the device.
         linf: bound of the perturbation, in units of [0, 1].
         step: length of a step, in units of [0, 1] (published: 1.1 linf / 10).
         steps: on every block.
         time: of training by gradient descent with rate 1 on the mean squared error over images and outputs.
         layers: of the network.
         block_size: images that are trained on together.
-        held_out: images at most that the prediction is for.
+        held_out: the most images that the prediction is for.
         regularisation: added to the kernel's diagonal, in units of its mean.
     """
     generator = torch_generator(crafting.seed, "poison/ntga")

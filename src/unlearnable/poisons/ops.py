@@ -20,7 +20,7 @@ made_at_any_size("ops")
 
 @required_by("ops", "ops_plus_em")
 def require_pixels(clean: LabelledImages, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError where there are more classes than pairs of a pixel and a colour."""
+    """Raise InputError if there are more classes than pairs of a pixel and a colour."""
     channels, height, width = clean.shape
     most = height * width * 2**channels
     if clean.num_classes > most:
@@ -29,7 +29,7 @@ def require_pixels(clean: LabelledImages, **others: object) -> None:  # noqa: AR
 
 @POISONS.add("ops")
 def ops(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG001
-    """Return what turns one pixel of every image into the colour that its class owns there.
+    """Return perturbations that turn one pixel of every image into the colour of its class there.
 
     For each class, the pair of a pixel and a corner colour (each channel 0 or 1) is taken that has the highest ratio of
     mean to standard deviation of |colour - pixel|, both over the images and the channels together. A pair that an
@@ -42,7 +42,7 @@ def ops(clean: LabelledImages, crafting: Crafting) -> Perturbation:  # noqa: ARG
 
 
 def with_shortcuts(clean: LabelledImages, perturbation: Perturbation) -> Perturbation:
-    """Return ``perturbation`` (N, C, H, W) with the shortcut of each class in it, which is sought in the clean images."""
+    """Return ``perturbation`` (N, C, H, W) with the shortcut of each class in it; the search looks at the clean images only."""
     require_pixels(clean)
     taken: list[tuple[int, ...]] = []
     for label in range(clean.num_classes):

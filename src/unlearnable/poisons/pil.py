@@ -1,7 +1,7 @@
 """Noise from a linear surrogate: Liu et al., "Perturbation-Induced Linearization" (PIL, ICLR 2026).
 
-A linear softmax model without bias is trained on the clean images. Then the noise, by signed steps, makes that model
-recognise the class in the noise alone and be undecided about the image without it; the noise is subtracted.
+A linear softmax model without bias is trained on the clean images. Then signed steps find noise
+in which that model recognises the class, while it is undecided about the image without the noise; the noise is subtracted.
 """
 
 from functools import partial
@@ -32,7 +32,7 @@ def pil(
     learning_rate: Annotated[float, POSITIVE] = 0.003,
     batch_size: Annotated[int, AT_LEAST_ONE] = 512,
 ) -> Perturbation:
-    """Return what makes a linear model see the class in the perturbation and nothing in the rest.
+    """Return perturbations in which a linear model sees the class, while it sees nothing in the rest.
 
     Args:
         clean: images (N, C, H, W).

@@ -1,7 +1,7 @@
 """Robust error-minimising noise: Fu et al., "Robust Unlearnable Examples" (ICLR 2022).
 
-The noise (the defender) lowers a loss that an adversary has raised before, over random transformations of the image, so
-that adversarial training does not undo it. The surrogate is trained on the images that both have changed. Noise is rounded
+The noise (the defender) lowers a loss that an adversary has raised, averaged over random transformations of the image, so
+that adversarial training does not undo it. The surrogate is trained on images that both have changed. Noise is rounded
 to whole levels, as it is stored.
 """
 
@@ -19,7 +19,7 @@ from unlearnable.ranges import AT_LEAST_ONE, POSITIVE_FRACTION
 from unlearnable.training.augmentation import augment
 
 DECAY = 0.1  # of the learning rate, after each ``decay_every`` steps
-REPORTS = 50  # rounds, as they are reported, of all training steps
+REPORTS = 50  # rounds that all training steps are reported as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,10 @@ def rem(
         crafting: what decides draws, device and reports.
         surrogate: the network and its training (published: ResNet-18, batches of 128).
         train_steps: of the surrogate.
-        decay_every: steps, after which its learning rate is a tenth.
+        decay_every: its learning rate falls to a tenth after each so many steps.
         defender: the noise (published: 10 steps of 1.6/255 within 8/255).
-        adversary: against it (published: 10 steps of 0.8/255 within 4/255).
-        transformations: drawn for each step of the defender, whose gradient is their mean.
+        adversary: the steps against it (published: 10 steps of 0.8/255 within 4/255).
+        transformations: how many are drawn for each step of the defender, whose gradient is the mean over them.
     """
     workshop = Workshop(clean, crafting, surrogate, "rem")
     passes = train_steps + len(workshop.chunks())
@@ -83,7 +83,7 @@ def rem(
 
 
 def _train(workshop: Workshop, batch: Tensor, defender: Steps, adversary: Steps, transformations: int) -> Tensor:
-    """Train the surrogate on one batch as defender and adversary leave it; return the loss."""
+    """Train the surrogate on one batch, changed by defender and adversary; return the loss."""
     delta = _defended(workshop, batch, defender, adversary, transformations)
     seen = augment(workshop.images(batch) + delta, CROP_AND_FLIP, workshop.generator)
     seen = seen + _raised(workshop, seen, workshop.labels[batch], adversary)

@@ -24,11 +24,11 @@ CROP_AND_FLIP = Augmentation(crop=4, flip=True)  # the published augmentation of
 
 @dataclass(frozen=True, kw_only=True)
 class Surrogate:
-    """Which network, and its stochastic gradient descent.
+    """The surrogate network and its stochastic gradient descent.
 
     Args:
-        model: a registered model; ResNet-18 is published for all poisons that train one.
-        batch_size: images a training step.
+        model: a registered model; all poisons that train one were published with ResNet-18.
+        batch_size: images in a training step.
         learning_rate: of the first step.
         momentum: of SGD.
         weight_decay: of SGD.
@@ -60,14 +60,14 @@ class OfEachClass:
 
 
 class Workshop:
-    """The images on the device beside the surrogate, as every poison that trains one needs them.
+    """The images and the surrogate on the device, for every poison that trains one.
 
     Args:
         clean: images (N, C, H, W).
-        crafting: what the poison was given.
+        crafting: seed, device and reports of the poison.
         surrogate: which network.
         purpose: names the surrogate's weights and draws, so that two poisons never share them.
-        schedule: more of the recipe of ``train``: epochs, and how the learning rate falls in them.
+        schedule: further settings for ``train``: epochs, and how the learning rate falls.
         augmentation: of the images that the surrogate is trained on.
 
     Its ``mean`` (1, C, 1, 1) is that of the clean images, in units of [0, 1].
@@ -105,7 +105,7 @@ class Workshop:
             self.crafting.report(epoch, {"loss": loss, "train_accuracy": 1 - self.error(None)})
 
     def batches(self) -> Iterator[Tensor]:
-        """Yield indices of training batches without end, in a new random order each time round."""
+        """Yield indices of training batches without end, in a new random order for each pass."""
         while True:
             order = torch.randperm(len(self.pixels), generator=self.generator).to(self.pixels.device)
             yield from order.split(self.recipe.batch_size)
@@ -120,7 +120,7 @@ class Workshop:
         return lambda images: F.cross_entropy(self.trainer.forward(images).float(), labels, reduction="none")
 
     def noise(self) -> Pixels:
-        """Return noise (N, C, H, W) that is zero yet, on the device, or on the host where it would fill that."""
+        """Return noise (N, C, H, W) of zeros, on the device, or on the host if it would fill the device."""
         return no_noise(self.pixels.shape, self.pixels.device)
 
     def error(self, perturbation: Pixels | OfEachClass | None) -> float:

@@ -1,7 +1,7 @@
 """Synthetic class-wise noise: no image and no network decides it.
 
-``classwise_random`` is the control of Huang et al., "Unlearnable Examples" (ICLR 2021). Of the regions and patches that the
-paper trains on, only images were published, no generator; the definitions here are ours:
+``classwise_random`` is the control of Huang et al., "Unlearnable Examples" (ICLR 2021). The paper published
+only images of its regions and patches, and no generator; the definitions here are ours:
 
 - regions: the image is cut into a grid of equal rectangles, each of one colour;
 - patches: one square tile of random pixels is repeated over the whole image.
@@ -65,7 +65,7 @@ def patches_8(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255
 
 
 def require_grid(clean: LabelledImages, *, regions: int, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError where images cannot be cut into a grid of ``regions`` equal rectangles."""
+    """Raise InputError if images cannot be cut into a grid of ``regions`` equal rectangles."""
     side = math.isqrt(regions)
     _, height, width = clean.shape
     if height % side or width % side:

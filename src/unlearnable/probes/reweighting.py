@@ -1,7 +1,7 @@
 """Deep feature reweighting: a new head on the fixed features of a checkpoint shows what the network has learned.
 
-Kirichenko et al., "Last Layer Re-Training is Sufficient for Robustness to Spurious Correlations" (ICLR 2023), as
-Sandoval-Segura et al., "What Can We Learn from Unlearnable Datasets?" (NeurIPS 2023), Section 4.2, ask it of every checkpoint of a
+Kirichenko et al., "Last Layer Re-Training is Sufficient for Robustness to Spurious Correlations" (ICLR 2023).
+Sandoval-Segura et al., "What Can We Learn from Unlearnable Datasets?" (NeurIPS 2023), Section 4.2, apply it to every checkpoint of a
 training on a poison, with 5,000 clean images. Three estimators:
 
 - ``frozen``: the textbook one. Nothing of the network changes, so features are computed once.
@@ -61,13 +61,13 @@ class ReweightingRecipe:
     Args:
         clean_samples: how many clean training images the head is fitted to; a list gives a row for each.
         held_out: how many further clean training images choose an epoch; none of them is fitted to.
-        sampling: as many of each class as of any other within one, or whatever a uniform draw gives.
+        sampling: the same number of each class (or one more), or a uniform draw.
         sample_seed: of that draw; not the cell's seed, so that cells share their clean images.
         sample_indices: a file (.npy) of indices into the whole training set, whose images are taken in that order instead; None draws.
         estimators: names of estimators.
         l2: of the head on standardised features: l2 / 2 times its squared weights is added to its mean cross-entropy.
         views: augmented views of each clean image, for ``recalibrated``.
-        epochs: the checkpoints asked, by epoch; None asks all. Epoch 0, the network before any step, is always asked.
+        epochs: which checkpoints are probed, by epoch; None probes all. Epoch 0, the network before any step, is always probed.
     """
 
     clean_samples: Count | Annotated[list[Count], NOT_EMPTY] = 5000
@@ -88,12 +88,12 @@ class ReweightingRecipe:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bench:
-    """A network, and the images that it is asked about, on the device.
+    """A network, and the images that it is probed with, on the device.
 
     Args:
         network: with the weights of the checkpoint; an estimator may change them.
         pixels, labels: clean training images to fit the head to.
-        held_out: clean training images that nothing is fitted to.
+        held_out: clean training images that no head is fitted to.
         test: the clean test images.
         augmentation: of the training.
         recipe: how.
@@ -217,7 +217,7 @@ def reweight(
     report: Report = no_report,
     normalisation: Normalisation | None = None,
 ) -> list[Row]:
-    """Ask every estimator of every checkpoint, and of the network before its first step (epoch 0, the control).
+    """Apply every estimator to every checkpoint, and to the network before its first step (epoch 0, the control).
 
     Args:
         checkpoints: all of one training, the first epoch's first; each is read when its turn comes.
@@ -238,7 +238,7 @@ def reweight(
         ``train_accuracy`` of the new head, and ``seconds``. Accuracies are fractions.
 
     Raises:
-        InputError: where an estimator is unknown, there are too few clean images, a class has none among them, an epoch has no
+        InputError: an estimator is unknown, there are too few clean images, a class has none among them, an epoch has no
             checkpoint, or a checkpoint is of another network.
     """
     estimators = {name: ESTIMATORS[name] for name in recipe.estimators}
@@ -328,7 +328,7 @@ def _named(clean: LabelledImages, path: str) -> npt.NDArray[np.int64]:
 
 
 def _asked(checkpoints: Sequence[Checkpoint], recipe: ReweightingRecipe) -> list[int]:
-    """Return the places of the checkpoints that are asked."""
+    """Return the places of the checkpoints that are probed."""
     if recipe.epochs is None:
         return list(range(len(checkpoints)))
     if max(recipe.epochs) > len(checkpoints):

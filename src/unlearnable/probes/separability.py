@@ -1,7 +1,7 @@
 """Linear separability of perturbations: Sandoval-Segura et al., "What Can We Learn from Unlearnable Datasets?" (2023), Section 4.3.
 
 The paper fits softmax regression with bias to perturbations scaled to [0, 1] by their least and largest value, and gives the
-training accuracy. That fit (``linear``) is far from its minimum when it stops, so what it leaves below 100 % proves nothing;
+training accuracy. That fit (``linear``) is far from its minimum when it stops, so an accuracy below 100 % proves nothing;
 ``linear_converged`` is the same problem solved to the end.
 """
 
@@ -37,7 +37,7 @@ class SeparabilityRecipe:
     Args:
         held_out: the fraction of images that nothing is fitted to; 0 fits all, as the paper does.
         iterations: of L-BFGS at most, for each model.
-        linear_iterations: of ``linear`` alone; None is as for the others. 10,000 are published, 500 steps of 20.
+        linear_iterations: of ``linear`` alone; None is as for the others (published: 10,000, 500 steps of 20).
         tolerance: the largest gradient at which it has converged.
         split_seed: of the split and of the networks' first weights; not the cell's seed, so that poisons are compared alike.
     """
@@ -50,7 +50,7 @@ class SeparabilityRecipe:
 
 
 class Separator(NamedTuple):
-    """What is fitted: hidden layers, and whether around the mean of the values and in whitened coordinates."""
+    """A model to fit: its hidden layers, and whether values are centred and whitened first."""
 
     hidden: tuple[int, ...] = ()
     centred: bool = True
@@ -69,7 +69,7 @@ def perturbations(clean: LabelledImages, poisoned: LabelledImages) -> Tensor:
     """Return poisoned less clean images (N, C, H, W) in levels of 1/255: int8 where they fit, else int16.
 
     Raises:
-        InputError: where a poisoned image has no clean one of its id, or another label, or the two sets are not in one order.
+        InputError: a poisoned image has no clean one of its id, or another label, or the two sets are in different orders.
     """
     clean = clean.matching(poisoned)
     wrong = (clean.labels != poisoned.labels).nonzero()[0]
@@ -83,7 +83,7 @@ def perturbations(clean: LabelledImages, poisoned: LabelledImages) -> Tensor:
 
 
 def _require_one_order(clean: LabelledImages, poisoned: LabelledImages) -> None:
-    """Raise InputError where poisoned images are hardly nearer to their clean ones than to those next to these."""
+    """Raise InputError if poisoned images are hardly nearer to their own clean images than to the next ones."""
     some = np.linspace(0, len(clean) - 1, min(len(clean), COMPARED)).astype(int)
     before, after = (images.images[some].astype(np.int16) for images in (clean, poisoned))
     own, others = (float(np.abs(after - compared).mean()) for compared in (before, np.roll(before, 1, axis=0)))
@@ -142,10 +142,10 @@ def separability(
 
 
 def class_means(images: Tensor, labels: Tensor, num_classes: int) -> dict[str, float]:
-    """Return what the mean of each class holds of ``images`` (N, C, H, W).
+    """Return how much of ``images`` (N, C, H, W) is in the means of their classes.
 
     Returns:
-        ``energy``, the share of the squared norm that is left where each image is replaced by the mean of its class (chance,
+        ``energy``, the share of the squared norm that remains if each image is replaced by the mean of its class (chance,
         for noise that knows no class, is num_classes / N); ``rank``, the number of directions that hold 99 % of that.
     """
     sums = torch.zeros(num_classes, images[0].numel(), dtype=torch.float64, device=images.device)
@@ -183,7 +183,7 @@ def _scaling(images: Tensor) -> tuple[tuple[float, float], float]:
 
 
 def _counted(progress: Progress, place: int, steps: int) -> Progress:
-    """Return the progress of one model, each of which is as long as any other whatever its iterations."""
+    """Return the progress of one model; all models have the same share, whatever their iterations."""
     return lambda done, total: progress(place * steps + done * steps // total, len(SEPARATORS) * steps)
 
 

@@ -1,6 +1,6 @@
 """Softmax regression, and small tanh networks, by L-BFGS over the whole set.
 
-scikit-learn wants the set as one array of floats (614 MB for 50,000 CIFAR images) and fits no network by L-BFGS with a curve;
+scikit-learn needs the set as one array of floats (614 MB for 50,000 CIFAR images) and fits no network by L-BFGS with a curve;
 here the values stay bytes and become floats chunk by chunk, in one buffer. The solver is SciPy's, as it is scikit-learn's.
 """
 
@@ -67,7 +67,7 @@ class Fit:
         losses: the mean loss after each iteration.
         accuracies: the training accuracy after each iteration, fractions.
         ended: SEPARATED where every row is right, CONVERGED where no gradient is above the tolerance or no step lowers the
-            loss, STEP_LIMIT otherwise. Of these the second alone says, of a convex loss, that a better one does not exist.
+            loss, STEP_LIMIT otherwise. Only CONVERGED shows that no better fit exists, and only for a convex loss.
     """
 
     layers: Layers

@@ -1,4 +1,4 @@
-"""Recoveries by name: how somebody learns from a poisoned set all the same."""
+"""Recoveries by name: ways to learn from a poisoned set in spite of its perturbation."""
 
 from unlearnable.plugins import load
 from unlearnable.recoveries.base import RECOVERIES, Needs, Recovery, recover, recovery_named

@@ -17,7 +17,7 @@ from unlearnable.training.augmentation import Shape
 @register("adversarial_training")
 @dataclass(frozen=True, kw_only=True)
 class AdversarialTraining(BatchRecovery):
-    """Training on images that are changed, within a radius, so that the network errs.
+    """Training on images that are changed, within a radius, to raise the loss of the network.
 
     Args:
         linf: the radius in the maximum norm, in units of [0, 1].
@@ -44,7 +44,7 @@ class AdversarialTraining(BatchRecovery):
 
     def attacked(self, trainer: Trainer, images: Tensor, labels: Tensor, own: Draws) -> Tensor:
         """Return images (N, C, H, W) within the radius, and in [0, 1], that raise the network's loss."""
-        trainer.model.eval()  # the statistics of BatchNorm are not to follow the attack
+        trainer.model.eval()  # so that the attack does not move the statistics of BatchNorm
         delta = within(own["start"] * self.linf, images, self.linf)
         delta = descend(
             lambda seen: -trainer.cross_entropy(trainer.forward(seen), labels, reduction="none"),

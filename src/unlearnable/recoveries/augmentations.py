@@ -1,7 +1,7 @@
 """Recoveries that show the network other views of every batch.
 
 Cutout: DeVries and Taylor (2017). CutMix: Yun et al. (ICCV 2019), with beta 1. Mixup: Zhang et al. (ICLR 2018). A mixing
-recovery takes the place of the CutMix that a training recipe may have.
+recovery replaces the CutMix that a training recipe may have.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from unlearnable.training.augmentation import Shape, draw_cutmix
 @register("gaussian_noise")
 @dataclass(frozen=True, kw_only=True)
 class GaussianNoise(BatchRecovery):
-    """New noise on every image in every epoch; what leaves [0, 1] stays there.
+    """New noise on every image in every epoch; values outside [0, 1] are kept.
 
     Args:
         deviation: of the noise, in units of [0, 1].
@@ -39,7 +39,7 @@ class GaussianNoise(BatchRecovery):
 @register("cutout")
 @dataclass(frozen=True, kw_only=True)
 class Cutout(BatchRecovery):
-    """A black square at a random place of every image, which may reach over its edge.
+    """A black square at a random place of every image, which may extend over its edge.
 
     Args:
         side: of the square, a fraction of the image's height; one half is published for CIFAR-10.

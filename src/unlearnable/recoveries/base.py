@@ -22,13 +22,13 @@ from unlearnable.training.pixels import FLOATS_AT_ONCE, as_float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a recovery asks of whoever uses it, beside poisoned images with their labels and one training.
+    """What a recovery needs beside poisoned images with their labels and one training.
 
     Args:
         labels_before: it looks at the labels before the training.
         clean_samples: how many clean images it is given.
         once: it looks at every image once before the training.
-        passes: forward and backward passes for each training image in an epoch, where plain training has one.
+        passes: forward and backward passes for each training image in an epoch; plain training has one.
     """
 
     labels_before: bool = False
@@ -49,28 +49,28 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """A recovery with its settings. Each method does what the control does: train on the poisoned set as it is.
+    """A recovery with its settings. By default it is the control: train on the poisoned set as it is.
 
     A subclass states its settings as fields, from which the parameter check reads names, types and ranges, and overrides
-    what it does otherwise.
+    the methods that differ.
     """
 
     name: ClassVar[str] = "none"
 
     @property
     def needs(self) -> Needs:
-        """What it asks for."""
+        """What it needs."""
         return Needs()
 
     def require(self, clean: LabelledImages) -> None:
-        """Raise InputError where its settings ask for more than images like ``clean`` have, so that it can be asked before any training."""
+        """Raise InputError if its settings need more than images like ``clean`` have; this is checked before any training."""
 
     def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LabelledImages:  # noqa: ARG002
         """Return the set that is trained on."""
         return poisoned
 
     def test(self, test: LabelledImages, recovered: LabelledImages) -> LabelledImages:  # noqa: ARG002
-        """Return the test images as the network that was trained on ``recovered`` is to see them."""
+        """Return the test images in the form in which a network trained on ``recovered`` is measured on them."""
         return test
 
     def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
@@ -79,9 +79,9 @@ class Recovery:
 
 
 class BatchRecovery(Recovery):
-    """A recovery that changes what is done with each batch."""
+    """A recovery that changes each batch, or its loss."""
 
-    mixes: ClassVar[bool] = False  # whether it takes the place of the CutMix that a training recipe may have
+    mixes: ClassVar[bool] = False  # whether it replaces the CutMix that a training recipe may have
 
     def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
         """Return the method with ``draw`` and ``loss`` in it."""
@@ -94,12 +94,12 @@ class BatchRecovery(Recovery):
         return Method(loss=self.loss, draw=draw, mixes=self.mixes)
 
     def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:  # noqa: ARG002
-        """Return what is random in ``loss``, by name, on the CPU; shapes depend on ``count`` and ``shape`` alone.
+        """Return everything that is random in ``loss``, by name, on the CPU; shapes depend on ``count`` and ``shape`` alone.
 
         Args:
-            count: images of the batch.
+            count: how many images the batch has.
             shape: channels, height and width of an image.
-            own: a CPU generator, another one for every step.
+            own: a CPU generator, a new one for every step.
         """
         return {}
 
@@ -134,7 +134,7 @@ def register(name: str) -> Callable[[type[Recovery]], type[Recovery]]:
 
 
 def recovery_named(name: str, settings: dict[str, Any]) -> Recovery:
-    """Return the recovery of that name with these settings; raise InputError where the name is unknown."""
+    """Return the recovery of that name with these settings; raise InputError if the name is unknown."""
     kind = RECOVERIES[name]
     return kind(**nested(kind, settings))
 
@@ -143,7 +143,7 @@ def recover(name: str, poisoned: LabelledImages, *, seed: int, device: torch.dev
     """Return the set that the recovery of that name makes of ``poisoned``, with the seconds that it took.
 
     Raises:
-        InputError: where the name is unknown.
+        InputError: the name is unknown.
     """
     start = time.perf_counter()
     recovered = recovery_named(name, settings).recovered(poisoned, seed=seed, device=device)
@@ -152,7 +152,7 @@ def recover(name: str, poisoned: LabelledImages, *, seed: int, device: torch.dev
 
 @cache
 def transforms() -> Any:
-    """Return torchvision's transforms, imported when first asked for: that takes a second, and most runs need none."""
+    """Return torchvision's transforms, imported when first used: that takes a second, and most runs need none."""
     from torchvision.transforms.v2 import functional
 
     return functional
@@ -171,7 +171,7 @@ def balanced_samples(clean: LabelledImages, count: int, *, seed: int, setting: s
     """Return ``count`` clean images, as many of each class as of any other within one.
 
     Raises:
-        InputError: where there are fewer; it names the ``setting``.
+        InputError: there are fewer; it names the ``setting``.
     """
     try:
         return balanced_subset(clean, count, numpy_generator(seed, "recovery/clean_samples"))

@@ -1,4 +1,4 @@
-"""Recoveries for whoever has some clean images."""
+"""Recoveries that need some clean images."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +15,7 @@ from unlearnable.training.pixels import resident
 
 @dataclass(frozen=True, kw_only=True)
 class CleanDataRecovery(Recovery):
-    """Training on the poisoned set as it is, with something beside it that clean images are asked for.
+    """Training on the poisoned set as it is, with some use of clean images beside it.
 
     Args:
         clean_samples: how many clean images.
@@ -31,18 +31,18 @@ class CleanDataRecovery(Recovery):
         return Needs(clean_samples=self.clean_samples)
 
     def require(self, clean: LabelledImages) -> None:
-        """Raise InputError where there are too few clean images."""
+        """Raise InputError if there are too few clean images."""
         self.samples(clean.without_pixels())
 
     def samples(self, clean: LabelledImages) -> LabelledImages:
-        """Return the clean images; raise InputError where there are too few."""
+        """Return the clean images; raise InputError if there are too few."""
         return balanced_samples(clean, self.clean_samples, seed=self.sample_seed, setting=f"recover.{self.name}.clean_samples")
 
 
 @register("early_stopping")
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping(CleanDataRecovery):
-    """Training on the poisoned set as it is, of which the epoch is taken that is best on clean images."""
+    """Training on the poisoned set as it is; the epoch that is best on clean images is taken."""
 
     def method(self, clean: LabelledImages, *, seed: int) -> Method:  # noqa: ARG002
         """Return plain training, measured on the clean images after every epoch too."""
@@ -52,10 +52,10 @@ class EarlyStopping(CleanDataRecovery):
 @register("dfr")
 @dataclass(frozen=True, kw_only=True)
 class DeepFeatureReweighting(CleanDataRecovery):
-    """Training on the poisoned set as it is, and after its last epoch a new head, fitted to the features of clean images.
+    """Training on the poisoned set as it is, then a new head fitted to the features of clean images.
 
-    It is the estimator ``frozen`` of the probe of that name. Epochs before the last one are of the network's own head, so of what is
-    scored the last epoch is this recovery's, and the peak may not be.
+    It is the estimator ``frozen`` of the probe of that name. Only the last epoch is measured with the new head, so the accuracy of the last
+    epoch is this recovery's, and the peak may be the network's own.
 
     Args:
         clean_samples: 5,000 are published for CIFAR-10.
@@ -71,7 +71,7 @@ class DeepFeatureReweighting(CleanDataRecovery):
         return Method(finish=lambda network: self.reweight(network, samples))
 
     def reweight(self, network: Network, samples: LabelledImages) -> None:
-        """Put the head that is fitted to the clean ``samples`` in the place of the network's own."""
+        """Replace the network's head by one that is fitted to the clean ``samples``."""
         features, labels = network.features(resident(samples, network.device)), torch.from_numpy(samples.labels).to(network.device)
         weights, bias = fitted_head(features, labels, num_classes=samples.num_classes, l2=self.l2).linear()
         with torch.no_grad():

@@ -1,9 +1,9 @@
 """Orthogonal Projection: Sandoval-Segura et al., "What Can We Learn from Unlearnable Datasets?" (NeurIPS 2023), Algorithm 1.
 
 Fit a linear softmax model on the poisoned images, take the QR decomposition of its weights, remove their span. The
-published fit is short on purpose or not: a better converged one removes less of a class-wise perturbation, so its
-recipe (twenty epochs of plain SGD on raw pixels, batches in the order of the set) is kept as the default. What it removes
-has as many directions as there are classes; fewer or more are an ablation of ours.
+published fit is short, and a better converged one removes less of a class-wise perturbation. So its recipe (twenty epochs
+of plain SGD on raw pixels, batches in the order of the set) is the default. It removes as many directions as there are
+classes; fewer or more are an ablation of ours.
 """
 
 import time
@@ -28,12 +28,12 @@ from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, reside
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LinearWeights:
-    """What is fitted to the poisoned set.
+    """The linear models that are fitted to the poisoned set.
 
     Args:
-        weights: float32 (M, K, D), a row a class of each model: of the one that is fitted to the images, and of those that are fitted
-            to the images without the directions of the models before.
-        centre: float32 (D,), what was taken off the images; zeros in the published fit.
+        weights: float32 (M, K, D), a row for each class of each model: the first is fitted to the images, each further one
+            to the images without the directions of the models before it.
+        centre: float32 (D,), subtracted from the images; zeros in the published fit.
         train_accuracy: of the first model on the set that it was fitted to, a fraction.
         seconds: that the fit took.
     """
@@ -50,19 +50,19 @@ View = Callable[[Tensor], Tensor]  # of pixels (n, D): float32 (n, D), as a line
 @register("orthogonal_projection")
 @dataclass(frozen=True, kw_only=True)
 class OrthogonalProjection(Recovery):
-    """A linear model is fitted to the poisoned set, and what its weights span is removed.
+    """Fit a linear model to the poisoned set, and remove the span of its weights from the images.
 
     Args:
         centred: fit on the images less their mean, and keep that mean when projecting; the published fit is on raw
             pixels, and then the mean brightness is among the directions removed.
         epochs: passes over the set.
         learning_rate: of plain SGD, divided by ten at each of ``milestones``.
-        batch_size: images a step.
+        batch_size: images in a step.
         milestones: epochs; the published 10 and 15 where None.
         shuffle: a new random order each epoch; the published fit takes the set's own.
-        project_test: remove the same from the test images; the published recipe has them as they are.
-        directions: how many are removed; None takes all that the weights span, as published. Fewer are those in which the weights, each
-            row at length one, agree most. For more, another model is fitted to the images without the directions found so far.
+        project_test: remove the same from the test images; the published recipe leaves them as they are.
+        directions: how many are removed; None removes all that the weights span, as published. Fewer means those in which the weights, each
+            row scaled to length one, agree most. For more, another model is fitted to the images without the directions found so far.
     """
 
     centred: bool = False
@@ -76,11 +76,11 @@ class OrthogonalProjection(Recovery):
 
     @property
     def needs(self) -> Needs:
-        """Labels, and as many passes of a linear model, or of several, as it has epochs."""
+        """Labels, and a pass of each linear model for every epoch of its fit."""
         return Needs(labels_before=True, once=True)
 
     def require(self, clean: LabelledImages) -> None:
-        """Raise InputError where more directions are to be removed than an image has numbers."""
+        """Raise InputError if more directions are to be removed than an image has numbers."""
         size = clean.images[0].size
         if (self.directions or 0) > size:
             asked = f"expected at most {size}, the numbers of an image, got {self.directions}"
@@ -91,14 +91,14 @@ class OrthogonalProjection(Recovery):
         return replace(poisoned, projection=self.directions_of(self.fit(poisoned, seed=seed, device=device)))
 
     def test(self, test: LabelledImages, recovered: LabelledImages) -> LabelledImages:
-        """Return the test images, projected where that is asked for."""
+        """Return the test images, projected if ``project_test`` is set."""
         return replace(test, projection=recovered.projection) if self.project_test else test
 
     def fit(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LinearWeights:
-        """Return the linear model fitted on ``poisoned``, and the further ones that the directions asked for take (lines 1 to 4).
+        """Return the linear model fitted on ``poisoned``, and as many more as ``directions`` needs (lines 1 to 4).
 
         Raises:
-            InputError: where more directions are asked for than an image has numbers, or a model that is to give some diverged.
+            InputError: there are more directions than an image has numbers, or a fit diverged.
         """
         start = time.perf_counter()
         pixels, labels = resident(poisoned, device).flatten(1), torch.from_numpy(poisoned.labels).to(device)
@@ -125,7 +125,7 @@ class OrthogonalProjection(Recovery):
         )
 
     def directions_of(self, linear: LinearWeights) -> Projection:
-        """Return the projection that removes what the weights span, or as many directions as are asked for (line 5)."""
+        """Return the projection that removes the span of the weights, or as many directions as the settings say (line 5)."""
         start = time.perf_counter()
         models = list(torch.from_numpy(linear.weights))
         basis = orthonormal_basis(models[0]) if self.directions is None else leading_directions(models, self.directions).float()

@@ -1,8 +1,8 @@
 """Recoveries that change the poisoned images once, before the training; test images stay as they are.
 
 Grayscale and JPEG are the two transforms of Liu et al., "Image Shortcut Squeezing: Countering Perturbative Availability Poisons
-with Compression" (ICML 2023); reduced bit depth and Gaussian blur are columns of APBench (Qin et al., 2023), there by dropping
-low bits and with a sigma of 0.1 pixels. What changes is rounded to 256 levels once.
+with Compression" (ICML 2023); reduced bit depth and Gaussian blur are columns of APBench (Qin et al., 2023), which drops
+low bits and has a sigma of 0.1 pixels. Changed images are rounded to 256 levels once.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Jpeg(PixelRecovery):
     """JPEG and back.
 
     Args:
-        quality: of the encoder, 1 to 100; 10 is published.
+        quality: of the encoder, 1 to 100 (published: 10).
     """
 
     quality: Annotated[int, Range(ge=1, le=100)] = 10
@@ -70,7 +70,7 @@ class BitDepthReduction(PixelRecovery):
     """Each channel is rounded to few levels, black and white among them.
 
     Args:
-        bits: of a channel that are left, 1 to 8.
+        bits: of a channel that are kept, 1 to 8.
     """
 
     bits: Annotated[int, Range(ge=1, le=8)] = 2

@@ -16,7 +16,7 @@ from unlearnable.recoveries.orthogonal_projection import orthonormal_basis
 @register("class_mean_projection")
 @dataclass(frozen=True, kw_only=True)
 class ClassMeanProjection(Recovery):
-    """What the class means span is removed.
+    """Remove the span of the class means.
 
     Args:
         centred: take the means less the mean of all images, and keep that mean when projecting.
@@ -41,7 +41,7 @@ class ClassMeanProjection(Recovery):
 @register("pca_removal")
 @dataclass(frozen=True, kw_only=True)
 class PcaRemoval(Recovery):
-    """The first principal components of the poisoned set are removed; its mean stays.
+    """Remove the first principal components of the poisoned set, and keep its mean.
 
     Args:
         components: how many; None takes as many as there are classes.

@@ -33,7 +33,7 @@ GREY = (0.2989, 0.587, 0.114)  # torchvision's
 @register("randaugment")
 @dataclass(frozen=True, kw_only=True)
 class RandAugment(BatchRecovery):
-    """Some of 14 operations, drawn anew for every image, one after the other.
+    """Some of 14 operations, one after the other, drawn for every image in every epoch.
 
     Args:
         num_ops: how many.

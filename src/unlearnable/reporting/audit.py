@@ -1,4 +1,4 @@
-"""The page of an audit: one HTML file that asks nothing of any other."""
+"""The page of an audit: one HTML file that loads no other."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,5 +1,6 @@
 """Figures of a cell."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,32 +18,41 @@ from unlearnable.reporting.charts import colours_of, curves_of_heads
 from unlearnable.reporting.style import CLEAN, COLOURS, POISONED, RECOVERED, epochs, percent
 from unlearnable.reporting.tables import curves
 
+OF_SUBJECTS, LINES = (POISONED, *COLOURS), ("-", "-.", ":")
 OF_TRAINING = {"clean": CLEAN, "poisoned": POISONED, "recovered": RECOVERED}
 MOST_CLASSES = 10  # columns of a picture
 ROOM = 1.1  # above 100 %, for the number on a bar
+LONGEST = 11  # letters of a class above its column
+WIDEST, THINNER = 3.2, 0.9  # line widths: of curves that coincide, the first ones show beside the last
 
 
 def accuracy_figure(scores: dict[str, Any], history: pd.DataFrame) -> Figure:
     """Return bars of the last epoch's accuracy (a tick at the peak) beside the curves over epochs."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     bars, lines = figure.subplots(1, 2, width_ratios=(1, 1.5))
-    for name, accuracy in scores["accuracy"].items():
+    for place, (name, accuracy) in enumerate(scores["accuracy"].items()):
         bar = bars.bar(name, accuracy["last"], color=OF_TRAINING[name])
-        bars.bar_label(bar, [f"{accuracy['last']:.1%}"], padding=6)
         bars.hlines(accuracy["peak"], *_sides(bar), color="black", linewidth=1)
+        top = max(accuracy["last"], accuracy["peak"])
+        bars.annotate(f"{accuracy['last']:.1%}", (place, top), xytext=(0, 3), textcoords="offset points", ha="center")
         rows = history[history["training"] == name]
-        lines.plot(rows["epoch"], rows["test_accuracy"], color=OF_TRAINING[name], marker="o", markersize=3, label=name)
+        width = WIDEST - place * THINNER
+        dots = {"marker": "o", "markersize": 2 + width}
+        lines.plot(rows["epoch"], rows["test_accuracy"], color=OF_TRAINING[name], linewidth=width, label=name, **dots)
     percent(bars, "last epoch (line: peak)", ROOM)
     percent(lines, "every epoch", ROOM)
     epochs(lines)
-    lines.legend(title="trained on", frameon=False)
+    figure.legend(title="trained on", frameon=False, loc="outside right center")
     bars.set_xlabel("trained on")
-    figure.suptitle(_title(scores))
+    _entitle(figure, "Accuracy on the clean test set", scores)
     return figure
 
 
-def _title(scores: dict[str, Any]) -> str:
-    return f"Accuracy on the clean test set: {scores['dataset']}, {scores['model']}, poison {scores['poison']}, seed {scores['seed']}"
+def _entitle(figure: Figure, what: str, cell: dict[str, Any]) -> None:
+    """Write what a figure shows above it, and of which cell: its dataset, and of the other names those that it has."""
+    named = [f"{name} {cell[name]}" for name in ("poison", "recovery") if name in cell]
+    words = [cell["dataset"], *named, *([cell["model"]] if "model" in cell else []), f"seed {cell['seed']}"]
+    figure.suptitle(f"{what}: {', '.join(words)}", fontsize=11, parse_math=False)
 
 
 def _sides(bar: Any) -> tuple[float, float]:
@@ -57,15 +67,15 @@ def dfr_figure(scores: dict[str, Any], table: pd.DataFrame) -> Figure:
     at the last epoch against that number.
     """
     counts = sorted(table["clean_samples"].unique())
-    figure = Figure(figsize=(9 if len(counts) > 1 else 6, 3.6), layout="constrained")
+    figure = Figure(figsize=(11 if len(counts) > 1 else 8, 3.6), layout="constrained")
     of_epochs, *others = figure.subplots(1, min(2, len(counts)), squeeze=False)[0]
     names = {name: scores[name] for name in ("dataset", "poison", "model", "seed")}
     found = curves(table[table["clean_samples"] == counts[-1]].assign(**names, override=""))
     curves_of_heads(of_epochs, found, colours_of(found), "every epoch")
-    of_epochs.legend(frameon=False, fontsize=8, loc="best")
     for axes in others:
         _against_samples(axes, table)
-    figure.suptitle(_title(scores))
+    figure.legend(*of_epochs.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
+    _entitle(figure, "Accuracy of new heads", {name: value for name, value in names.items() if name in scores})
     return figure
 
 
@@ -81,21 +91,21 @@ def _against_samples(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlabel("clean samples")
 
 
-def separability_figure(dataset: str, subjects: dict[str, dict[str, Any]]) -> Figure:
+def separability_figure(subjects: dict[str, dict[str, Any]], cell: dict[str, Any]) -> Figure:
     """Return training accuracy against iterations of each subject's fits, a panel a model; a dot ends a fit that ended by itself.
 
     Args:
-        dataset: its name.
         subjects: what ``probes.separability`` found of each poison's perturbations, and of the clean images.
+        cell: its dataset and seed, and its poison if there is one only.
     """
     models = list(next(iter(subjects.values()))["models"])
     figure = Figure(figsize=(1 + 2.7 * len(models), 3.8), layout="constrained")
     for axes, model in zip(figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0], models, strict=True):
         for place, (name, found) in enumerate(subjects.items()):
             fit = found["models"][model]
-            style = {"color": "black", "linestyle": "--"} if name == "clean images" else {"color": f"C{place % 10}"}
+            style = {"color": "black", "linestyle": "--"} if name == "clean images" else _style(place)
             steps = range(1, len(fit["curve"]) + 1)
-            axes.plot(steps, fit["curve"], linewidth=1.5, label=name, **style)
+            axes.plot(steps, fit["curve"], linewidth=max(1.0, WIDEST - place * THINNER), label=name, **style)
             if fit["ended"] != "step limit" and fit["curve"]:
                 axes.plot(len(fit["curve"]), fit["curve"][-1], marker="o", markersize=4, color=style["color"])
         percent(axes, model.replace("_", " "))
@@ -104,27 +114,39 @@ def separability_figure(dataset: str, subjects: dict[str, dict[str, Any]]) -> Fi
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("iterations")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
-    figure.suptitle(f"Training accuracy on perturbations, {dataset} (a dot: separated or converged)", fontsize=11)
+    _entitle(figure, "Training accuracy on perturbations (a dot: separated or converged)", cell)
     return figure
 
 
-def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: LinearWeights) -> Figure:
+def _style(place: int) -> dict[str, str]:
+    """Return colour and line of the curve at a place: another line where the colours begin again."""
+    return {"color": OF_SUBJECTS[place % len(OF_SUBJECTS)], "linestyle": LINES[place // len(OF_SUBJECTS) % len(LINES)]}
+
+
+def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: LinearWeights, cell: dict[str, Any]) -> Figure:
     """Return, for each class, its mean perturbation and, below, the weights that the linear model learned for it."""
     classes = min(clean.num_classes, MOST_CLASSES)
     rows = {
         "mean\nperturbation": _signed(mean_perturbations(clean, poisoned)[:classes]),
         "linear\nweights": _signed(linear.weights[0, :classes].reshape(classes, *clean.shape)),
     }
-    return _grid(rows, "True perturbation and learned direction of each class")
+    return _grid(rows, _heads(clean, range(classes)), "True perturbation and learned direction of each class", cell)
 
 
-def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: LabelledImages) -> Figure:
+def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: LabelledImages, cell: dict[str, Any]) -> Figure:
     """Return one image of each class: clean, poisoned, their difference, and recovered (clipped to [0, 1] to be seen)."""
     clean = clean.matching(poisoned)
-    first = np.array([np.flatnonzero(clean.labels == c)[0] for c in np.unique(clean.labels)[:MOST_CLASSES]])
+    classes = np.unique(clean.labels)[:MOST_CLASSES].tolist()
+    first = np.array([np.flatnonzero(clean.labels == label)[0] for label in classes])
     rows = {name: seen(images.subset(first)) for name, images in {"clean": clean, "poisoned": poisoned}.items()}
     rows["difference"] = _signed(poisoned.images[first].astype(np.float32) - clean.images[first])
-    return _grid(rows | {"recovered": seen(recovered.subset(first))}, "One image of each class")
+    return _grid(rows | {"recovered": seen(recovered.subset(first))}, _heads(clean, classes), "One image of each class", cell)
+
+
+def _heads(images: LabelledImages, labels: Iterable[int]) -> list[str]:
+    """Return what stands above the column of each class: its name, cut to fit, or its number."""
+    names = [images.class_names[label] if images.class_names else f"class {label}" for label in labels]
+    return [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
 
 
 def _signed(images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -134,17 +156,20 @@ def _signed(images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return (scaled * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def _grid(rows: dict[str, npt.NDArray[np.uint8]], title: str) -> Figure:
-    """Return rows of images under one another. They are one picture in one axes: matplotlib takes twenty milliseconds for each axes."""
+def _grid(rows: dict[str, npt.NDArray[np.uint8]], heads: list[str], title: str, cell: dict[str, Any]) -> Figure:
+    """Return rows of images under one another, with a head above each column.
+
+    They are one picture in one axes: matplotlib takes twenty milliseconds for each axes.
+    """
     columns, height, width, channels = next(iter(rows.values())).shape
     gap = max(1, width // 10)
-    figure = Figure(figsize=(1.2 + 0.95 * columns, 0.5 + 1.05 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(max(7.0, 1.2 + 0.95 * columns), 0.5 + 1.05 * len(rows)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(mosaic(list(rows.values()), gap).repeat(3 // channels, axis=2), interpolation="nearest")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
-    axes.set_xticks(np.arange(columns) * (width + gap) + width / 2, [f"class {column}" for column in range(columns)], fontsize=8)
+    axes.set_xticks(np.arange(columns) * (width + gap) + width / 2, heads, fontsize=8, parse_math=False)
     axes.set_yticks(np.arange(len(rows)) * (height + gap) + height / 2, list(rows), fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    _entitle(figure, title, cell)
     return figure

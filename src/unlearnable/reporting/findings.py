@@ -53,7 +53,7 @@ class Findings:
         made: when, as ISO 8601.
 
     Raises:
-        InputError: where a table that has rows lacks a column, an accuracy is no fraction, or a cell is there twice.
+        InputError: a table that has rows lacks a column, an accuracy is no fraction, or a cell is there twice.
     """
 
     name: str

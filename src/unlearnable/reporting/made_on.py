@@ -12,7 +12,7 @@ NETWORK = ["dataset", "poison", "override", "model", "seed"]  # what is probed o
 
 
 def facts(text: str) -> dict[str, str]:
-    """Return each fact of a cell, of all its trainings together; nothing where nobody has noted it."""
+    """Return each fact of a cell, of all its trainings together; nothing if it was not recorded."""
     trainings = [found for found in json.loads(text or "{}").values() if found]
     names = {name for found in trainings for name in found}
     return {name: " and ".join(sorted({found[name] for found in trainings if name in found})) for name in names}

@@ -40,7 +40,7 @@ def published() -> dict[str, Any]:
 
 
 def comparisons(findings: Findings, table: pd.DataFrame) -> list[Comparison]:
-    """Return, for each dataset, model and set of overrides of ``table`` (as ``tables.summary`` gives it), what peers can be laid beside."""
+    """Return, for each dataset, model and set of overrides of ``table`` (as ``tables.summary`` gives it), what is comparable."""
     cells = findings.cells.assign(flat=findings.cells["recipe"].map(flat))
     panels: dict[Any, pd.DataFrame] = dict(list(cells.groupby(PANEL, sort=False)))
     compared = (_comparison(key, panels[key], rows) for key, rows in table.groupby(PANEL, sort=False))

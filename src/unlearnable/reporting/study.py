@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file that asks nothing of any other, with its tables and figures beside it."""
+"""The page of a study: one HTML file that loads no other, with its tables and figures beside it."""
 
 import io
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def render(findings: Findings) -> str:
 
 
 def write(findings: Findings, folder: Path) -> dict[str, Path]:
-    """Write the page, the cells and the figures below ``folder``, in place of those that are there.
+    """Write the page, the cells and the figures below ``folder``, replacing those that are there.
 
     A reader sees the old file or the new one; the page comes last.
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-CLEAN, POISONED, RECOVERED = "#4477aa", "#cc6677", "#228833"  # told apart by colour-blind readers too
+CLEAN, POISONED, RECOVERED = "#4477aa", "#cc6677", "#228833"  # which colour-blind readers can tell apart too
 COLOURS = (RECOVERED, CLEAN, "#aa8833", "#aa3377", "#66aacc", "#777777")
 FIXED = {"svg.hashsalt": "unlearnable", "svg.fonttype": "path", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
 UNSAID = {"svg": ("Date", "Creator", "Format", "Type"), "pdf": ("CreationDate", "Creator", "Producer"), "png": ("Software",)}

@@ -70,7 +70,7 @@ class Frame:
         """Return uint8 (C, H, W) of an image, as it is seen: turned as its camera says.
 
         Raises:
-            InputError: where it is transparent or has more than eight bits a channel.
+            InputError: it is transparent or has more than eight bits a channel.
         """
         if image.mode not in EIGHT_BITS or "transparency" in image.info:
             kind = "transparency" if "transparency" in image.info or "A" in image.mode else f"mode {image.mode}"
@@ -127,7 +127,7 @@ def _turned(image: Image.Image) -> Image.Image:
     image.load()
     try:
         orientation = image.getexif().get(ORIENTATION)
-    except Exception:  # whatever broken EXIF raises: nobody could turn by it
+    except Exception:  # broken EXIF raises all kinds; then there is nothing to turn by
         return image
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
@@ -193,7 +193,7 @@ def _chunks(frame: Frame, sources: Sequence[tuple[str, Source]], shape: tuple[in
 
 
 def pixels_of(frame: Frame, source: tuple[str, Source]) -> npt.NDArray[np.uint8]:
-    """Return uint8 (C, H, W) of an image, given by its name in errors and what opens it; raise InputError where it cannot be decoded."""
+    """Return uint8 (C, H, W) of an image, given by its name in errors and what opens it; raise InputError if it cannot be decoded."""
     name, opens = source
     try:
         with opens() as image:

@@ -60,7 +60,7 @@ class DigitsOnPhotographs(ReadOnly):
         self.name, self.sizes, self.seed, self.sha256, self.metadata = name, (train_size, test_size), seed, sha256, metadata
 
     def load(self) -> RawImages:
-        """Return the dataset; raise InputError where scikit-learn's files are not the ones expected."""
+        """Return the dataset; raise InputError if scikit-learn's files are not the ones expected."""
         from sklearn.datasets import load_digits, load_sample_images  # here, since they take a second
         from sklearn.model_selection import train_test_split
 

@@ -20,7 +20,7 @@ def fingerprint(path: Path, setting: str, *, follow: bool = False) -> str | None
         follow: links count as what they lead to; else as their text.
 
     Raises:
-        InputError: where a file cannot be read.
+        InputError: a file cannot be read.
     """
     total = hashlib.sha256()
     try:
@@ -40,7 +40,7 @@ def walk(path: Path, *, follow: bool) -> Iterator[Path]:
     loop; a folder goes before the links to it.
 
     Raises:
-        OSError: where a folder cannot be read.
+        OSError: a folder cannot be read.
     """
     known = {os.path.realpath(path)}
     for folder, folders, files in os.walk(path, followlinks=follow, onerror=_refuse):

@@ -86,7 +86,7 @@ class FolderImages(ReadOnly):
         """Return the two sets.
 
         Raises:
-            InputError: where a folder is missing or empty, there is one class alone, two classes or two images of one have the same name,
+            InputError: a folder is missing or empty, there is one class alone, two classes or two images of one have the same name,
                 an image cannot be decoded, or one set has a class that the other lacks.
         """
         return self.read()
@@ -101,6 +101,18 @@ class FolderImages(ReadOnly):
         copy = self._place({part: self._told(some) for part, some in images.items()})
         train, test = (self._decoded(images[part], names, copy / f"{part}.safetensors") for part in ("train", "test"))
         return RawImages(train=train, test=test, files={part: [shown(file) for _, file in some] for part, some in images.items()})
+
+    def copies(self) -> dict[str, list[Path]]:
+        """Return the files of each class, without a split into parts: of the sub-folder ``train`` if there is one.
+
+        Raises:
+            InputError: the folder is missing, or names are not distinct.
+        """
+        return self._classes(self.path / (self.train or ""), least=0)
+
+    def decoded_copies(self, images: list[tuple[int, Path]], names: tuple[str, ...]) -> LabelledImages:
+        """Return images, given as labels and files, of the classes ``names``, in their order."""
+        return self._decoded(images, names, self._place({"copies": self._told(images)}) / "copies.safetensors")
 
     def _place(self, files: dict[str, list[tuple[int, str]]]) -> Path:
         """Return the path of the decoded images, named by everything that decides them."""
@@ -123,7 +135,7 @@ class FolderImages(ReadOnly):
         """Return the images of each class in a folder, by name; log what is ignored.
 
         Raises:
-            InputError: where a class has less than ``least``, or two of a name, or one is missing that the set ``like`` has.
+            InputError: a class has less than ``least``, or two of a name, or one is missing that the set ``like`` has.
         """
         found, passed = listing(folder)
         names = self._chosen(list(found), folder) if like is None else self._require_alike(list(found), list(like), folder)
@@ -211,7 +223,7 @@ class ProtectedFolder(FolderImages):
         return self
 
     def check(self) -> None:
-        """Raise InputError where the folder is missing."""
+        """Raise InputError if the folder is missing."""
         if not self.path.is_dir():
             raise InputError(f"released_poison.path: expected the folder of the protected images, got {shown(self.path)}, which is missing")
 
@@ -219,7 +231,7 @@ class ProtectedFolder(FolderImages):
         """Return the protected copies of those images of ``clean`` that have one, in its order.
 
         Raises:
-            InputError: where the folder cannot be read, has no copy of any image of a class or a class that the originals lack, or where a
+            InputError: the folder cannot be read, has no copy of any image of a class or a class that the originals lack, or where a
                 copy has another size than its original or is one of another image.
         """
         try:
@@ -228,13 +240,13 @@ class ProtectedFolder(FolderImages):
             raise InputError(str(error).replace("raw_images", "released_poison", 1)) from None
 
     def _poisoned(self, clean: LabelledImages) -> LabelledImages:
-        classes = self._classes(self.path / (self.train or ""), least=0)
+        classes = self.copies()
         files = {id_of(name, file): file for name, of_class in classes.items() for file in of_class}
         places = np.flatnonzero(np.isin(clean.ids, list(files)))
         self._require_classes(clean, clean.labels[places], classes)
         logger.info("%d of %d training images have a protected copy", len(places), len(clean))
         chosen = [(int(label), files[int(number)]) for label, number in zip(clean.labels[places], clean.ids[places], strict=True)]
-        copies = self._decoded(chosen, clean.class_names, self._place({"copies": self._told(chosen)}) / "copies.safetensors")
+        copies = self.decoded_copies(chosen, clean.class_names)
         self._require_size(clean, copies)
         require_own(copies, clean, places, [file for _, file in chosen])
         return replace(copies, published=clean.published)
@@ -261,7 +273,7 @@ def listing(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]
     """Return the images of each class below a folder, in their order, and what is ignored, by class: "" where it is in none.
 
     Raises:
-        InputError: where there is no such folder, it cannot be read, or two classes have one name.
+        InputError: there is no such folder, it cannot be read, or two classes have one name.
     """
     if not folder.is_dir():
         raise InputError(f"raw_images: expected the folder {shown(folder)}, which is missing")

@@ -34,7 +34,7 @@ class HuggingFaceImages(ReadOnly):
     Args:
         name: of the dataset, in paths and scores.
         path: a folder with Parquet files, or one that ``save_to_disk`` wrote.
-        hub: in the place of ``path``: a name on the hub, such as ``uoft-cs/cifar10``.
+        hub: instead of ``path``, a name on the hub, such as ``uoft-cs/cifar10``.
         revision: with ``hub``: the commit, so that a result names the bytes that it is made from.
         configuration: of a dataset that has several.
         train, test: the splits.
@@ -87,7 +87,7 @@ class HuggingFaceImages(ReadOnly):
         """Return the two sets, mapped.
 
         Raises:
-            InputError: where the dataset is not there or cannot be downloaded, a split or column is unknown, a split has no rows, labels
+            InputError: the dataset is not there or cannot be downloaded, a split or column is unknown, a split has no rows, labels
                 are not 0 to one less than the classes, the test set has other classes, or an image is missing or cannot be decoded.
         """
         content = None if self.path is None else fingerprint(Path(self.path), "raw_images.path", follow=True)  # once: it reads all bytes
@@ -142,7 +142,7 @@ class HuggingFaceImages(ReadOnly):
         return datasets.load_dataset(self.path, self.configuration, cache_dir=cache)  # a folder has no revision  # nosec B615
 
     def _saved(self, folder: Path) -> dict[str, Any]:
-        """Return the splits that are asked for of what ``save_to_disk`` wrote; others are named only."""
+        """Return the named splits of what ``save_to_disk`` wrote, and only the names of others."""
         from datasets import load_from_disk
 
         found = dict.fromkeys(json.loads((folder / "dataset_dict.json").read_text())["splits"])

@@ -21,7 +21,7 @@ BLOCK = 256  # copies that are compared with all originals at once
 
 
 def require_own(copies: LabelledImages, clean: LabelledImages, places: Indices, files: list[Path]) -> None:
-    """Raise InputError where a copy is far from its original, at ``places`` of the clean images, or much nearer to another."""
+    """Raise InputError if a copy is far from its original, at ``places`` of the clean images, or much nearer to another."""
     difference = np.concatenate(list(_differences(copies, clean, places)))
     worst = int(difference.argmax())
     if difference[worst] > FAR:
@@ -34,7 +34,7 @@ def require_own(copies: LabelledImages, clean: LabelledImages, places: Indices, 
 
 
 def _require_nearest(suspects: Indices, copies: LabelledImages, clean: LabelledImages, places: Indices, files: list[Path]) -> None:
-    """Raise InputError where a copy is much nearer to another original than to its own."""
+    """Raise InputError if a copy is much nearer to another original than to its own."""
     wrong = list(_nearer_to_others(suspects, copies, clean, places))
     if wrong:
         known = {int(place): file for place, file in zip(places, files, strict=True)}
@@ -45,7 +45,7 @@ def _require_nearest(suspects: Indices, copies: LabelledImages, clean: LabelledI
 
 
 def _require_alike(suspects: Indices, copies: LabelledImages, clean: LabelledImages, places: Indices, files: list[Path]) -> None:
-    """Raise InputError where the copies of a class have nothing of their originals: they may be of images that are not there at all."""
+    """Raise InputError if the copies of a class have nothing of their originals: they may be of images that are not there at all."""
     labels = clean.labels[places[suspects]]
     for label in np.unique(labels):
         some = suspects[labels == label]
@@ -57,7 +57,7 @@ def _require_alike(suspects: Indices, copies: LabelledImages, clean: LabelledIma
 
 
 def _kept(copies: Pixels, originals: Pixels, others: Pixels) -> float:
-    """Return how much of what tells originals from others is in the copies: 1 where all are changed alike or at random, else less."""
+    """Return how much of the differences among originals is left among copies: 1 if all are changed alike or at random, else less."""
     gain = apart = 0.0
     for copy, own, other in zip(copies, originals, others, strict=True):
         gain += _squared(copy, other) - _squared(copy, own)

@@ -125,7 +125,7 @@ class Svhn(Published):
 
 
 class Mnist(Published):
-    """MNIST and those of its form: gzipped arrays, one channel. They are read as they were published, not as they lie extracted."""
+    """MNIST and those of its form: gzipped arrays, one channel. They are read as they were published, not from extracted files."""
 
     @property
     def place(self) -> str:
@@ -137,7 +137,7 @@ class Mnist(Published):
         return dict(self.reader.resources)
 
     def read(self, root: Path, *, train: bool) -> tuple[Pixels, Labels]:
-        """Return a set; the numbers lie behind 16 bytes of an archive of images, and behind 8 of one of labels."""
+        """Return a set; the numbers follow 16 bytes of an archive of images, and 8 bytes of one of labels."""
         archives = (("images-idx3-ubyte.gz", 16), ("labels-idx1-ubyte.gz", 8))
         folder, part = root / self.place, "train" if train else "t10k"
         contents = (bytearray(gzip.decompress((folder / f"{part}-{file}").read_bytes()))[start:] for file, start in archives)

@@ -25,7 +25,7 @@ class RawImages:
         files: what the images of ``train`` and ``test`` are called, where they have names; for messages.
 
     Raises:
-        InputError: where there are less than two classes, one is empty, or too many test images are among the training images.
+        InputError: there are less than two classes, one is empty, or too many test images are among the training images.
     """
 
     train: LabelledImages
@@ -101,7 +101,7 @@ class TorchvisionImages(ReadOnly):
         """Return the whole dataset.
 
         Raises:
-            InputError: where a file is missing or damaged, or the download failed.
+            InputError: a file is missing or damaged, or the download failed.
         """
         self._require_files()
         return RawImages(train=self._read(train=True), test=self._read(train=False))

@@ -101,7 +101,7 @@ class ReleasedPoison(AbstractDataset[None, "ReleasedPoison"]):
         """Return the images of ``clean`` that the release covers, as it has them; read once, then from our own copy.
 
         Raises:
-            InputError: where the release is not what the entry says, or does not fit ``clean``.
+            InputError: the release is not what the entry says, or does not fit ``clean``.
         """
         self.check()
         source = str(fingerprint(Path(str(self.path)), "released_poison.path"))
@@ -130,7 +130,7 @@ class ReleasedPoison(AbstractDataset[None, "ReleasedPoison"]):
         return packed(tensors, about)
 
     def _answer(self, clean: LabelledImages) -> bytes:
-        """Return the safetensors that the child makes of the release; raise InputError where it makes none."""
+        """Return the safetensors that the child makes of the release; raise InputError if it makes none."""
         request = {"path": self.path, "format": self.format, "rounding": self._rounding(), "budget": self.budget}
         limits = [str(int(self.memory_gib * 2**30)), str(int(self.timeout_s) + 1)]
         # -P: no module is taken from the folder that this runs in

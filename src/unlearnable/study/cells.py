@@ -24,13 +24,13 @@ class Part:
     """What one run makes: a cell, or what cells share.
 
     Args:
-        key: where the first thing that it makes lies, from the project on.
+        key: the path of the first thing that it makes, from the project on.
         stage: the chain of a cell, or the name of the node that cells share.
         label: of people, such as ``ops jpeg small_cnn seed 0``.
         pipeline, node: what Kedro runs: a chain, or one node of it.
         parameters: of the run, over those of the environment.
-        paths: where what it makes lies, from the project on, by the names in the catalog.
-        before: keys of the parts that it stands on.
+        paths: of what it makes, from the project on, by the names in the catalog.
+        before: keys of the parts that it depends on.
     """
 
     key: str
@@ -74,7 +74,7 @@ class Cell:
 
     @cached_property
     def paths(self) -> dict[str, str]:
-        """Where its scores and what lies beside them are, from the project on, by the names in the catalog."""
+        """The paths of its scores and the files beside them, from the project on, by the names in the catalog."""
         return self._paths([self.scores, *_beside(self.chain)])
 
     @property
@@ -84,7 +84,7 @@ class Cell:
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
-        """The nodes that make artifacts other than the cell's, each after those that it stands on, by what they make."""
+        """The nodes that make artifacts other than the cell's, each after those that it depends on, by what they make."""
         found: dict[str, Node] = {}
         for node in _others(self.chain):  # of two that make the same, as where nothing is recovered, the first
             found.setdefault(self.configuration.filepath(node.outputs[0]), node)
@@ -161,20 +161,20 @@ def expand(study: Study, loaders: Mapping[str, RecipeConfigLoader]) -> Grid:
 
 @cache
 def _beside(chain: str) -> tuple[str, ...]:
-    """Return what lies beside the scores of a chain, by its names in the catalog."""
+    """Return the catalog's names of the files beside the scores of a chain."""
     return tuple(sorted(pipelines[chain].only_nodes_with_tags(CHAINS[chain]).all_outputs()))
 
 
 @cache
 def _others(chain: str) -> tuple[Node, ...]:
-    """Return the nodes of a chain that make neither its scores nor what lies beside them, each after those that it stands on."""
+    """Return the nodes of a chain that make neither its scores nor the files beside them, each after those that it depends on."""
     own = {CHAINS[chain], *_beside(chain)}
     return tuple(node for node in pipelines[chain].nodes if not own & set(node.outputs))
 
 
 @cache
 def _above(chain: str, node: str) -> frozenset[str]:
-    """Return the names of the nodes that a node of a chain stands on."""
+    """Return the names of the nodes that a node of a chain depends on."""
     return frozenset(each.name for each in pipelines[chain].to_nodes(node).nodes) - {node}
 
 

@@ -82,7 +82,7 @@ def _run(found: Plan, parts: dict[str, Part], team: Team, scheduler: str | None,
     server = Server.of(tracking, found.project)
     parent = Parent(server, tracking.experiment, found.name, found.noted().parent)
     journal.belongs_to(parent.run_id)
-    # Workers of other machines are started in a project of their own, and may come when the study has begun.
+    # Workers of other machines start in a project of their own, and may join after the study has started.
     theirs: dict[str, Any] = {"project": None, "about": expected()} if scheduler else {"project": str(found.project)}
     delivery = None if scheduler or server is None else delivered(server, tracking)
 

@@ -52,7 +52,7 @@ def dask(scheduler: str | None, count: int) -> Iterator[Team]:
     """Yield the workers of a Dask cluster: the one at ``scheduler``, or one of ``count`` processes of this machine.
 
     Raises:
-        InputError: where the scheduler does not answer, has no workers, or one has other packages than this process.
+        InputError: the scheduler does not answer, has no workers, or one has other packages than this process.
     """
     from distributed import Client, LocalCluster
 
@@ -63,7 +63,7 @@ def dask(scheduler: str | None, count: int) -> Iterator[Team]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let Dask say nothing of workers that come and go: the study tells what became of its cells."""
+    """Silence Dask's messages about workers that come and go: the study reports its cells itself."""
     loud = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
     levels = [logger.level for logger in loud]
     for logger in loud:

@@ -1,7 +1,7 @@
 """Runs as forks of one process that has imported everything, where each would spend seconds on the imports of Kedro and torch.
 
 That process is the fork server of Python's multiprocessing: it imports and forks, and does nothing else, so it has no threads that a
-fork would lack. It starts with the first run, and ends with the process that asked for it.
+fork would lack. It starts with the first run, and ends with the process that started it.
 """
 
 import multiprocessing
@@ -80,7 +80,7 @@ def _seen_by_the_server(environment: Mapping[str, str]) -> Iterator[None]:
 def _run(arguments: list[str], project: str, environment: dict[str, str], output: str) -> None:
     """Be the process of a run."""
     multiprocessing.set_start_method(None, force=True)  # the system's own, for whatever the run starts
-    os.setpgid(0, 0)  # Ctrl-C is the study's affair, which asks its runs to end once
+    os.setpgid(0, 0)  # so that Ctrl-C reaches the study only, which interrupts its runs once
     threading.Thread(target=_die_with_the_study, daemon=True).start()
     file = os.open(output, os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)

@@ -33,7 +33,7 @@ class Journal:
     """The record of one ``kedro study run``; only one may be open for a study.
 
     Raises:
-        InputError: where another process is running this study.
+        InputError: another process is running this study.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -26,7 +26,7 @@ def work_off(parts: Mapping[str, Part], team: Team, assign: Assign, begin: Told,
         team: who makes them.
         assign: returns what a worker needs to know of a part.
         begin: called as the making of a part begins.
-        tries: how often a part is begun that is killed again and again.
+        tries: how often a part is started that is killed again and again.
         make: what a worker does.
     """
     order = TopologicalSorter({key: [each for each in part.before if each in parts] for key, part in parts.items()})

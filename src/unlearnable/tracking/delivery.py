@@ -1,4 +1,4 @@
-"""Who feeds MLflow: a process beside the run or the study, that nobody waits for, and ``kedro tracking replay`` afterwards."""
+"""How MLflow gets the records of a run or a study: from a process beside it, without waiting, and from ``kedro tracking replay`` later."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ SILENT_S = 2.0  # a wait that is longer says so
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What the process beside a run, or beside a study, is told.
+    """The task of the process beside a run, or beside a study.
 
     Args:
         folder: of records.
@@ -43,18 +43,18 @@ class Task:
     wait_s: float
 
     def line(self) -> bytes:
-        """Return the line that tells it."""
+        """Return the task as the line that the process reads."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
 class Delivery:
-    """The process that feeds MLflow while a run or a study goes on.
+    """The process that feeds MLflow while a run or a study continues.
 
-    It is not told of what is new: it looks. What it has to say is logged where the run calls ``hear``, so that no thread of the run has to
+    It looks for new events by itself. Its messages are logged when the run calls ``hear``, so that no thread of the run has to
     listen, which a process of ParallelRunner's would lack.
 
     Args:
-        task: what the process is told.
+        task: of the process.
         server: the same server, for people.
 
     Raises:
@@ -134,7 +134,7 @@ def delivered(server: Server, settings: TrackingSettings, record: Path | None = 
 
 
 def start() -> "subprocess.Popen[bytes]":
-    """Start the process. It is in a group of its own: Ctrl-C is the run's affair, which says when it is over."""
+    """Start the process. It is in its own group, so that Ctrl-C reaches the run only, which then says that it is over."""
     sources = os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(  # no shell  # noqa: S603  # nosec B603
         [sys.executable, "-P", "-m", MODULE],  # -P: no module is taken from the folder that this runs in

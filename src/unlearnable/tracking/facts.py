@@ -14,7 +14,7 @@ from unlearnable.origin import DIRTY, commit
 
 Settings = Mapping[str, Any]
 NOTE = "mlflow.note.content"  # the tag that MLflow's page shows as the description
-CONTEXT = "MLFLOW_RUN_CONTEXT"  # MLflow's variable for tags of whoever starts the run, such as a study
+CONTEXT = "MLFLOW_RUN_CONTEXT"  # MLflow's variable for tags that the starter of a run adds, such as a study
 ONE_OF = {"craft": ("poison",), "recover": ("recovery", "audit.recovery")}  # blocks with a block for each method, and what chooses
 EVERYWHERE = ("dataset", "threads")
 IMAGES = "clean_train"  # the artifact whose recipe says which images a run is about
@@ -88,7 +88,7 @@ def dataset(title: str, digest: str, source: Settings) -> dict[str, str]:
 
 
 def who() -> dict[str, str]:
-    """Return the tags that MLflow's own client would set: who runs what, and what whoever starts it adds.
+    """Return the tags that MLflow's own client would set: who runs what, and the tags that the starter of the run adds.
 
     Raises:
         InputError: MLFLOW_RUN_CONTEXT holds no JSON object.
@@ -138,5 +138,5 @@ def _of_methods(block: Any, chosen: Collection[Any] | None) -> Any:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # in a container of a user that nobody has named
+    except (KeyError, OSError):  # in a container whose user has no name
         return str(os.getuid())

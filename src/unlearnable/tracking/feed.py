@@ -1,7 +1,7 @@
 """The process beside a run, or beside a study, that feeds MLflow from their records: ``python -m unlearnable.tracking.feed``.
 
-It is told in one line of JSON what to feed. Whatever comes after that line says that the run is over, and so does the end of the pipe: thus
-it hears of a run that was killed too. Then it closes the record of such a run, sends what is left, and ends; after ``wait_s`` it ends
+One line of JSON says what to feed. Anything after that line, and the end of the pipe, says that the run is over, so
+it notices a run that was killed too. Then it closes the record of such a run, sends what is left, and ends; after ``wait_s`` it ends
 anyway. What it has to say goes to its standard output, each in a line that begins with the number of its level, for the run to log.
 A study has one such process for all of its runs, since the import of mlflow alone takes seconds of CPU.
 """
@@ -54,7 +54,7 @@ class BesideRun(Beside):
             while True:
                 closing = over.is_set()
                 if closing:
-                    self._is_done(lambda: reap(self._place))  # where the run was killed, nobody else has
+                    self._is_done(lambda: reap(self._place))  # if the run was killed, this process closes its record
                 is_fed = self._is_done(feeder.feed)
                 if closing and is_fed and has_ended(self._place):
                     return
@@ -117,7 +117,7 @@ def main() -> None:
     server = Server(task.uri, Path(task.project))
     try:
         (BesideRun(Path(task.record), server) if task.record else BesideStudy(Path(task.folder), server)).feed(over)
-    except Exception as error:  # nobody would see its traceback
+    except Exception as error:  # its traceback would be lost
         logger.warning("MLflow is not fed any more: %s", reason(error))
 
 

@@ -1,6 +1,6 @@
 """From a record to MLflow: what was not sent is sent, in order, and nothing twice.
 
-Beside a record lies a file ``.sent``. Each of its lines says how many bytes of the record MLflow has, and which MLflow run
+Beside a record is a file ``.sent``. Each of its lines says how many bytes of the record MLflow has, and which MLflow run
 is which label; the last whole line counts. Who feeds holds a lock on it. Where an answer was lost, or that file, the same is
 sent again, and MLflow keeps one of each: runs are looked up by a tag, and it drops metrics and parameters that it has.
 """
@@ -42,7 +42,7 @@ class Feeder:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (self._bytes, self._runs), whole = _sent(record)
-            self._file.truncate(whole)  # else the next note would stand on half a line
+            self._file.truncate(whole)  # else the next note would follow half a line
             self._experiment = next((event.get("experiment") for event, _ in read(record)), None)
         except OSError:  # another sends, or the system has no file left
             self._file.close()
@@ -55,7 +55,7 @@ class Feeder:
         self._file.close()
 
     def feed(self) -> None:
-        """Send what the record holds by now; where that fails, the next call goes on from there.
+        """Send what the record holds by now; after a failure, the next call resumes from there.
 
         Raises:
             Exception: whatever mlflow raises where the server does not answer.
@@ -231,7 +231,7 @@ def _dataset(said: dict[str, str]) -> Any:
 
 
 def _describe(model: Any, event: Event, folder: Path) -> None:
-    """Write what MLflow asks of a model's folder; the flavour is ours, and holds no code."""
+    """Write what MLflow needs in a model's folder; the flavour is ours, and holds no code."""
     from mlflow.models import Model
 
     flavours = {FLAVOUR: event["about"] | {"weights": Path(event["path"]).name}}

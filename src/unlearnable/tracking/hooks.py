@@ -1,4 +1,4 @@
-"""What Kedro tells of a run, told to the tracker."""
+"""Kedro's hooks that pass on what happens in a run to the tracker."""
 
 import logging
 import os

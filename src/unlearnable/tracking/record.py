@@ -25,7 +25,7 @@ Event = dict[str, Any]
 
 
 def lock_across_forks() -> threading.Lock:
-    """Return a lock that no forked process finds taken by a thread that it does not have: who forks waits for it."""
+    """Return a lock that a fork waits for, so that no forked process inherits it from a thread that it does not have."""
     lock = threading.Lock()
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
     return lock
@@ -51,7 +51,7 @@ class Record:
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}{SUFFIX}"
-        unnamed = path.with_suffix(".tmp")  # named when it is locked and has its start: nobody must take it for a dead one
+        unnamed = path.with_suffix(".tmp")  # renamed once it is locked and has its start, so that it is not taken for a dead one
         file = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
         record = cls(path, file)
         try:
@@ -101,7 +101,7 @@ class Record:
             if os.write(self._file, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         except OSError:
-            os.ftruncate(self._file, size)  # else the next event would stand on half a line
+            os.ftruncate(self._file, size)  # else the next event would follow half a line
             raise
         os.fsync(self._file)
 

@@ -1,4 +1,4 @@
-"""The tracking server that ``mlflow.yml`` names. mlflow is imported when it is first asked for, which takes seconds."""
+"""The tracking server that ``mlflow.yml`` names. mlflow is imported when first used, which takes seconds."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OPENS_AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens in its view for language models
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # who feeds tries again itself
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the feeder tries again itself
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "120",  # seconds; a busy server may take its time
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
@@ -67,7 +67,7 @@ class Server:
         return self._experiments[name]
 
     def forget(self) -> None:
-        """Ask for experiments anew: the database may be another one than before."""
+        """Look up experiments again: the database may be another one than before."""
         self._experiments.clear()
 
     def is_refusal(self, error: Exception) -> bool:
@@ -93,7 +93,7 @@ class Server:
 
 
 def without_password(uri: str) -> str:
-    """Return an address as it is shown: a password is nobody's business."""
+    """Return an address without its password."""
     return re.sub(r"//[^/@]*@", "//", uri)
 
 

@@ -54,7 +54,7 @@ class Tracker:
         self._ended = False
 
     def start(self, **facts: Any) -> None:
-        """Start the record and all that goes on beside the run; close what killed runs left.
+        """Start the record and the process beside the run; close the records of killed runs.
 
         Args:
             facts: what ``facts.start_of`` says.
@@ -66,7 +66,7 @@ class Tracker:
         self._params = facts["params"]
         _say_that_results_are_old(folder)
         self._record = Record.create(folder, experiment=self._settings.experiment, **facts)
-        atexit.register(self.end, KeyboardInterrupt())  # Kedro tells no hook of an interrupt
+        atexit.register(self.end, KeyboardInterrupt())  # Kedro calls no hook after an interrupt
         self._tell_unused(os.environ.get(UNUSED))
         self._system = SystemMetrics(self._record) if self._settings.system_metrics else None
         if FED_BY_STUDY in os.environ:
@@ -106,12 +106,12 @@ class Tracker:
             self._made_on[label] = made_on
 
     def log_model(self, label: str, name: str, weights: Path, step: int, about: Mapping[str, Any]) -> None:
-        """Record where the weights of a child lie, and what is needed to build the network for them."""
+        """Record the path of the weights of a child, and what is needed to build their network."""
         self._append("model", label, name=name, path=self._shown(weights), step=step, about=about, tags=code() | {NOTE: HOW_TO_LOAD})
 
     @property
     def sends_models(self) -> bool:
-        """Whether ``mlflow.yml`` asks for the models of trainings."""
+        """Whether ``mlflow.yml`` says that the models of trainings are logged."""
         return self._settings.models
 
     def end_child(self, label: str) -> None:

@@ -1,10 +1,10 @@
-"""Augmentation of a batch on its device, drawn for every image by itself.
+"""Augmentation of a batch on its device, with draws of its own for every image.
 
 torchvision's own transforms draw once for a batch, or work image by image (5,000 to 10,000 images a second on one core);
-these do the same arithmetic on the whole batch with one draw an image, from a generator of their own.
+these do the same arithmetic on the whole batch with one draw for each image, from their own generator.
 
-What is random is drawn on the CPU beforehand (``draw``), and what is done with it on the device (``applied``) has the same shapes for
-every batch and asks nothing back: a GPU need not be waited for, and the step can be recorded and replayed.
+``draw`` draws everything random beforehand on the CPU. ``applied`` uses it on the device, with the same shapes for every batch and
+without a result for the host: nobody waits for the GPU, and the step can be recorded and replayed.
 """
 
 import math
@@ -33,7 +33,7 @@ def augment(images: Tensor, recipe: Augmentation, generator: torch.Generator) ->
 
 
 def draw(recipe: Augmentation, count: int, shape: Shape, generator: torch.Generator) -> Draws:
-    """Return what is random in the augmentation of ``count`` images of that shape, on the CPU."""
+    """Return everything that is random in the augmentation of ``count`` images of that shape, on the CPU."""
     draws: Draws = {}
     if recipe.rotation or recipe.shear or recipe.scale:
         draws |= draw_affine(recipe, count, generator)
@@ -51,7 +51,7 @@ def draw(recipe: Augmentation, count: int, shape: Shape, generator: torch.Genera
 
 
 def applied(images: Tensor, recipe: Augmentation, draws: Draws) -> Tensor:
-    """Return images (N, C, H, W) augmented by what was drawn for them, which lies on their device."""
+    """Return images (N, C, H, W) augmented by the draws for them, which are on their device."""
     for name in ("rotation", "shear"):
         if name in draws:
             images = _sampled(images, draws[name])
@@ -124,7 +124,7 @@ def draw_jitter(recipe: Augmentation, count: int, generator: torch.Generator) ->
 
 
 def jitter(images: Tensor, recipe: Augmentation, draws: Draws) -> Tensor:
-    """Return images with brightness, contrast and saturation each moved by an own factor, in that order or in one of their own."""
+    """Return images with brightness, contrast and saturation each multiplied by its factor, in that order or in an order for each image."""
     factors = draws["factors"].view(3, -1, 1, 1, 1)
     bound = (0.0, 1.0) if recipe.clip_jitter else (-math.inf, math.inf)
     if "orders" in draws:
@@ -162,7 +162,7 @@ def _grey(images: Tensor) -> Tensor:
 
 @cache
 def _luma(device: torch.device) -> Tensor:
-    """Return the weights of the channels on a device, to which they are brought once."""
+    """Return the weights of the channels on a device, where they are put once."""
     return torch.tensor(LUMA).to(device)
 
 

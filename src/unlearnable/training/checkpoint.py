@@ -1,11 +1,11 @@
-"""What a training hands on after every epoch."""
+"""What a training yields after every epoch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-DECISIVE = ("device", "precision")  # of what a training is made on: with another one it goes on to other numbers
+DECISIVE = ("device", "precision")  # of what a training is made on: a resumed training needs the same, or its numbers differ
 THEN = ", then "
 KINDS = {"cpu": "CPU", "cuda": "GPU"}
 
@@ -20,9 +20,9 @@ class Checkpoint:
         state: the model's state dict, on the CPU.
         history: what was measured in each epoch so far: loss, test_accuracy (fraction), learning_rate,
             images_per_second, seconds and threads (of torch on the CPU).
-        training: what goes on from here beside the model: momentum, generator and steps done, by name. Empty after the
-            last epoch, and where a store has dropped it.
-        made_on: what ``training.device.made_on`` says of where it was made. Empty where nobody has noted it.
+        training: what resuming needs beside the model: momentum, generator and steps done, by name. Empty after the
+            last epoch, and if a store has dropped it.
+        made_on: what ``training.device.made_on`` says of where it was made. Empty if it is not known.
     """
 
     epoch: int
@@ -44,12 +44,12 @@ class Checkpoint:
 
 
 def goes_on(there: Mapping[str, str], here: Mapping[str, str]) -> bool:
-    """Return whether a training that was begun ``there`` may go on ``here``; what is not known is no hindrance."""
+    """Return whether a training that began ``there`` may resume ``here``; unknown facts do not count."""
     return all(there[name] == here[name] for name in DECISIVE if name in there and name in here)
 
 
 def carried_on(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return what a training is made on that goes on ``now``: where that is not as ``before``, one after the other."""
+    """Return what a training that resumes ``now`` is made on: if that differs from ``before``, both, in that order."""
     return {**before, **{name: _then(before.get(name, value), value) for name, value in now.items()}}
 
 

@@ -17,10 +17,10 @@ SAID = 200  # characters of that
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu`` or ``cuda``; ``auto`` is the GPU where there is one, which then computes exactly.
+    """Return the device for ``auto``, ``cpu`` or ``cuda``; ``auto`` is the GPU if there is one. A GPU is set to compute exactly.
 
     Raises:
-        InputError: where the name is unknown, or a GPU is asked for and missing.
+        InputError: the name is unknown, or it is ``cuda`` and there is no GPU.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device: expected auto, cpu or cuda, got '{name}'")
@@ -34,7 +34,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def compute_exactly() -> None:
-    """Have GPUs compute float32 as float32, not as TF32, and by the same convolutions in every run."""
+    """Make GPUs compute float32 as float32, not as TF32, and by the same convolutions in every run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch has another API for TF32 too, and raises where the two are mixed: this one is everywhere
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -74,7 +74,7 @@ def _flags() -> str:
 
 @contextmanager
 def enough_memory(setting: str) -> Iterator[None]:
-    """Let what does not fit the card end with one line, which names the ``setting`` to lower.
+    """Turn an error of a full card into one line that names the ``setting`` to lower.
 
     Raises:
         InputError: the card is out of memory.
@@ -95,11 +95,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def has_room(device: torch.device, size: int) -> bool:
-    """Return whether ``size`` bytes are at most half of what is free on the card; of a CPU that is not asked."""
+    """Return whether ``size`` bytes are at most half of what is free on the card; always true for a CPU."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # which torch holds, and gives to whom asks
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch holds it, and can use it
     return size <= (free + unused) / 2
 
 
@@ -116,7 +116,7 @@ def computes_in_bfloat16(device: torch.device, precision: str) -> bool:
 
 
 def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of ``tensors`` on the CPU; what lies on a GPU comes together, one copy for each type of number."""
+    """Return copies of ``tensors`` on the CPU; those on a GPU are copied together, once for each type of number."""
     copies = {name: value.detach().clone() for name, value in tensors.items() if value.device.type == "cpu"}
     there = {name: value.detach() for name, value in tensors.items() if name not in copies}
     for kind in {value.dtype for value in there.values()}:

@@ -45,8 +45,8 @@ def fit(
 ) -> Iterator[Checkpoint]:
     """Train ``model`` and yield a checkpoint after every epoch.
 
-    Where an earlier training was cut off, its checkpoints ``done`` are yielded first, and the training goes on from the last of
-    them to the same losses and weights as if it had never stopped.
+    If an earlier training was interrupted, its checkpoints ``done`` are yielded first. The training resumes from the last of
+    them, to the same losses and weights as if it had never stopped.
 
     The same seed draws the same order and the same augmentation whatever the images are, so that trainings on clean,
     poisoned and recovered sets differ by their images alone.
@@ -60,12 +60,12 @@ def fit(
         seed: decides order and augmentation.
         device: where.
         progress: called with steps done and steps in all.
-        done: checkpoints of the same recipe, the last with what goes on beside the model.
-        method: what is done otherwise than in plain training.
-        resumable: checkpoints have what a training goes on from, which is as large as the network.
+        done: checkpoints of the same recipe, the last with what resuming needs.
+        method: how the training differs from plain training.
+        resumable: checkpoints hold what resuming needs, which is as large as the network.
 
     Raises:
-        DivergedError: where the loss or a weight is no longer finite; it names the step, and no checkpoint is yielded after it.
+        DivergedError: the loss or a weight is no longer finite; it names the step, and no checkpoint is yielded after it.
     """
     run = Trainer(model, recipe, normalisation, device, method=method)
     pixels, labels = seen(train, device), torch.from_numpy(train.labels).to(device)
@@ -121,7 +121,7 @@ def fit_named(
     """Train a new model of that name, as ``fit`` does, normalising by the channels of ``like``.
 
     Raises:
-        InputError: where the model is unknown, the device is missing, a batch is larger than the set, or the training diverges.
+        InputError: the model is unknown, the device is missing, a batch is larger than the set, or the training diverges.
     """
     require_batch(recipe, train)
     model = build(name, shape=train.shape, num_classes=train.num_classes, seed=seed, initialisation=recipe.initialisation)
@@ -167,14 +167,14 @@ def normalisation_of(images: LabelledImages, recipe: TrainingRecipe) -> Normalis
 
 
 def require_deviations(recipe: TrainingRecipe, images: LabelledImages) -> None:
-    """Raise InputError where the recipe has deviations, but not one for each channel."""
+    """Raise InputError if the recipe has deviations, but not one for each channel."""
     channels, given = images.shape[0], recipe.deviations
     if given is not None and (len(given) != channels or min(given) <= 0):
         raise InputError(f"train.deviations: expected {channels} numbers above 0, one for each channel, got {given}")
 
 
 def require_batch(recipe: TrainingRecipe, train: LabelledImages) -> None:
-    """Raise InputError where a batch is larger than the training set."""
+    """Raise InputError if a batch is larger than the training set."""
     if recipe.batch_size > len(train):
         raise InputError(f"train.batch_size: expected at most {len(train)}, the images of the training set, got {recipe.batch_size}")
 
@@ -184,7 +184,7 @@ def _accuracy(network: Network, images: LabelledImages) -> float:
 
 
 def _finite(model: nn.Module, epoch: int) -> dict[str, Tensor]:
-    """Return a copy of the model's state on the CPU; raise DivergedError where a number is not finite."""
+    """Return a copy of the model's state on the CPU; raise DivergedError if a number is not finite."""
     state = model.state_dict()
     finite = torch.stack([value.isfinite().all() for value in state.values()]).cpu().tolist()
     for name, good in zip(state, finite, strict=True):

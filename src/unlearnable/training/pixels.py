@@ -16,7 +16,7 @@ FLOAT_BYTES = 4
 
 
 class OnHost:
-    """Images, or their noise, that stay on the host since they would fill the card: what is chosen goes there when it is used.
+    """Images, or their noise, that stay on the host since they would fill the card; chosen ones are copied there when used.
 
     It is indexed like a tensor, by a slice or by places (n,) on any device, and gives tensors on its ``device``.
     """
@@ -113,7 +113,7 @@ def lies_on_host(pixels: Pixels | Projected) -> bool:
 
 
 def seen(images: LabelledImages, device: torch.device) -> Pixels | Projected:
-    """Return all images for ``device``, as ``resident`` does; those of a projected set are projected when used where they are many."""
+    """Return all images for ``device``, as ``resident`` does; a large projected set is projected when used."""
     size = FLOAT_BYTES * images.images.size
     if images.projection is not None and (size >= LARGE or not devices.has_room(device, size)):
         return Projected(resident(replace(images, projection=None), device), images.projection)

@@ -12,7 +12,7 @@ ROUNDING = 1e-9  # of steps divided by the steps of an epoch
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What is done to each training image anew in every epoch; zeros and false leave it out.
+    """Changes to each training image, drawn in every epoch; zero and false switch one off.
 
     Args:
         crop: pixels of zero padding before a random crop back to size.
@@ -52,8 +52,8 @@ class Augmentation:
 class TrainingRecipe:
     """Settings of a training by stochastic gradient descent with momentum, or by Adam.
 
-    Epochs, batches, rate and decay are by default those of the networks that the paper probes by deep feature reweighting. Its rate
-    changes once an epoch, and its augmentation (``crop`` 4 and ``flip``) is left out here: a mirrored digit is another sign.
+    Epochs, batches, rate and decay are by default those of the networks that the paper probes with deep feature reweighting. Its rate
+    changes once an epoch, and its augmentation (``crop`` 4 and ``flip``) is not a default: a mirrored digit is another sign.
 
     Args:
         learning_rate: the largest of the training.
@@ -64,7 +64,7 @@ class TrainingRecipe:
         warmup: the fraction of all epochs in which the learning rate rises linearly from zero.
         schedule: ``cosine`` or ``linear`` to ``final_learning_rate`` after the warm-up; ``multistep`` multiplies by ``gamma``
             at ``milestones`` (epochs).
-        cosine_epochs: the length of the whole cosine or line, which may end after the training does; None is what the warm-up leaves.
+        cosine_epochs: the length of the whole cosine or line, which may end after the training does; None is the training less its warm-up.
         rate_changes: the learning rate follows its schedule at every ``step``, or at the start of every ``epoch``.
         initialisation: of convolutions: each network's ``own``, or ``torch``'s default, uniform within one over the root of the fan-in.
         deviations: of the channels, in units of [0, 1], by which images are divided; None is those of the clean images.
@@ -110,6 +110,6 @@ class TrainingRecipe:
 
 
 def recipe_from(settings: dict[str, Any]) -> TrainingRecipe:
-    """Return the recipe that nested ``settings`` describe; what is kept of its checkpoints is not the recipe's affair."""
+    """Return the recipe that nested ``settings`` describe; the recipe does not say which checkpoints are kept."""
     own = {name: value for name, value in settings.items() if name != "keep_checkpoints"}
     return TrainingRecipe(**nested(TrainingRecipe, own))

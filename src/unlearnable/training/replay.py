@@ -1,4 +1,4 @@
-"""A step that is recorded as CUDA graphs and replayed: a GPU is faster than the host can tell it each of some hundred kernels."""
+"""A step that is recorded as CUDA graphs and replayed: a GPU finishes some hundred kernels faster than the host can launch them."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ recordings = 0  # that this process has made
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """Compute every step anew inside the block, as is done where there is no GPU."""
+    """Compute every step without recordings inside the block, as on a CPU."""
     global _allowed  # noqa: PLW0603
     before, _allowed = _allowed, False
     try:
@@ -46,7 +46,7 @@ def graphs() -> Recorder:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Recorded:
-    """A step that was recorded: what it reads, how it is replayed, and where it leaves the loss and the gradients."""
+    """A recorded step: its inputs, how it is replayed, and where the loss and the gradients are afterwards."""
 
     read: Sequence[Tensor]
     replay: Callable[[], None]
@@ -57,8 +57,8 @@ class _Recorded:
 class Replays:
     """Calls ``step``; on a GPU as a recording, one for every size of batch.
 
-    The first batch of a size is computed as it would be without recordings, since libraries set themselves up in it. A step that cannot be
-    recorded is computed anew each time, and a line says so.
+    The first batch of a size is computed without a recording, since libraries initialise themselves in it. A step that cannot be
+    recorded is computed each time, and a line in the log says so.
 
     Args:
         step: what is called. It reads what it is given and ``parameters``, sets their gradients, and asks the device for nothing.

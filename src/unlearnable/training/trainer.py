@@ -59,16 +59,16 @@ def leave(network: Network) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Method:
-    """What a recovery does otherwise than plain training; the recipe, its order and its augmentation stay what they are.
+    """How a recovery differs from plain training; the recipe, its order and its augmentation stay the same.
 
-    On a GPU a step is recorded once for each size of batch and replayed from then on. So ``loss`` may neither draw, nor ask the device for
-    a number, nor do anything else for one batch than for the next; what differs between them comes from ``draw``.
+    On a GPU a step is recorded once for each size of batch and replayed from then on. So ``loss`` may not draw, may not read a
+    number from the device, and must do the same for every batch; what differs between batches comes from ``draw``.
 
     Args:
         loss: of a batch that the recipe has augmented, given what plain training drew for it and what the method itself drew.
         draw: what the method itself draws, on the CPU, for a step, as many images, and their shape. Shapes depend on the latter two alone.
-        mixes: it mixes images itself, in the place of the CutMix that a recipe may have.
-        finish: changes the network after the last epoch, before that is measured.
+        mixes: it mixes images itself, instead of the CutMix that a recipe may have.
+        finish: changes the network after the last epoch, before it is measured.
         held_out: clean images on which the accuracy is measured after every epoch too, as ``held_out_accuracy``.
     """
 
@@ -107,7 +107,7 @@ class Trainer(Network):
         recipe: optimiser, precision and augmentation; its schedule is followed by ``epoch`` alone.
         normalisation: mean and standard deviation of each channel, in units of [0, 1].
         device: where.
-        method: what is done otherwise than in plain training.
+        method: how the training differs from plain training.
     """
 
     def __init__(
@@ -152,12 +152,12 @@ class Trainer(Network):
         return _mean(losses, sizes)
 
     def training(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return all that goes on from here beside the model's state, on the CPU: the optimiser's, the generator's and steps done."""
+        """Return what resuming needs beside the model's state, on the CPU: the state of optimiser and generator, and steps done."""
         kept = on_host({f"{slot}/{name}": self.optimiser.state[parameter][slot] for name, parameter, slot in self._slots()})
         return {**kept, "generator": generator.get_state(), "steps_done": torch.tensor(self.steps_done)}
 
     def resume(self, checkpoint: Checkpoint, generator: torch.Generator) -> None:
-        """Put model, optimiser, ``generator`` and steps done back to what they were when ``checkpoint`` was made."""
+        """Restore model, optimiser, ``generator`` and steps done from ``checkpoint``."""
         self.model.load_state_dict(checkpoint.state)
         generator.set_state(checkpoint.training["generator"])
         self.steps_done = int(checkpoint.training["steps_done"])

@@ -1,4 +1,4 @@
-"""Wiring of ``audit``: what an owner asks of protected images, from trainings that others wire to one page."""
+"""Wiring of ``audit``: trainings and probes of protected images, wired elsewhere, and the page about them."""
 
 from kedro.pipeline import Node, Pipeline
 

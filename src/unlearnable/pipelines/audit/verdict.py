@@ -33,7 +33,7 @@ def audit_scores(
 
     Args:
         histories: of the trainings ``clean`` (on the originals), ``poisoned``, ``recovered`` and ``second``, an entry an epoch.
-            A training that was asked about held-out images counts by its best epoch on these, as ``early_stopping`` says; others by
+            A training that was measured on held-out images counts by its best epoch on these, as ``early_stopping`` says; others by
             their last.
         dfr: accuracy of a new head by the number of clean samples.
         seen: what ``perceptibility`` found.
@@ -122,7 +122,7 @@ def _posterior(accuracy: float, size: int, name: str = "originals") -> Draws:
 
 
 def _interval(draws: Draws, value: float) -> list[float]:
-    """Return where 95 % of the draws lie; where all or none of the images were right, the value stands at its end."""
+    """Return where 95 % of the draws lie; if all or none of the images were right, the value is at its end."""
     low, high = np.quantile(draws, INTERVAL)
     return [min(float(low), value), max(float(high), value)]
 

@@ -17,18 +17,18 @@ def draw_accuracy(scores: dict[str, Any], history: "pd.DataFrame") -> "Figure":
     return accuracy_figure(scores, history)
 
 
-def draw_directions(clean: "LabelledImages", poisoned: "LabelledImages", linear_weights: "LinearWeights") -> "Figure":
+def draw_directions(clean: "LabelledImages", poisoned: "LabelledImages", linear_weights: "LinearWeights", **cell: Any) -> "Figure":
     """Return the picture of each class's true perturbation above the direction that was learned."""
     from unlearnable.reporting.cell import directions_figure
 
-    return directions_figure(clean, poisoned, linear_weights)
+    return directions_figure(clean, poisoned, linear_weights, cell)
 
 
-def draw_examples(clean: "LabelledImages", poisoned: "LabelledImages", recovered: "LabelledImages") -> "Figure":
+def draw_examples(clean: "LabelledImages", poisoned: "LabelledImages", recovered: "LabelledImages", **cell: Any) -> "Figure":
     """Return the picture of one image a class: clean, poisoned, recovered."""
     from unlearnable.reporting.cell import examples_figure
 
-    return examples_figure(clean, poisoned, recovered)
+    return examples_figure(clean, poisoned, recovered, cell)
 
 
 def draw_dfr(scores: dict[str, Any], table: "pd.DataFrame") -> "Figure":
@@ -42,4 +42,5 @@ def draw_separability(scores: dict[str, Any], perturbations: dict[str, Any], cle
     """Return the training accuracy of each model against the iterations of its fit."""
     from unlearnable.reporting.cell import separability_figure
 
-    return separability_figure(scores["dataset"], {scores["poison"]: perturbations, "clean images": clean})
+    cell = {name: scores[name] for name in ("dataset", "poison", "seed")}
+    return separability_figure({scores["poison"]: perturbations, "clean images": clean}, cell)

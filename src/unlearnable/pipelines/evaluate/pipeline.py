@@ -19,7 +19,7 @@ SCORES = Node(
 ACCURACY = Node(draw_accuracy, ["scores", "history"], "accuracy_figure", name="draw_accuracy", namespace=NAMESPACE, tags="scores")
 EXAMPLES = Node(
     draw_examples,
-    SETS | {"recovered": "recovered_train"},
+    SETS | {"recovered": "recovered_train"} | CELL,
     "examples_figure",
     name="draw_examples",
     namespace=NAMESPACE,
@@ -27,7 +27,7 @@ EXAMPLES = Node(
 )
 DIRECTIONS = Node(
     draw_directions,
-    SETS | {"linear_weights": "linear_weights"},
+    SETS | {"linear_weights": "linear_weights"} | CELL,
     "directions_figure",
     name="draw_directions",
     namespace="orthogonal_projection",

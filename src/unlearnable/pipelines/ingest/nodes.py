@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 def select(raw: "RawImages", settings: dict[str, Any]) -> "tuple[LabelledImages, LabelledImages]":
-    """Return class-balanced subsets of the training and the test set, of the sizes asked for.
+    """Return class-balanced subsets of the training and the test set, of the given sizes.
 
     Raises:
-        InputError: where the dataset does not have so many images, or they are too few.
+        InputError: the dataset does not have so many images, or they are too few.
     """
     return _subset("train", raw.train, settings), _subset("test", raw.test, settings)
 

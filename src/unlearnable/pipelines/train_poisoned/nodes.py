@@ -1,4 +1,4 @@
-"""One training, on whichever set the pipeline hands in."""
+"""One training, on the set that the pipeline gives it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,8 +30,8 @@ def train(
 ) -> "Iterator[Checkpoint]":
     """Train a new model on ``train_set`` and yield its checkpoints, each saved before the next epoch starts.
 
-    Where an earlier run was cut off, its checkpoints are yielded first, and the training goes on from the last: a hook puts what returns
-    them into the recipe. One that was begun on another kind of device, or in another precision, is begun anew.
+    If an earlier run was interrupted, its checkpoints are yielded first, and the training resumes from the last. A hook puts the function
+    that returns them into the recipe. A training that began on another kind of device, or in another precision, starts again.
     All trainings of a cell normalise by the clean training set, so that they differ by their images, and by the recovery, alone.
     """
     from unlearnable.recoveries import recovery_named

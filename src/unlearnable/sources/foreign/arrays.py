@@ -12,11 +12,11 @@ from unlearnable.errors import InputError
 from unlearnable.sources.foreign.pickles import Array, Found, Tensor, require_size, unpickled
 
 TORCH_LEGACY = 0x1950A86A20F9469CFC6C  # the first pickle of a file that torch wrote before 1.6, or when asked to
-LARGEST_INDEX = 1 << 20  # bytes of the pickle that says where a tensor's numbers lie
+LARGEST_INDEX = 1 << 20  # bytes of the pickle that says where a tensor's numbers are
 
 
 def require_file(path: Path, bound: int) -> None:
-    """Raise InputError where ``path`` is no regular file, or has more than ``bound`` bytes."""
+    """Raise InputError if ``path`` is no regular file, or has more than ``bound`` bytes."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"expected a file, got {'a folder' if path.is_dir() else 'something else'}")
@@ -27,7 +27,7 @@ def read_array(path: Path, bound: int) -> Array:
     """Return the one array of numbers in ``path``, of at most ``bound`` bytes.
 
     Raises:
-        InputError: where there is anything else in it.
+        InputError: there is anything else in it.
     """
     require_file(path, bound)
     with path.open("rb") as file:

@@ -3,7 +3,7 @@
     python -m unlearnable.sources.foreign.convert BYTES SECONDS REQUEST < clean images as safetensors
 
 It may use so many bytes of memory and seconds of CPU, and write no file. It ends with 2 and one line on standard error
-where the file is not what was asked for, and with 3 where the memory was not enough.
+if the file is not of the format in the request, and with 3 if the memory was not enough.
 """
 
 import errno
@@ -29,7 +29,7 @@ def limit(memory: int, seconds: int) -> None:
     """Let this process use so much memory and CPU, and write no file.
 
     Raises:
-        InputError: where the system cannot limit it: nothing is read without limits.
+        InputError: the system cannot limit it: nothing is read without limits.
     """
     try:
         import resource
@@ -53,7 +53,7 @@ def converted(request: Request, clean: LabelledImages) -> tuple[dict[str, npt.ND
     """Return the poisoned images with ids and labels, and what was found and measured.
 
     Raises:
-        InputError: where the release is not what was asked for.
+        InputError: the release is not of the format in the request.
     """
     release = read(request, clean)
     images, largest = _poisoned(release, clean, request.budget)

@@ -7,7 +7,7 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 
 BLOCK = 256
-SLACK = 1000.0  # of squared distances in float32, in squared levels: rounding errors lie far below
+SLACK = 1000.0  # of squared distances in float32, in squared levels: rounding errors are far below
 
 
 def match(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], clean: LabelledImages, levels: int) -> npt.NDArray[np.int64]:
@@ -16,7 +16,7 @@ def match(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], clean: L
     Among the images of CIFAR-10 no two of a class are nearer to each other than 32 levels, so that 8 levels leave no doubt.
 
     Raises:
-        InputError: where there are two candidates, or two of ``images`` have the same one.
+        InputError: there are two candidates, or two of ``images`` have the same one.
     """
     places = np.full(len(images), -1)
     for label in range(clean.num_classes):

@@ -1,6 +1,6 @@
 """Unpickling that builds arrays of numbers and nothing else.
 
-A pickle names functions and calls them. Here every name that an array or a tensor needs stands for one of our own
+A pickle names functions and calls them. Here every name that an array or a tensor needs is replaced by one of our own
 functions, which take sizes and bytes; any other name ends the reading.
 """
 
@@ -61,7 +61,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 class Storage:
-    """The numbers of a tensor, which lie elsewhere in the file under ``key``."""
+    """The numbers of a tensor, which are elsewhere in the file under ``key``."""
 
     def __init__(self, dtype: np.dtype[Any], key: str, size: int) -> None:
         self.dtype, self.key, self.size = dtype, key, size
@@ -76,7 +76,7 @@ class Tensor:
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     def filled(self, raw: bytes, bound: int) -> Array:
-        """Return the array (a view of ``raw``), checked to lie inside its storage and to be of at most ``bound`` bytes."""
+        """Return the array (a view of ``raw``), checked to be inside its storage and to be of at most ``bound`` bytes."""
         flat = np.frombuffer(raw, self.storage.dtype)
         if len(self.stride) != len(self.size) or min((self.offset, *self.size, *self.stride)) < 0:
             raise InputError(f"expected sizes and strides of a tensor, got {self.size} and {self.stride}")
@@ -90,7 +90,7 @@ class Tensor:
 
 
 def require_size(size: int, bound: int) -> None:
-    """Raise InputError where ``size`` bytes are more than a release for this dataset can have."""
+    """Raise InputError if ``size`` bytes are more than a release for this dataset can have."""
     if size > bound:
         raise InputError(f"expected at most {bound:,} bytes for this dataset, got {size:,}")
 
@@ -137,7 +137,7 @@ def unpickled(file: IO[bytes]) -> Any:
     """Return the next object pickled in ``file``: plain Python values, ``Found`` or ``Tensor``.
 
     Raises:
-        InputError: where it asks for anything else, or is not a whole pickle.
+        InputError: it names anything else, or is not a whole pickle.
     """
     try:
         return _ArraysOnly(file).load()

@@ -19,7 +19,7 @@ def read_pngs(folder: Path, ids: npt.NDArray[np.int64], shape: tuple[int, int, i
     """Return the images (N, C, H, W) of ``ids``, of as many as were published; hidden files are ignored.
 
     Raises:
-        InputError: where a name is no index, two names are one index, an index is missing or is none of the published images', or an image
+        InputError: a name is no index, two names are one index, an index is missing or is none of the published images', or an image
             is not of ``shape``.
     """
     if not folder.is_dir():

@@ -46,7 +46,7 @@ def read(request: Request, clean: LabelledImages) -> Release:
     """Return the release of ``request`` for the images of ``clean``, by their ids.
 
     Raises:
-        InputError: where files are not what the format says.
+        InputError: files are not what the format says.
     """
     return READERS[request.format](request, clean)
 

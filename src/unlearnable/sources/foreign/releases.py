@@ -49,7 +49,7 @@ class Release:
     pixels: Callable[[Pixels, Array], Array]
 
     def block(self, clean: LabelledImages, start: int) -> tuple[Pixels, Pixels]:
-        """Return clean and poisoned images from ``start`` on; raise InputError where a value is out of range."""
+        """Return clean and poisoned images from ``start`` on; raise InputError if a value is out of range."""
         part = slice(start, start + BLOCK)
         values = self.values[self.rows[part]]
         low, high = self.limits
