@@ -23,7 +23,7 @@ from typing import Any
 from torch import nn
 
 from unlearnable.errors import InputError
-from unlearnable.models.fast_cnn import fast_cnn
+from unlearnable.models.fast_cnn import fast_cnn, fast_cnn_learned
 
 Shape = tuple[int, int, int]  # channels, height and width of an image
 Extractor = Callable[[Shape], nn.Module]  # images (N, C, H, W) -> features (N, width)
@@ -155,6 +155,7 @@ def _without(network: Any, *parts: str) -> nn.Module:
 
 MODELS: Mapping[str, Extractor] = {
     "fast_cnn": fast_cnn,
+    "fast_cnn_learned": fast_cnn_learned,
     "densenet121": densenet121,
     "googlenet": googlenet,
     "mobilenetv2": mobilenetv2,
