@@ -15,6 +15,8 @@ PARAMETERS = {
     # Whitening has 24 biases, the convolutions 24 32 9 + 32 32 9 + 32 96 9 + 96 96 9 + 96 192 9 + 192 192 9 weights, BatchNorm
     # 4 (32 + 96 + 192), the head 193 10.
     "fast_cnn": 627_618,
+    # 24 3 9 weights and 24 biases in place of the 24 biases.
+    "fast_cnn_learned": 628_266,
     "resnet18": 11_173_962,
     "resnet34": 21_282_122,
     "resnet50": 23_520_842,
@@ -33,6 +35,8 @@ MULTIPLICATIONS = {
     "tiny_cnn": 6.859,
     # At 31 pixels 12 24 + 24 32 9, at 16 32 32 9 + 32 96 9, at 8 96 96 9 + 96 192 9, at 4 192 192 9, all for the mirror image too.
     "fast_cnn": 75.18,
+    # At 32 pixels 24 3 9 + 24 32 9, and the rest as there.
+    "fast_cnn_learned": 76.83,
     "resnet18": 556,
     "resnet34": 1160,
     "resnet50": 1300,

@@ -73,6 +73,10 @@ STAND_INS: dict[str, StandIn] = {
         why="a network of ours",
         tests=("tests/models/test_published.py::test_parameters_and_multiplications_of_small_images[tiny_cnn]",),
     ),
+    "model fast_cnn_learned": StandIn(
+        why="a network of ours",
+        tests=("tests/models/test_published.py::test_parameters_and_multiplications_of_small_images[fast_cnn_learned]",),
+    ),
     "model fast_cnn": StandIn(
         why="ours, narrower than airbench94",
         tests=(

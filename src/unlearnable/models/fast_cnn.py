@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from unlearnable.models.whitening import Whitening
 
 WIDTHS = (32, 96, 192)
+LEARNED = 24  # filters of a first convolution that is learned: as many as whitening has for three channels
 MOMENTUM = 0.4  # of BatchNorm's statistics: a training of few steps has few batches to estimate them from
 SCALE = 1 / 9  # of the features, so that the first logits are small beside the high learning rate
 
@@ -44,8 +45,19 @@ def fast_cnn(shape: tuple[int, int, int]) -> nn.Module:
     ReLU instead of GELU. It is for images that keep their class when they are mirrored.
     """
     whitening = Whitening(shape[0])
-    layers: list[nn.Module] = [whitening, nn.ReLU()]
-    channels = len(whitening.bias)
+    return _after(whitening, len(whitening.bias))
+
+
+def fast_cnn_learned(shape: tuple[int, int, int]) -> nn.Module:
+    """Return ``fast_cnn`` with a first 3x3 convolution that is learned, in place of whitening.
+
+    Whitening amplifies what hardly varies in clean images, and so what a recovery has left of a faint perturbation.
+    """
+    return _after(nn.Conv2d(shape[0], LEARNED, kernel_size=3, padding=1), LEARNED)
+
+
+def _after(first: nn.Module, channels: int) -> nn.Module:
+    layers: list[nn.Module] = [first, nn.ReLU()]
     for width in WIDTHS:
         layers += _block(channels, width)
         channels = width

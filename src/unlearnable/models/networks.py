@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from unlearnable.errors import InputError
-from unlearnable.models.fast_cnn import fast_cnn
+from unlearnable.models.fast_cnn import fast_cnn, fast_cnn_learned
 from unlearnable.register import Register
 
 Shape = tuple[int, int, int]  # channels, height and width of an image
@@ -153,9 +153,11 @@ SOURCES: Mapping[Callable[..., nn.Module], str] = {
     transformer: 'Dosovitskiy et al., "An Image is Worth 16x16 Words" (2021), Section 3.1, in the size of the paper\'s reference code',
     convolutional: "after the blocks of airbench (github.com/KellerJordan), for CPUs",
     fast_cnn: "after the blocks of airbench (github.com/KellerJordan), for CPUs",
+    fast_cnn_learned: "after the blocks of airbench (github.com/KellerJordan), for CPUs",
 }
 TABLE: Mapping[str, Extractor] = {
     "fast_cnn": fast_cnn,
+    "fast_cnn_learned": fast_cnn_learned,
     "densenet121": densenet121,
     "googlenet": googlenet,
     "mobilenetv2": mobilenetv2,
