@@ -1,4 +1,4 @@
-"""Questions put to checkpoints (deep feature reweighting) and to perturbations (separability)."""
+"""Questions put to checkpoints (deep feature reweighting), to perturbations (separability) and to images alone (detection)."""
 
 from unlearnable.probes.reweighting import ESTIMATORS, FittedHead, ReweightingRecipe, fitted_and_held_out, fitted_head, reweight
 from unlearnable.probes.separability import SeparabilityRecipe, perturbations, separability

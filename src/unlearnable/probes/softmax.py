@@ -77,8 +77,11 @@ class Fit:
 
     def accuracy(self, values: Values) -> float:
         """Return the fraction of ``values`` that are classified right."""
-        right = sum(int((_logits(self.layers, rows).argmax(1) == labels).sum()) for rows, labels in values.chunks())
-        return right / len(values.rows)
+        return float((self.predicted(values) == values.labels).double().mean())
+
+    def predicted(self, values: Values) -> Tensor:
+        """Return the class (N,) that each of ``values`` is taken for."""
+        return torch.cat([_logits(self.layers, rows).argmax(1) for rows, _ in values.chunks()])
 
 
 def fit_softmax(
