@@ -173,9 +173,7 @@ cli.add_command(run)
 
 FOLDER = click.Path(path_type=Path)
 OF_RUN = {option.name: option for option in run.params}
-ON_FOLDERS = (
-    click.argument("originals", type=FOLDER),
-    click.argument("protected", type=FOLDER),
+OF_FOLDERS = (
     click.option("--env", "-e", default="folder", show_default=True, help="Environment, which says how images are seen."),
     click.option("--conf-source", help="Path of a directory where project configuration is stored."),
     click.option("--params", default="", callback=OF_RUN["params"].callback, help="More parameters: NAME=VALUE,NAME=VALUE."),
@@ -183,11 +181,16 @@ ON_FOLDERS = (
 )
 
 
-def _on_folders(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command two folders, the originals and their copies, and the options of ``run`` that concern them."""
-    for add in reversed(ON_FOLDERS):
-        command = add(command)
-    return command
+def _on_folders(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command two folders, the originals and, as ``required``, their copies, and the options of ``run`` that concern them."""
+    adding = (click.argument("originals", type=FOLDER), click.argument("protected", type=FOLDER, required=required), *OF_FOLDERS)
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        for add in reversed(adding):
+            command = add(command)
+        return command
+
+    return give
 
 
 def _run_on(context: click.Context, pipeline: str, folders: dict[str, Path], given: dict[str, Any], **options: Any) -> None:
@@ -198,7 +201,7 @@ def _run_on(context: click.Context, pipeline: str, folders: dict[str, Path], giv
 
 
 @cli.command()
-@_on_folders
+@_on_folders(required=True)
 @click.option("--poison", required=True, help="Name of the poison; kedro poisons list prints them.")
 @click.option("--format", "kind", type=click.Choice(["png", "webp"]), help="Format of the copies, without loss.  [default: png]")
 @click.option("--seed", type=int, help="Seed of the poison.  [default: 0]")
@@ -211,10 +214,15 @@ def protect(
 
 
 @cli.command()
-@_on_folders
-def audit(context: click.Context, originals: Path, protected: Path, **options: Any) -> None:
-    """Say what a network learns from protected copies anyway, on one page."""
-    _run_on(context, "audit", {"originals": originals, "protected": protected}, {}, **options)
+@_on_folders(required=False)
+@click.option("--seeds", type=AT_LEAST_ONE, help="Number of trainings of each kind; 3 or more say how much the seed moves.  [default: 1]")
+def audit(context: click.Context, originals: Path, protected: Path | None, seeds: int | None, **options: Any) -> None:
+    """Say what a network learns from protected copies anyway, and whether they look protected, on one page.
+
+    Without the originals, give the folder of the copies alone.
+    """
+    given = {"audit": {"seeds": seeds}} if seeds else {}
+    _run_on(context, "audit", {"originals": originals, "protected": protected or originals}, given, **options)
 
 
 def _methods(kind: str) -> click.Group:

@@ -39,7 +39,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         + trained
         + train_poisoned.create_pipeline("second")
         + stages["separability_analysis"]
-        + evaluate.create_pipeline("examples")
         + audit.create_pipeline(),
         "protect": protect.create_pipeline(),
     }

@@ -44,25 +44,29 @@ IMAGES = {"clean_train", "clean_test"}
 PROTECTED = {"protection", "protected_images"}  # of a folder of their own
 OF_CLEAN_IMAGES = IMAGES | {"clean_checkpoints", "clean_separability"}
 AUDIT = {"audit_scores", "audit_page"}
-SECOND = {"second_train", "second_checkpoints"} | AUDIT
+REPEATED = {"audit_repeats"} | AUDIT
+SECOND = {"second_train", "second_checkpoints"} | REPEATED
 PROBED = {"dfr_table", "dfr_scores", "dfr_figure"}
 SEPARABLE = {"separability_scores", "separability_figure"}
 TRAINED = {"clean_checkpoints", "poisoned_checkpoints", "recovered_checkpoints", "second_checkpoints"}
 SCORED = {"history", "scores", "accuracy_figure"}
 DIRECTIONS = {"linear_weights", "removed_directions", "directions_figure"}
-RECOVERED = {"recovered_train", "recovered_checkpoints", "examples_figure"} | SCORED | AUDIT
+RECOVERED = {"recovered_train", "recovered_checkpoints", "examples_figure", "audit_figure"} | SCORED | REPEATED
 AFTER = {
     "ingest": ARTIFACTS - PROTECTED,
     "craft": ARTIFACTS - OF_CLEAN_IMAGES,
     "recover": DIRECTIONS | RECOVERED,
-    "train": TRAINED | SCORED | AUDIT,
-    "probe": PROBED | AUDIT,
-    "probe.train": PROBED | AUDIT | {"probed_checkpoints"},
+    "train": TRAINED | SCORED | REPEATED,
+    "probe": PROBED | REPEATED,
+    "probe.train": PROBED | REPEATED | {"probed_checkpoints"},
     "separability": {"perturbation_separability", "clean_separability"} | SEPARABLE | AUDIT,
     "audit": SECOND,
+    "audit.seeds": REPEATED,
     "protect": {"protected_images"},
 }
-CELLS = SCORED | {"dfr_scores", "dfr_figure", "examples_figure", "directions_figure"} | SEPARABLE | AUDIT  # what names its cell
+CELLS = (
+    SCORED | {"dfr_scores", "dfr_figure", "examples_figure", "directions_figure", "audit_figure"} | SEPARABLE | AUDIT
+)  # what names its cell
 EXPECTED = {
     "poison": AFTER["craft"],
     "recovery": RECOVERED | CELLS,

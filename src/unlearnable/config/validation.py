@@ -45,7 +45,7 @@ def _all_parameters() -> Description:
         device=NAME,
         threads=_or_none(COUNT),
         ingest=_block(train_size=_or_none(COUNT), test_size=_or_none(COUNT), subset_seed=SEED),
-        audit=_block(recovery=NAME),
+        audit=_block(recovery=NAME, seeds=COUNT | {"default": 1}),
         protect=_block(format={"is": "one of", "values": ["png", "webp"]}),
         craft=_block(
             **_methods(known["poisons"]),

@@ -10,6 +10,12 @@ from unlearnable.reporting.pages import base64_text, rendered
 from unlearnable.reporting.rows import Entry, Table, fraction, said
 from unlearnable.reporting.style import CLEAN, POISONED, alike, saved
 
+DETECTORS = {  # of probes.detection: what each asks
+    "linear": "Does a linear model find what it learned again?",
+    "two_layer": "Does a network with one hidden layer?",
+    "filters": "Do autoregressive filters tell the classes apart?",
+    "shifted": "Does a network that saw darkened images alone know the others?",
+}
 MEASURES = {  # of a change: its name, unit, how many of them a stored one is, and what it is
     "linf": ("Linf", "levels of 255", 255, "the largest change of a number"),
     "l2": ("L2", "", 1, "the norm of the change, pixels in [0, 1]"),
@@ -29,11 +35,14 @@ def page(scores: dict[str, Any], examples: bytes) -> str:
         audit=audit,
         facts=_facts(scores, audit),
         learned=(base64_text(learned), "Accuracy of each way to learn from the protected images, beside the originals"),
-        examples=(base64_text(examples), "One image of each class: original, protected, difference, recovered"),
+        examples=(base64_text(examples), "An image of each class: original, protected, difference, recovered"),
         ways=_ways(audit),
         changes=_changes(audit["perceptibility"]),
         changed=fraction(audit["perceptibility"]["changed"]).text,
         separability=_separability(audit["separability"]),
+        detection=_detection(audit["detection"]),
+        more_than_all=any((way["learned"] or 0) > 1 for way in audit["ways"].values()),
+        commit=scores["versions"].get("commit"),
         version=__version__,
     )
 
@@ -45,8 +54,8 @@ def _facts(cell: dict[str, Any], audit: dict[str, Any]) -> dict[str, str]:
         "chance": fraction(audit["chance"]).text,
         "network": cell["model"],
         "epochs": audit["epochs"],
-        "seed": cell["seed"],
-        "training": f"{audit['seconds']:.0f} s",
+        "seeds" if len(audit["seeds"]) > 1 else "seed": ", ".join(map(str, audit["seeds"])),
+        "training with the first seed" if len(audit["seeds"]) > 1 else "training": f"{audit['seconds']:.0f} s",
     }
 
 
@@ -92,21 +101,35 @@ def _separability(found: dict[str, Any]) -> Table:
     return Table(name="separability", caption="Separability.", headings=("of", "model", "fitted", "held out", "ended"), rows=rows)
 
 
+def _detection(found: dict[str, Any]) -> Table:
+    headings = ("question", "accuracy", "with shuffled labels", "score", "alarm above", "answer")
+    rows = [
+        [
+            said(DETECTORS[name]),
+            *(fraction(each[key]) for key in ("accuracy", "shuffled")),
+            *(Entry(text=f"{each[key]:.2f}", value=each[key]) for key in ("score", "threshold")),
+            said("protected" if each["alarm"] else "no sign"),
+        ]
+        for name, each in found["detectors"].items()
+    ]
+    return Table(name="detection", caption="Detectors.", headings=headings, rows=rows)
+
+
 def _learned(audit: dict[str, Any]) -> Figure:
     """Return a bar for each way to learn, with its interval, between chance and the originals."""
     bars = [(name, way["accuracy"], way["interval"], POISONED) for name, way in audit["ways"].items()]
     if audit["originals"] is not None:
         bars.insert(0, ("originals", audit["originals"]["accuracy"], audit["originals"]["interval"], CLEAN))
-    figure = Figure(figsize=(7, 0.9 + 0.42 * len(bars)), layout="constrained")
+    figure = Figure(figsize=(4.2, 0.8 + 0.5 * len(bars)), layout="constrained")  # no wider than a phone shows it
     axes = figure.subplots()
     for place, (name, accuracy, (low, high), colour) in enumerate(reversed(bars)):
-        axes.barh(place, accuracy, color=colour, height=0.65)
+        axes.barh(place, accuracy, color=colour, height=0.42)
         axes.hlines(place, low, high, color="black", linewidth=1.2)
-        axes.text(high + 0.015, place, f"{accuracy:.1%}", va="center")
-        axes.text(-0.015, place, name.replace("_", " "), ha="right", va="center")
-    axes.axvline(audit["chance"], color="grey", linestyle="--", linewidth=1)
-    axes.text(audit["chance"], len(bars) - 0.45, "chance", color="grey", fontsize=8, ha="center", va="bottom")
-    axes.set(xlim=(0, 1.1), yticks=[], xlabel="accuracy on the test images (line: 95 % interval)")
+        axes.text(max(high, accuracy) + 0.015, place, f"{accuracy:.1%}", va="center")
+        axes.text(0, place + 0.25, name.replace("_", " "), va="bottom")
+    axes.axvline(audit["chance"], color="black", linestyle="--", linewidth=1)
+    axes.set(xlim=(0, 1.18), ylim=(-0.4, len(bars) - 0.2), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.set_xlabel("accuracy on the test images\n(line: 95 % interval; dashes: chance)")
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure

@@ -143,6 +143,17 @@ def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: 
     return _grid(rows | {"recovered": seen(recovered.subset(first))}, _heads(clean, classes), "One image of each class", cell)
 
 
+def compared_figure(original: LabelledImages, protected: LabelledImages, recovered: LabelledImages, cell: dict[str, Any]) -> Figure:
+    """Return a row for each class: an original image, its protected copy, their difference, and the recovered image clipped to [0, 1]."""
+    original = original.matching(protected)
+    classes = np.unique(original.labels)[:MOST_CLASSES].tolist()
+    first = np.array([np.flatnonzero(original.labels == label)[0] for label in classes])
+    columns = [seen(images.subset(first)) for images in (original, protected, recovered)]
+    columns.insert(2, _signed(protected.images[first].astype(np.float32) - original.images[first]))
+    rows = dict(zip(_heads(original, classes), np.stack(columns, axis=1), strict=True))
+    return _grid(rows, ["original", "protected", "difference", "recovered"], "An image of each class", cell, least_width=4.6)
+
+
 def _heads(images: LabelledImages, labels: Iterable[int]) -> list[str]:
     """Return what stands above the column of each class: its name, cut to fit, or its number."""
     names = [images.class_names[label] if images.class_names else f"class {label}" for label in labels]
@@ -156,14 +167,14 @@ def _signed(images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return (scaled * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def _grid(rows: dict[str, npt.NDArray[np.uint8]], heads: list[str], title: str, cell: dict[str, Any]) -> Figure:
+def _grid(rows: dict[str, npt.NDArray[np.uint8]], heads: list[str], title: str, cell: dict[str, Any], least_width: float = 7.0) -> Figure:
     """Return rows of images under one another, with a head above each column.
 
     They are one picture in one axes: matplotlib takes twenty milliseconds for each axes.
     """
     columns, height, width, channels = next(iter(rows.values())).shape
     gap = max(1, width // 10)
-    figure = Figure(figsize=(max(7.0, 1.2 + 0.95 * columns), 0.5 + 1.05 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(max(least_width, 1.2 + 0.95 * columns), 0.5 + 1.05 * len(rows)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(mosaic(list(rows.values()), gap).repeat(3 // channels, axis=2), interpolation="nearest")
     axes.spines[:].set_visible(False)

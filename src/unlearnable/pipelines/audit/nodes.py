@@ -1,31 +1,20 @@
-"""What is learned from protected images anyway, how well they look, and the page that says it."""
+"""What is learned from protected images anyway, how well they look, whether they look protected, and the page that says it."""
 
-from collections.abc import Sequence
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnable.origin import versions
-from unlearnable.pipelines.reweighting import reweighted
+from unlearnable.pipelines.audit.repeats import chosen, new_heads, repeated
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from matplotlib.figure import Figure
 
     from unlearnable.images import LabelledImages
-    from unlearnable.training import Checkpoint
 
-
-def reweight_last(
-    checkpoints: "Sequence[Checkpoint]",
-    clean_train: "LabelledImages",
-    clean_test: "LabelledImages",
-    model: str,
-    settings: dict[str, Any],
-    seed: int,
-    device: str,
-) -> dict[str, float]:
-    """Return the test accuracy of a new head on the last checkpoint, by the number of clean samples that it was fitted to."""
-    asked = settings | {"epochs": None, "estimators": ["frozen"]}
-    rows = reweighted([checkpoints[-1]], clean_train, clean_test, model, asked, seed, device)
-    return {str(row["clean_samples"]): float(row["test_accuracy"]) for row in rows if row["epoch"] > 0}
+TRAININGS = ("clean", "poisoned", "recovered", "second")
+reweight_last = new_heads
 
 
 def measure(clean: "LabelledImages", poisoned: "LabelledImages") -> dict[str, Any]:
@@ -35,11 +24,30 @@ def measure(clean: "LabelledImages", poisoned: "LabelledImages") -> dict[str, An
     return perceptibility(clean, poisoned)
 
 
+def detect(poisoned: "LabelledImages", seed: int, device: str) -> dict[str, Any]:
+    """Return whether the images look protected, asked of them alone."""
+    from unlearnable.probes import detection
+    from unlearnable.training.device import choose_device
+
+    return detection.detect(poisoned, seed=seed, device=choose_device(device))
+
+
+def repeat(
+    test: "LabelledImages", recover: dict[str, Any], recovery: str, second_recovery: str, seeds: int, seed: int, **more: Any
+) -> dict[str, Any]:
+    """Return ``seeds``, what all trainings reach with each seed after the first; ``more`` has their sets, and what ``repeated`` takes."""
+    sets = {name: more.pop(name) for name in TRAININGS}
+    recoveries = {"recovered": recovery, "second": second_recovery}
+    return {"seeds": [repeated(sets, test, recoveries, recover, seed=seed + further, **more) for further in range(1, seeds)]}
+
+
 def score(
     dfr: dict[str, float],
+    repeats: dict[str, Any],
     seen: dict[str, Any],
     perturbations: dict[str, Any],
     images: dict[str, Any],
+    detection: dict[str, Any],
     test: "LabelledImages",
     second_recovery: str,
     **more: Any,
@@ -47,10 +55,24 @@ def score(
     """Return the scores of the audit, with its verdict; ``more`` has the checkpoints of the trainings, and the names of the cell."""
     from unlearnable.pipelines.audit.verdict import audit_scores
 
-    last = {name: more.pop(name)[-1] for name in ("clean", "poisoned", "recovered", "second")}
-    histories = {name: each.history for name, each in last.items()}
-    found = audit_scores(histories, dfr, seen, {"perturbations": perturbations, "clean": images}, test, more, second_recovery)
-    return found | {"made_on": {name: each.made_on for name, each in last.items()}, "versions": versions()}
+    last = {name: more.pop(name)[-1] for name in TRAININGS}
+    first = {"seed": more["seed"], "accuracy": {name: chosen(each.history) for name, each in last.items()}, "dfr": dfr}
+    facts = {
+        "epochs": len(last["poisoned"].history),
+        "seconds": sum(epoch["seconds"] for each in last.values() for epoch in each.history),
+        "perceptibility": seen,
+        "detection": detection,
+    }
+    found = audit_scores([first, *repeats["seeds"]], facts, {"perturbations": perturbations, "clean": images}, test, more, second_recovery)
+    made = {"on": datetime.now(UTC).date().isoformat(), "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}
+    return found | {"made": made, "made_on": {name: each.made_on for name, each in last.items()}, "versions": versions()}
+
+
+def draw_compared(original: "LabelledImages", protected: "LabelledImages", recovered: "LabelledImages", **cell: Any) -> "Figure":
+    """Return the picture of one image a class: original, protected, their difference, recovered."""
+    from unlearnable.reporting.cell import compared_figure
+
+    return compared_figure(original, protected, recovered, cell)
 
 
 def write(scores: dict[str, Any], examples: "Path") -> str:

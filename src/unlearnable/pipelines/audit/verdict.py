@@ -1,10 +1,12 @@
 """What an audit found, as numbers with their uncertainty and in plain words.
 
 An accuracy on N test images is known as a share of N draws is: its interval is that of the posterior under a uniform prior (Beta), and so
-is that of what is learned, (accuracy - chance) / (accuracy on the originals - chance), by draws from both posteriors. It covers the choice
-of test images, not that of the network's first weights: another seed moves such accuracies too.
+is that of what is learned, (accuracy - chance) / (accuracy on the originals - chance), by draws from both posteriors. With one seed it
+covers the choice of test images alone. With several, the posterior is that of the mean over seeds, and each draw of it is moved by a draw
+of that mean's own error: Student's t times the sample's deviation over the root of the number of seeds.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,8 @@ WAYS = {"poisoned": "plain training", "recovered": "{recovery}", "second": "{sec
 
 
 def audit_scores(
-    histories: dict[str, list[dict[str, float]]],
-    dfr: dict[str, float],
-    seen: dict[str, Any],
+    seeds: Sequence[dict[str, Any]],
+    facts: dict[str, Any],
     separability: dict[str, Any],
     test: LabelledImages,
     cell: dict[str, Any],
@@ -32,40 +33,34 @@ def audit_scores(
     """Return the cell with ``audit``.
 
     Args:
-        histories: of the trainings ``clean`` (on the originals), ``poisoned``, ``recovered`` and ``second``, an entry an epoch.
-            A training that was measured on held-out images counts by its best epoch on these, as ``early_stopping`` says; others by
-            their last.
-        dfr: accuracy of a new head by the number of clean samples.
-        seen: what ``perceptibility`` found.
+        seeds: of each its ``seed``; ``accuracy`` of the trainings ``clean`` (on the originals), ``poisoned``, ``recovered`` and ``second``;
+            and ``dfr``, that of a new head by the number of clean samples.
+        facts: ``perceptibility``, and more that the audit is to hold.
         separability: of ``perturbations`` and ``clean`` images.
         test: what accuracies were measured on.
         cell: dataset, poison, recovery, model and seed, by name.
         second_recovery: the name of that which ``second`` was trained by.
 
     Returns:
-        fractions; ``ways`` has for each way to learn its accuracy with its interval, and ``learned``, the share of what the originals
-        teach, with its own (None where the originals are not known, or teach nothing).
+        fractions; ``ways`` has for each way to learn its ``accuracy``, the mean over ``seeds``, with its interval, and ``learned``, the
+        share of what the originals teach, with its own (None where the originals are not known, or teach nothing).
     """
     names = {"recovery": cell["recovery"], "second": second_recovery}
-    accuracy = {WAYS[name].format(**names): _chosen(histories[name]) for name in WAYS}
-    accuracy |= {f"a new head on {int(count):,} clean images": value for count, value in dfr.items()}
-    originals = bool(seen["changed"])
-    reference = _chosen(histories["clean"]) if originals else None
+    accuracy = {WAYS[name].format(**names): [each["accuracy"][name] for each in seeds] for name in WAYS}
+    accuracy |= {f"a new head on {int(count):,} clean images": [each["dfr"][count] for each in seeds] for count in seeds[0]["dfr"]}
+    reference = [each["accuracy"]["clean"] for each in seeds] if facts["perceptibility"]["changed"] else None
     chance = float(np.bincount(test.labels).max() / len(test))
     ways = _ways(accuracy, reference, chance, len(test))
     found = {
         "test_images": len(test),
         "chance": chance,
-        "originals": None
-        if reference is None
-        else {"accuracy": reference, "interval": _interval(_posterior(reference, len(test)), reference)},
+        "seeds": [each["seed"] for each in seeds],
+        "originals": None if reference is None else _known(reference, _posterior(reference, len(test))),
         "ways": ways,
-        "perceptibility": seen,
         "separability": {subject: _fits(models) for subject, models in separability.items()},
-        "epochs": len(histories["poisoned"]),
-        "seconds": sum(epoch["seconds"] for history in histories.values() for epoch in history),
+        **facts,
     }
-    return {**cell, "audit": found | {"verdict": verdict(ways, reference, chance)}}
+    return {**cell, "audit": found | {"verdict": verdict(ways, None if reference is None else float(np.mean(reference)), chance)}}
 
 
 def verdict(ways: dict[str, dict[str, Any]], reference: float | None, chance: float) -> str:
@@ -99,38 +94,41 @@ def _judged(low: float, high: float) -> str:
     return f"How well the protection holds is not certain with so few test images: {doubt}."
 
 
-def _ways(accuracy: dict[str, float], reference: float | None, chance: float, size: int) -> dict[str, dict[str, Any]]:
+def _ways(accuracy: dict[str, list[float]], reference: list[float] | None, chance: float, size: int) -> dict[str, dict[str, Any]]:
     most = None if reference is None else _posterior(reference, size, "originals") - chance
+    taught = 0.0 if reference is None else float(np.mean(reference)) - chance
     found = {}
-    for name, value in accuracy.items():
-        draws = _posterior(value, size, name)
-        share = None if reference is None or reference <= chance else (value - chance) / (reference - chance)
+    for name, values in accuracy.items():
+        draws = _posterior(values, size, name)
+        share = (float(np.mean(values)) - chance) / taught if taught > 0 else None
         learned = None if most is None else (draws - chance) / np.maximum(most, 1e-6)
-        found[name] = {
-            "accuracy": value,
-            "interval": _interval(draws, value),
+        found[name] = _known(values, draws) | {
             "learned": share,
             "learned_interval": None if learned is None or share is None else _interval(learned, share),
         }
     return found
 
 
-def _posterior(accuracy: float, size: int, name: str = "originals") -> Draws:
-    """Return draws of the accuracy on all images, given that on ``size`` of them; the same ones every time."""
-    right = round(accuracy * size)
-    return numpy_generator(0, f"audit/{name}").beta(right + 1, size - right + 1, DRAWS)
+def _known(values: Sequence[float], draws: Draws) -> dict[str, Any]:
+    """Return the mean accuracy over seeds, that of each seed, and the interval."""
+    mean = float(np.mean(values))
+    return {"accuracy": mean, "by_seed": list(values), "interval": _interval(draws, mean)}
+
+
+def _posterior(values: Sequence[float], size: int, name: str = "originals") -> Draws:
+    """Return draws of the accuracy on all images and over all seeds, given those on ``size`` images; the same ones every time."""
+    right, generator = round(float(np.mean(values)) * size), numpy_generator(0, f"audit/{name}")
+    draws = generator.beta(right + 1, size - right + 1, DRAWS)
+    if len(values) > 1:
+        error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+        draws = np.clip(draws + error * generator.standard_t(len(values) - 1, DRAWS), 0.0, 1.0)
+    return draws
 
 
 def _interval(draws: Draws, value: float) -> list[float]:
     """Return where 95 % of the draws lie; if all or none of the images were right, the value is at its end."""
     low, high = np.quantile(draws, INTERVAL)
     return [min(float(low), value), max(float(high), value)]
-
-
-def _chosen(history: list[dict[str, float]]) -> float:
-    """Return the test accuracy of the first epoch that is best on held-out images, or of the last epoch where none were held out."""
-    epoch = max(history, key=lambda measured: measured["held_out_accuracy"]) if "held_out_accuracy" in history[0] else history[-1]
-    return float(epoch["test_accuracy"])
 
 
 def _fits(found: dict[str, Any]) -> dict[str, Any]:
@@ -143,5 +141,6 @@ def _percent(way: dict[str, Any]) -> str:
 
 
 def _share(way: dict[str, Any]) -> str:
-    low, high = (max(0.0, value) for value in way["learned_interval"])
-    return f"{max(0.0, way['learned']):.0%} (between {low:.0%} and {high:.0%})"
+    """Return a share in words: a network that learns less than nothing learned nothing, and one that learns more than all learned all."""
+    share, low, high = (min(1.0, max(0.0, value)) for value in (way["learned"], *way["learned_interval"]))
+    return f"{share:.0%} (between {low:.0%} and {high:.0%})"

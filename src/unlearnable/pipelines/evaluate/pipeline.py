@@ -23,7 +23,7 @@ EXAMPLES = Node(
     "examples_figure",
     name="draw_examples",
     namespace=NAMESPACE,
-    tags=["scores", "audit_scores"],
+    tags="scores",
 )
 DIRECTIONS = Node(
     draw_directions,
@@ -54,7 +54,6 @@ RECOVER = [HISTORY, SCORES, ACCURACY, EXAMPLES]
 PARTS = {
     "recover": RECOVER,
     "orthoproj": [*RECOVER, DIRECTIONS],
-    "examples": [EXAMPLES],
     "dfr": [DFR, DFR_FIGURE],
     "separability": [SEPARABLE, SEPARABILITY_FIGURE],
 }

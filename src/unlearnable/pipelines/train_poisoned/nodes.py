@@ -1,15 +1,14 @@
 """One training, on the set that the pipeline gives it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from unlearnable.pipelines.progress import bar
+from unlearnable.pipelines.training import Unfinished, nothing_done, trained
 
 if TYPE_CHECKING:
     from unlearnable.images import LabelledImages
     from unlearnable.training import Checkpoint
 
-Unfinished = Callable[[Mapping[str, str]], "Sequence[Checkpoint]"]  # what a training may be made on -> checkpoints to go on from
 UNFINISHED = "unfinished"  # beside the settings of a recipe, where a hook has put it
 # Parameters of a training, where they are not those of ``train``: the paper trains what it probes by another recipe.
 RECIPES = {"probed": "probe.train"}
@@ -32,25 +31,9 @@ def train(
 
     If an earlier run was interrupted, its checkpoints are yielded first, and the training resumes from the last. A hook puts the function
     that returns them into the recipe. A training that began on another kind of device, or in another precision, starts again.
-    All trainings of a cell normalise by the clean training set, so that they differ by their images, and by the recovery, alone.
     """
-    from unlearnable.recoveries import recovery_named
-    from unlearnable.training import fit_named, recipe_from
-    from unlearnable.training.device import choose_device, enough_memory, made_on
-
-    unfinished: Unfinished = recipe.get(UNFINISHED, lambda here: ())  # noqa: ARG005
-    chosen = recovery_named(recovery, (settings or {}).get(recovery) or {})
-    training = recipe_from({name: value for name, value in recipe.items() if name != UNFINISHED})
-    with bar(f"train on the {label} set") as progress, enough_memory(f"{RECIPES.get(label, 'train')}.batch_size"):
-        yield from fit_named(
-            model,
-            train_set,
-            chosen.test(clean_test, train_set),
-            like=clean_train,
-            recipe=training,
-            seed=seed,
-            device=device,
-            progress=progress,
-            done=unfinished(made_on(choose_device(device), training.precision)),
-            method=chosen.method(clean_train, seed=seed),
-        )
+    unfinished: Unfinished = recipe.get(UNFINISHED, nothing_done)
+    own = {name: value for name, value in recipe.items() if name != UNFINISHED}
+    shared = (train_set, clean_train, clean_test, model, own, seed, device)
+    chosen = (settings or {}).get(recovery) or {}
+    yield from trained(*shared, recovery, chosen, label=label, setting=RECIPES.get(label, "train"), unfinished=unfinished)

@@ -1,0 +1,58 @@
+"""One training with a recovery by its name, for the stages that train."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from unlearnable.pipelines.progress import bar
+
+if TYPE_CHECKING:
+    from unlearnable.images import LabelledImages
+    from unlearnable.training import Checkpoint
+
+Unfinished = Callable[[Mapping[str, str]], "Sequence[Checkpoint]"]  # what a training may be made on -> checkpoints to go on from
+
+
+def nothing_done(here: Mapping[str, str]) -> "Sequence[Checkpoint]":  # noqa: ARG001
+    """Return no checkpoints: the training starts at its beginning."""
+    return ()
+
+
+def trained(
+    train_set: "LabelledImages",
+    clean_train: "LabelledImages",
+    clean_test: "LabelledImages",
+    model: str,
+    recipe: dict[str, Any],
+    seed: int,
+    device: str,
+    recovery: str,
+    settings: dict[str, Any],
+    *,
+    label: str,
+    setting: str = "train",
+    unfinished: Unfinished = nothing_done,
+) -> "Iterator[Checkpoint]":
+    """Train a new model on ``train_set`` by a recovery with its ``settings`` and yield its checkpoints, with a bar of its progress.
+
+    ``setting`` names the parameters of the recipe, for messages. All trainings of a cell normalise by the clean training set, so that they
+    differ by their images, and by the recovery, alone.
+    """
+    from unlearnable.recoveries import recovery_named
+    from unlearnable.training import fit_named, recipe_from
+    from unlearnable.training.device import choose_device, enough_memory, made_on
+
+    chosen = recovery_named(recovery, settings)
+    training = recipe_from(recipe)
+    with bar(f"train on the {label} set") as progress, enough_memory(f"{setting}.batch_size"):
+        yield from fit_named(
+            model,
+            train_set,
+            chosen.test(clean_test, train_set),
+            like=clean_train,
+            recipe=training,
+            seed=seed,
+            device=device,
+            progress=progress,
+            done=unfinished(made_on(choose_device(device), training.precision)),
+            method=chosen.method(clean_train, seed=seed),
+        )
