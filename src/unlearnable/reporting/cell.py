@@ -151,7 +151,7 @@ def compared_figure(original: LabelledImages, protected: LabelledImages, recover
     columns = [seen(images.subset(first)) for images in (original, protected, recovered)]
     columns.insert(2, _signed(protected.images[first].astype(np.float32) - original.images[first]))
     rows = dict(zip(_heads(original, classes), np.stack(columns, axis=1), strict=True))
-    return _grid(rows, ["original", "protected", "difference", "recovered"], "An image of each class", cell, least_width=4.6)
+    return _grid(rows, ["original", "protected", "difference", "recovered"], "An image of each class", cell, narrow=True)
 
 
 def _heads(images: LabelledImages, labels: Iterable[int]) -> list[str]:
@@ -167,14 +167,14 @@ def _signed(images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return (scaled * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def _grid(rows: dict[str, npt.NDArray[np.uint8]], heads: list[str], title: str, cell: dict[str, Any], least_width: float = 7.0) -> Figure:
+def _grid(rows: dict[str, npt.NDArray[np.uint8]], heads: list[str], title: str, cell: dict[str, Any], *, narrow: bool = False) -> Figure:
     """Return rows of images under one another, with a head above each column.
 
     They are one picture in one axes: matplotlib takes twenty milliseconds for each axes.
     """
     columns, height, width, channels = next(iter(rows.values())).shape
     gap = max(1, width // 10)
-    figure = Figure(figsize=(max(least_width, 1.2 + 0.95 * columns), 0.5 + 1.05 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(max(4.6 if narrow else 7.0, 1.2 + 0.95 * columns), 0.5 + 1.05 * len(rows)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(mosaic(list(rows.values()), gap).repeat(3 // channels, axis=2), interpolation="nearest")
     axes.spines[:].set_visible(False)
@@ -182,5 +182,5 @@ def _grid(rows: dict[str, npt.NDArray[np.uint8]], heads: list[str], title: str, 
     axes.xaxis.tick_top()
     axes.set_xticks(np.arange(columns) * (width + gap) + width / 2, heads, fontsize=8, parse_math=False)
     axes.set_yticks(np.arange(len(rows)) * (height + gap) + height / 2, list(rows), fontsize=9)
-    _entitle(figure, title, cell)
+    _entitle(figure, title, {name: cell[name] for name in ("dataset", "seed")} if narrow else cell)
     return figure

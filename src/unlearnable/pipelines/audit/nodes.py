@@ -64,7 +64,8 @@ def score(
         "detection": detection,
     }
     found = audit_scores([first, *repeats["seeds"]], facts, {"perturbations": perturbations, "clean": images}, test, more, second_recovery)
-    made = {"on": datetime.now(UTC).date().isoformat(), "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}
+    program = Path(sys.argv[0]).name.replace("__main__.py", "unlearnable")  # of python -m unlearnable
+    made = {"on": datetime.now(UTC).date().isoformat(), "command": " ".join([program, *sys.argv[1:]])}
     return found | {"made": made, "made_on": {name: each.made_on for name, each in last.items()}, "versions": versions()}
 
 
