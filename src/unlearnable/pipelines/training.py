@@ -32,16 +32,16 @@ def trained(
     setting: str = "train",
     unfinished: Unfinished = nothing_done,
 ) -> "Iterator[Checkpoint]":
-    """Train a new model on ``train_set`` by a recovery with its ``settings`` and yield its checkpoints, with a bar of its progress.
+    """Train a new model on ``train_set`` by a recovery and yield its checkpoints, with a bar of its progress.
 
-    ``setting`` names the parameters of the recipe, for messages. All trainings of a cell normalise by the clean training set, so that they
-    differ by their images, and by the recovery, alone.
+    ``settings`` is the block ``recover``, which may say more of the recovery. ``setting`` names the parameters of the recipe, for messages.
+    All trainings of a cell normalise by the clean training set, so that they differ by their images, and by the recovery, alone.
     """
     from unlearnable.recoveries import recovery_named
     from unlearnable.training import fit_named, recipe_from
     from unlearnable.training.device import choose_device, enough_memory, made_on
 
-    chosen = recovery_named(recovery, settings)
+    chosen = recovery_named(recovery, settings.get(recovery) or {})
     training = recipe_from(recipe)
     with bar(f"train on the {label} set") as progress, enough_memory(f"{setting}.batch_size"):
         yield from fit_named(

@@ -80,13 +80,16 @@ class OriginalFolder(FolderImages):
             )
         return [(name, file) for name in filled for file in classes[name]]
 
-    def seen(self) -> LabelledImages:
+    def seen(self, files: list[tuple[str, Path]] | None = None) -> LabelledImages:
         """Return the square in the middle of each image, at ``side`` pixels; those that cannot be read are left out.
+
+        Args:
+            files: some of what ``files`` returns; None is all.
 
         Raises:
             InputError: as ``files`` does, or no image of a class can be read.
         """
-        files = self.files()
+        files = self.files() if files is None else files
         names = tuple(dict.fromkeys(name for name, _ in files))
         found: list[tuple[str, Path, Pixels]] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:

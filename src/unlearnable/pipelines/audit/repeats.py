@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from unlearnable.config.recipe import NONE
 from unlearnable.pipelines.reweighting import reweighted
 from unlearnable.pipelines.training import trained
 
@@ -10,8 +11,6 @@ if TYPE_CHECKING:
 
     from unlearnable.images import LabelledImages
     from unlearnable.training import Checkpoint
-
-PLAIN = "none"  # the recovery of plain training
 
 
 def chosen(history: "Sequence[dict[str, float]]") -> float:
@@ -62,8 +61,8 @@ def repeated(
     """
     accuracy, heads = {}, {}
     for name, images in sets.items():
-        recovery = recoveries.get(name, PLAIN)
-        shared = (images, sets["clean"], test, model, recipe, seed, device, recovery, settings.get(recovery) or {})
+        recovery = recoveries.get(name, NONE)
+        shared = (images, sets["clean"], test, model, recipe, seed, device, recovery, settings)
         *_, last = trained(*shared, label=f"{name} (seed {seed})")
         accuracy[name] = chosen(last.history)
         if name == "poisoned":

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -52,9 +54,9 @@ def _about(protection: Protection) -> dict[str, Any]:
 
 def _sheet(originals: OriginalFolder, protection: Protection) -> bytes:
     """Return a PNG with the first images of the first classes, a row a class: each original, and then its copy."""
-    seen = originals.seen()
-    places = [place for label in range(seen.num_classes) for place in np.flatnonzero(seen.labels == label)[:SHOWN]]
-    before = seen.subset(np.array(places))
+    crafted = [(name, file) for name, file in originals.files() if id_of(name, file) in protection]
+    first = [each for _, of_class in groupby(crafted, key=itemgetter(0)) for each in islice(of_class, SHOWN)]
+    before = originals.seen(first)
     after = np.stack([protection.apply(int(number), image) for number, image in zip(before.ids, before.images, strict=True)])
     both = np.stack([before.images, after], axis=1).reshape(-1, *before.shape)
     ids = np.arange(len(both))

@@ -35,5 +35,4 @@ def train(
     unfinished: Unfinished = recipe.get(UNFINISHED, nothing_done)
     own = {name: value for name, value in recipe.items() if name != UNFINISHED}
     shared = (train_set, clean_train, clean_test, model, own, seed, device)
-    chosen = (settings or {}).get(recovery) or {}
-    yield from trained(*shared, recovery, chosen, label=label, setting=RECIPES.get(label, "train"), unfinished=unfinished)
+    yield from trained(*shared, recovery, settings or {}, label=label, setting=RECIPES.get(label, "train"), unfinished=unfinished)
