@@ -23,7 +23,7 @@ from unlearnable import __version__
 from unlearnable.config.recipe import FORMAT
 from unlearnable.errors import InputError
 from unlearnable.tracking import Tracker
-from unlearnable.tracking.feeder import unsent
+from unlearnable.tracking.feeder import Feeder, unsent
 from unlearnable.tracking.record import read
 
 HEAD = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or None
@@ -322,6 +322,19 @@ def test_the_next_run_closes_and_sends_what_a_killed_one_left(place):
     assert place.statuses(dead) == {CELL: "KILLED", "clean": "FINISHED"}
     assert place.metrics("clean", dead) == all_metrics()
     assert place.statuses(place.records[1]) == {CELL: "FINISHED"}
+
+
+def test_a_record_that_another_process_is_still_sending_is_tried_again(place):
+    left = place.record()
+    left.end("FINISHED")
+    with Feeder(left.path, place.server):
+        tracker = place.tracker()
+        current = place.records[1]
+        until(lambda: unsent(current) == 0)  # the process beside the run has looked at both
+        time.sleep(1)
+    until(lambda: unsent(left.path) == 0)
+    tracker.end()
+    assert place.statuses(left.path) == {CELL: "FINISHED"}
 
 
 def test_an_interpreter_that_exits_without_an_end_leaves_a_killed_run(place):

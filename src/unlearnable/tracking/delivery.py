@@ -6,6 +6,7 @@ import os
 import select
 import subprocess  # for our own process  # nosec B404
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -166,8 +167,8 @@ def send(record: Path, server: Server) -> bool:
     return True
 
 
-def close_killed(folder: Path) -> None:
+def close_killed(paths: Iterable[Path]) -> None:
     """End the records of runs that were killed."""
-    for record in records(folder):
+    for record in paths:
         if reap(record):
             logger.info("closed a run that was killed: %s", record.name)

@@ -12,10 +12,11 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from unlearnable.tracking.delivery import Task, close_killed, send, to_send
+from unlearnable.tracking.delivery import Task, close_killed, send
 from unlearnable.tracking.feeder import Feeder, unsent
 from unlearnable.tracking.record import has_ended, reap, records
 from unlearnable.tracking.server import Server, reason
@@ -64,14 +65,22 @@ class BesideRun(Beside):
                 (time.sleep if closing else over.wait)(pause)
 
     def _send_earlier(self) -> Iterator[bool]:
-        """Close and send what earlier runs have left; yield True after each."""
+        """Close and send what earlier runs have left; yield whether one more is done. What another process is at is tried again."""
+        left = deque(record for record in records(self._place.parent) if record != self._place)
+        while left:
+            record = left.popleft()
+            is_done = self._is_sent(record)
+            if not is_done:
+                left.append(record)
+            yield is_done
+
+    def _is_sent(self, record: Path) -> bool:
         try:
-            close_killed(self._place.parent)
-            for record in to_send(self._place.parent):
-                send(record, self._server)
-                yield True
-        except Exception as error:  # a later run does it
-            logger.debug("earlier runs are not sent: %s", reason(error))
+            close_killed([record])
+            return has_ended(record) and (not unsent(record) or send(record, self._server))
+        except Exception as error:  # whatever mlflow raises
+            logger.debug("%s is not sent: %s", record.name, reason(error))
+            return False
 
 
 class BesideStudy(Beside):

@@ -74,7 +74,7 @@ class Tracker:
         if server := Server.of(self._settings, self._project):
             self._delivery = delivered(server, self._settings, self._record.path)
         else:
-            close_killed(folder)  # which the process beside the run would do
+            close_killed(records(folder))  # which the process beside the run would do
 
     def _tell_unused(self, uri: str | None) -> None:
         """Log that MLflow's own variable decides nothing, where it names another place than ``mlflow.yml``."""
