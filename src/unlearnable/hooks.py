@@ -88,6 +88,7 @@ class ArtifactHooks:
     def __init__(self) -> None:
         self._data = Path()
         self._catalog: Any = None
+        self._trained: dict[Path, Any] = {}
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -99,7 +100,7 @@ class ArtifactHooks:
         """Remove the temporary files of dead processes."""
         from unlearnable.artifacts.atomic import sweep
 
-        self._catalog = catalog
+        self._catalog, self._trained = catalog, {}
         swept = sum(sweep(layer) for layer in self._data.glob("0[2-9]_*"))  # not the raw images: there may be millions
         if swept:
             logger.info("removed %d temporary files of runs that were killed", swept)
@@ -113,11 +114,20 @@ class ArtifactHooks:
         from unlearnable.pipelines.train_poisoned.nodes import UNFINISHED
 
         if "training" in node.tags:
-            recipe = recipe_of(inputs)
-            return {recipe: inputs[recipe] | {UNFINISHED: catalog.get(node.outputs[0]).to_go_on_from}}
+            recipe, own = recipe_of(inputs), catalog.get(node.outputs[0])
+            twin = self._trained.get(own.place)
+            start = (lambda _: twin.load()) if twin else own.to_go_on_from
+            return {recipe: inputs[recipe] | {UNFINISHED: start}}
         if CRAFTING in node.tags and inputs["params:poison"] == RELEASED:
             return {"params:craft": inputs["params:craft"] | {RELEASED: catalog.load("released_poison")}}
         return {}
+
+    @hook_impl
+    def after_dataset_saved(self, node: Any, dataset_name: str, data: Any) -> None:
+        """Note what has been trained: where nothing is recovered, two nodes have one recipe, and the second takes what the first made."""
+        if "training" in node.tags and data.is_last:
+            dataset = self._catalog.get(dataset_name)
+            self._trained[dataset.place] = dataset
 
     @hook_impl
     def on_pipeline_error(self) -> None:

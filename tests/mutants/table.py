@@ -1029,7 +1029,7 @@ RUNS = (
     Mutant(
         "a training that was cut off starts from the beginning",
         "src/unlearnable/pipelines/training.py",
-        "            done=unfinished(made_on(choose_device(device), training.precision)),\n",
+        "            done=done,\n",
         "",
         ("tests/pipelines/test_recover.py::test_the_recovery_changes_the_training_and_what_is_tested",),
     ),
@@ -1212,9 +1212,23 @@ WHOLE_RUNS = (
     Mutant(
         "a training that was cut off is begun anew",
         "src/unlearnable/hooks.py",
-        "return {recipe: inputs[recipe] | {UNFINISHED: catalog.get(node.outputs[0]).to_go_on_from}}",
+        "return {recipe: inputs[recipe] | {UNFINISHED: start}}",
         "return {}",
         ("tests/faults/test_runs.py::test_a_run_that_is_killed_goes_on_to_the_same_losses_and_weights",),
+    ),
+    Mutant(
+        "two nodes of one recipe each train",
+        "src/unlearnable/hooks.py",
+        "            self._trained[dataset.place] = dataset\n",
+        "",
+        ("tests/pipelines/test_recover.py::test_what_has_one_recipe_is_trained_once",),
+    ),
+    Mutant(
+        "a record that another process was at is never sent",
+        "src/unlearnable/tracking/feed.py",
+        "                left.append(record)\n",
+        "                pass\n",
+        ("tests/tracking/test_tracker.py::test_a_record_that_another_process_is_still_sending_is_tried_again",),
     ),
     Mutant(
         "a resumed training draws another order",

@@ -46,6 +46,17 @@ def test_with_no_recovery_nothing_is_trained_again(project):
     assert accuracy["recovered"] == accuracy["poisoned"]
 
 
+@pytest.mark.parametrize(("poison", "trainings"), [("lsp", 2), ("none", 1)])
+def test_what_has_one_recipe_is_trained_once(project, monkeypatch, poison, trainings):
+    epochs, real = [], training.Trainer.epoch
+    monkeypatch.setattr(training.Trainer, "epoch", lambda self, *rest: epochs.append(self) or real(self, *rest))
+    run(project, pipeline="recover", recovery="none", poison=poison, seed=trainings)
+    assert len(set(epochs)) == trainings
+    found = newest_scores(project)
+    assert found["accuracy"]["recovered"] == found["accuracy"]["poisoned"]
+    assert (found["accuracy"]["poisoned"] == found["accuracy"]["clean"]) == (poison == "none")
+
+
 def test_the_recovery_changes_the_training_and_what_is_tested(monkeypatch):
     images, clean, unfinished = make_images(64, classes=4), make_images(64, classes=4, seed=1), []
     settings = {"orthogonal_projection": {"project_test": True}, "cutout": {"side": 0.5}}

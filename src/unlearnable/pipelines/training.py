@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from unlearnable.images import LabelledImages
     from unlearnable.training import Checkpoint
 
-Unfinished = Callable[[Mapping[str, str]], "Sequence[Checkpoint]"]  # what a training may be made on -> checkpoints to go on from
+# What a training may be made on -> checkpoints to resume from, or all of them where another node has trained by this recipe.
+Unfinished = Callable[[Mapping[str, str]], "Sequence[Checkpoint]"]
 
 
 def nothing_done(here: Mapping[str, str]) -> "Sequence[Checkpoint]":  # noqa: ARG001
@@ -43,6 +44,10 @@ def trained(
 
     chosen = recovery_named(recovery, settings.get(recovery) or {})
     training = recipe_from(recipe)
+    done = unfinished(made_on(choose_device(device), training.precision))
+    if done and done[-1].is_last:
+        yield from done
+        return
     with bar(f"train on the {label} set") as progress, enough_memory(f"{setting}.batch_size"):
         yield from fit_named(
             model,
@@ -53,6 +58,6 @@ def trained(
             seed=seed,
             device=device,
             progress=progress,
-            done=unfinished(made_on(choose_device(device), training.precision)),
+            done=done,
             method=chosen.method(clean_train, seed=seed),
         )

@@ -23,7 +23,7 @@ from unlearnable.tracking.server import Server, reason
 
 logger = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
-NICE = 19
+NICE = 10  # at 19 its imports would take minutes where every core is busy
 
 
 class Beside:
