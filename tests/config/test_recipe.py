@@ -134,7 +134,8 @@ def test_the_dataset_is_part_of_every_recipe_but_where_it_lies_is_not(name, valu
         found["raw_images"].pop(name)
         file.write_text(yaml.safe_dump(found))
         other = RecipeConfigLoader(str(tmp_path / "conf"), env="base", runtime_params={"data_root": "x"}, **CONFIG_LOADER_ARGS)
-    assert {loader().recipe_hash(artifact) != other.recipe_hash(artifact) for artifact in ARTIFACTS - PROTECTED} == {moves}
+    one = loader()
+    assert {one.recipe_hash(artifact) != other.recipe_hash(artifact) for artifact in ARTIFACTS - PROTECTED} == {moves}
 
 
 def test_a_recipe_says_in_full_what_its_hash_stands_for():

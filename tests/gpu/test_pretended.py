@@ -1,12 +1,10 @@
 """What runs on a pretended GPU is refused nothing, computes the same, and neither waits for it nor keeps it busy with much."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.forks import fork, run_module
 from unlearnable.poisons import POISONS
 from unlearnable.recoveries import RECOVERIES
 
@@ -15,11 +13,13 @@ KERNELS = {"plain": 22, "published": 60, "randaugment": 150, "ueraser_lite": 180
 
 
 @pytest.fixture(scope="module")
-def seen():
+def seen(tmp_path_factory):
     """What a process of its own has seen."""
-    done = subprocess.run([sys.executable, "-m", "tests.gpu"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    output = tmp_path_factory.mktemp("gpu") / "seen"
+    process = fork(run_module, "tests.gpu", [], output)
+    process.join()
+    assert process.exitcode == 0, output.read_text()
+    return json.loads(output.read_text().splitlines()[-1])
 
 
 def test_everything_computes_there_what_it_computes_on_the_cpu(seen):

@@ -381,7 +381,7 @@ def write(folder: Path, metrics: int) -> None:
     tracker.end()
 
 
-@pytest.mark.parametrize(("processes", "metrics"), [(3, 100), pytest.param(16, 1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("processes", "metrics"), [(2, 100), pytest.param(16, 1_000, marks=pytest.mark.slow)])
 def test_processes_that_write_into_one_new_database_lose_nothing(place, processes, metrics):
     (place.folder / "mlflow.db").unlink()
     writers = [fork(write, place.folder, metrics) for _ in range(processes)]
