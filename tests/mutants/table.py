@@ -253,6 +253,48 @@ RECOVERIES = (
         "",
         ("tests/recoveries/test_battery.py::test_a_new_head_takes_the_place_of_the_last_one_and_of_nothing_else",),
     ),
+    Mutant(
+        "low frequencies of rows are kept in all columns",
+        "src/unlearnable/recoveries/frequencies.py",
+        "for dim in (2, 3))",
+        "for dim in (3, 3))",
+        ("tests/recoveries/test_battery.py::test_low_frequencies_are_those_of_scipys_cosine_transform",),
+    ),
+    Mutant(
+        "the mean of an image has the weight of the other frequencies",
+        "src/unlearnable/recoveries/frequencies.py",
+        "    waves[0] /= math.sqrt(2)\n",
+        "",
+        ("tests/recoveries/test_battery.py::test_of_few_frequencies_the_lowest_is_kept",),
+    ),
+    Mutant(
+        "a kernel does not differ between images",
+        "src/unlearnable/recoveries/frequencies.py",
+        "torch.randn(count, 5, generator=own)",
+        "torch.randn(1, 5, generator=own).expand(count, 5)",
+        ("tests/recoveries/test_battery.py::test_a_kernel_is_drawn_for_each_image",),
+    ),
+    Mutant(
+        "a sharpened image keeps its high frequencies",
+        "src/unlearnable/recoveries/frequencies.py",
+        'return low_passed(sharpened(images, own["kernels"]), self.share)',
+        'return sharpened(images, own["kernels"])',
+        ("tests/recoveries/test_battery.py::test_a_sharpened_image_has_low_frequencies_alone",),
+    ),
+    Mutant(
+        "images are sharpened against black beyond their border",
+        "src/unlearnable/recoveries/frequencies.py",
+        'mode="replicate"',
+        'mode="constant"',
+        ("tests/recoveries/test_battery.py::test_a_kernel_leaves_what_is_flat",),
+    ),
+    Mutant(
+        "a median is taken across channels",
+        "src/unlearnable/recoveries/pixels.py",
+        "size=(1, 1, size, size)",
+        "size=(1, 3, size, size)",
+        ("tests/recoveries/test_battery.py::test_a_median_is_pillows",),
+    ),
 )
 
 PROBES = (
@@ -2059,8 +2101,8 @@ COMPARED = (
     Mutant(
         "the noise of a recovery is uniform",
         "src/unlearnable/recoveries/augmentations.py",
-        "torch.randn(",
-        "torch.rand(",
+        '        return {"noise": torch.randn(',
+        '        return {"noise": torch.rand(',
         ("tests/oracles/test_recoveries.py::test_noise_is_normal_and_of_its_deviation",),
     ),
     Mutant(
@@ -2202,6 +2244,27 @@ COMPARED = (
         "return epochs_done / warm",
         "return (epochs_done + 1) / (warm + 1)",
         ("tests/oracles/test_schedules.py::test_rates_of_the_transformer_are_those_of_the_reference",),
+    ),
+    Mutant(
+        "columns move by what is drawn for rows",
+        "src/unlearnable/recoveries/augmentations.py",
+        "right, below = own",
+        "below, right = own",
+        ("tests/oracles/test_recoveries.py::test_pixels_move_as_by_the_reference",),
+    ),
+    Mutant(
+        "pixels wrap around after the last one",
+        "src/unlearnable/recoveries/augmentations.py",
+        "x.remainder(width - 1)",
+        "x.remainder(width)",
+        ("tests/oracles/test_recoveries.py::test_pixels_move_as_by_the_reference",),
+    ),
+    Mutant(
+        "the images that keep their colours turn grey",
+        "src/unlearnable/recoveries/augmentations.py",
+        "generator=own) < self.grey",
+        "generator=own) > self.grey",
+        ("tests/oracles/test_recoveries.py::test_images_turn_grey_and_noisy_as_by_the_reference",),
     ),
 )
 

@@ -41,6 +41,10 @@ STAND_INS: dict[str, StandIn] = {
         why="APBench has an option of such a name (train.py, --rnoise) and no code for it",
         tests=("tests/oracles/test_recoveries.py::test_noise_is_normal_and_of_its_deviation",),
     ),
+    "recovery median_filter": StandIn(
+        why="the reference filters a tensor along the wrong axes; held to Pillow's filter",
+        tests=("tests/recoveries/test_battery.py::test_a_median_is_pillows",),
+    ),
     "recovery early_stopping": StandIn(
         why="the repositories give the last epoch, or the best one on test images",
         tests=("tests/recoveries/test_battery.py::test_early_stopping_measures_clean_images_and_trains_as_the_control",),

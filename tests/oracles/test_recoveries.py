@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.oracles.inputs import labelled, pixels
+from tests.oracles.inputs import fractions, labelled, pixels
 from tests.oracles.table import numbers
 from tests.oracles.weights import fill, formula
 from unlearnable.models import ImageClassifier
@@ -15,6 +15,7 @@ from unlearnable.recoveries import orthogonal_projection as projection
 from unlearnable.recoveries import recover, recovery_named, ueraser
 from unlearnable.recoveries.augmentations import GaussianNoise
 from unlearnable.recoveries.base import BatchRecovery
+from unlearnable.recoveries.frequencies import LowPass, Sharpening, low_passed, sharpened
 from unlearnable.recoveries.randaugment import NAMES, RandAugment, draw_operation, operated_
 from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
 from unlearnable.training import Trainer, TrainingRecipe
@@ -97,6 +98,45 @@ def test_bits_are_reduced_to_the_number_of_the_reference(bits):
     levels = np.rint(changed.images.reshape(-1)[::193] / 255 * (2**bits - 1)) - (theirs >> (8 - bits))
     assert set(np.unique(levels)) <= {0, 1, -1}
     assert (levels == 0).mean() > 0.7
+
+
+@pytest.mark.parametrize("percent", [10, 30, 50])
+def test_low_frequencies_are_those_of_the_reference(percent):
+    expected = numbers("frequencies")[f"low_pass_{percent}"]
+    found = LowPass(share=percent / 100).change(batch(6)[0])
+    assert found.flatten()[::193].tolist() == pytest.approx(expected["some"], abs=1e-5)
+    assert found.sum((2, 3)).tolist() == [pytest.approx(sums, abs=1e-2) for sums in expected["sums"]]
+
+
+def test_kernels_sharpen_as_those_of_the_reference(draw):
+    """Theirs takes the border away, ours repeats it."""
+    expected = numbers("frequencies")
+    draw("randn", torch.from_numpy(2 * fractions(6, 5) - 1))
+    kernels = Sharpening().draw(6, (3, 32, 32), torch.Generator())["kernels"]
+    found = sharpened(batch(6)[0], kernels)[:, :, 1:-1, 1:-1]
+    assert found.flatten()[::171].tolist() == pytest.approx(expected["sharpened"]["some"], abs=1e-5)
+    assert found.sum((2, 3)).tolist() == [pytest.approx(sums, abs=1e-2) for sums in expected["sharpened"]["sums"]]
+    assert low_passed(found, Sharpening().share).flatten()[::171].tolist() == pytest.approx(
+        expected["sharpened_low_pass"]["some"], abs=1e-5
+    )
+
+
+def test_pixels_move_as_by_the_reference(draw):
+    expected, coin = numbers("coin"), recovery_named("coin", {})
+    draw("rand", torch.from_numpy(fractions(6, 2, 32, 32)))
+    moved = 255 * coin.transform(batch(6)[0], coin.draw(6, (3, 32, 32), torch.Generator()))
+    assert moved.flatten()[::97].tolist() == pytest.approx(expected["some"], abs=0.01)
+    assert moved.sum((2, 3)).tolist() == [pytest.approx(sums, abs=1) for sums in expected["sums"]]
+
+
+def test_images_turn_grey_and_noisy_as_by_the_reference(draw):
+    expected, eclipse = numbers("eclipse"), recovery_named("eclipse_augmentation", {})
+    assert (eclipse.grey, eclipse.deviation) == (expected["probability"], expected["deviation"])
+    draw("rand", torch.tensor(expected["grey"]).view(6, 1, 1, 1))
+    draw("randn", 3 * torch.from_numpy(2 * fractions(6, 3, 32, 32) - 1))
+    found = eclipse.transform(batch(6)[0], eclipse.draw(6, (3, 32, 32), torch.Generator()))
+    assert found.flatten()[::97].tolist() == pytest.approx(expected["some"], abs=0.6 / 255)  # their grey is of whole levels
+    assert found.sum((2, 3)).tolist() == [pytest.approx(sums, abs=0.5) for sums in expected["sums"]]
 
 
 def test_the_linear_fit_and_the_projection_are_those_of_the_reference(monkeypatch):

@@ -1,10 +1,13 @@
 """What holds of every recovery, and the arithmetic of each."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
+from PIL import Image, ImageFilter
 from sklearn.decomposition import PCA
 from torchvision.io import decode_jpeg, encode_jpeg
 
@@ -66,10 +69,16 @@ def test_labels_ids_and_classes_stay(name, poisoned):
     assert (recovered.num_classes, recovered.shape) == (poisoned.num_classes, poisoned.shape)
 
 
+@cache
+def control():
+    """Return the last checkpoint without a recovery, which many are compared with."""
+    return trained("none", make_images(64, classes=4))[-1]
+
+
 @pytest.mark.parametrize("name", [name for name in RECOVERIES if name not in ("none", "early_stopping")])
 def test_it_is_no_control(name):
     images = make_images(64, classes=4)
-    assert not same(trained(name, images)[-1], trained("none", images)[-1])
+    assert not same(trained(name, images)[-1], control())
 
 
 def test_a_recovery_that_changes_nothing_is_the_control():
@@ -121,6 +130,52 @@ def test_a_blur_keeps_the_mean_and_lowers_the_variance():
     before, after = images_of("gaussian_blur")
     assert after.float().mean() == pytest.approx(before.float().mean(), abs=1.5)
     assert after.float().var() < before.float().var()
+
+
+def test_low_frequencies_are_those_of_scipys_cosine_transform():
+    images = make_images(8, classes=4, side=20)
+    images = replace(images, images=images.images[:, :, :17])
+    coefficients = scipy.fft.dctn(images.images / 255, axes=(2, 3), norm="ortho")
+    coefficients[:, :, 5:], coefficients[..., 6:] = 0, 0  # of 17 rows 0.3 are 5, of 20 columns 6
+    expected = scipy.fft.idctn(coefficients, axes=(2, 3), norm="ortho").clip(0, 1) * 255
+    found = recover("low_pass", images, seed=0, device=CPU, settings={}).images
+    assert np.abs(found - expected).max() < 0.501
+
+
+def test_of_few_frequencies_the_lowest_is_kept():
+    before, after = images_of("low_pass", share=0.01)
+    assert (after.double() - before.double().mean((2, 3), keepdim=True)).abs().max() < 0.501
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_a_median_is_pillows(radius):
+    before, after = images_of("median_filter", radius=radius)
+    for image, found in zip(before.permute(0, 2, 3, 1).numpy(), after.permute(0, 2, 3, 1).numpy(), strict=True):
+        assert np.array_equal(Image.fromarray(image).filter(ImageFilter.MedianFilter(2 * radius + 1)), found)
+
+
+def drawn_and_changed(name, images, **settings):
+    recovery = recovery_named(name, settings)
+    return recovery.transform(images, recovery.draw(len(images), images.shape[1:], torch.Generator().manual_seed(0)))
+
+
+def test_a_kernel_leaves_what_is_flat():
+    """What is in the middle of it less what is around is one, also on the border."""
+    flat = torch.linspace(0.1, 0.9, 6).view(2, 3, 1, 1).expand(2, 3, 16, 20)
+    assert torch.allclose(drawn_and_changed("sharpening", flat, deviation=0.0), flat, atol=1e-5)
+
+
+def test_a_kernel_is_drawn_for_each_image():
+    same = make_images(1, classes=1).images / 255
+    first, second = drawn_and_changed("sharpening", torch.from_numpy(same).float().expand(2, -1, -1, -1))
+    assert (first - second).abs().max() > 0.01
+
+
+def test_a_sharpened_image_has_low_frequencies_alone():
+    grey = 0.5 + 0.01 * torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(0))  # so that nothing is clipped
+    coefficients = scipy.fft.dctn(drawn_and_changed("sharpening", grey, deviation=0.0).double().numpy(), axes=(2, 3), norm="ortho")
+    assert np.abs(coefficients[:, :, :4, :6]).min() > 1e-6  # of 16 rows 0.3 are 4, of 20 columns 6
+    assert max(np.abs(coefficients[:, :, 4:]).max(), np.abs(coefficients[..., 6:]).max()) < 1e-6
 
 
 def test_a_hole_is_a_square_of_its_side_or_cut_by_the_edge():

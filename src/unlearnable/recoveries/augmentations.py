@@ -2,16 +2,23 @@
 
 Cutout: DeVries and Taylor (2017). CutMix: Yun et al. (ICCV 2019), with beta 1. Mixup: Zhang et al. (ICLR 2018). A mixing
 recovery replaces the CutMix that a training recipe may have.
+
+COIN: Li et al., "Detecting and Corrupting Convolution-based Unlearnable Examples" (AAAI 2025), with severity 4 of their code
+(wxldragon/COIN at 6577fa8, train.py). ECLIPSE: Wang et al., "ECLIPSE: Expunging Clean-label Indiscriminate Poisons via Sparse Diffusion
+Purification" (ESORICS 2024), with the settings of their code (wxldragon/ECLIPSE at 1eb709f, train.py).
 """
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unlearnable.ranges import FRACTION, POSITIVE, POSITIVE_FRACTION
 from unlearnable.recoveries.base import BatchRecovery, register
+from unlearnable.recoveries.pixels import in_grey
+from unlearnable.seeds import uniform
 from unlearnable.training import Draws, Trainer, mixed_loss, pasted_loss
 from unlearnable.training.augmentation import Shape, draw_cutmix
 
@@ -104,3 +111,53 @@ class Mixup(BatchRecovery):
     def loss(self, trainer: Trainer, images: Tensor, labels: Tensor, shared: Draws, own: Draws) -> Tensor:  # noqa: ARG002
         """Return the loss of the mixed batch."""
         return mixed_loss(trainer, torch.lerp(images[own["order"]], images, own["shares"][0]), labels, own)
+
+
+@register("coin")
+@dataclass(frozen=True, kw_only=True)
+class Coin(BatchRecovery):
+    """Each pixel is taken from a random place near it, the same for all channels, between the four pixels there.
+
+    Args:
+        reach: how far away that place may be along each axis, in pixels.
+    """
+
+    reach: Annotated[float, POSITIVE] = 2.0
+
+    def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:
+        """Return for each pixel how far its place is to the right and below, as shares of the reach: (N, 2, H, W) in [-1, 1)."""
+        return {"shifts": uniform((count, 2, *shape[1:]), own)}
+
+    def transform(self, images: Tensor, own: Draws) -> Tensor:
+        """Return images of pixels from other places; what leaves one side comes in at the other."""
+        height, width = images.shape[2:]
+        right, below = own["shifts"].unbind(1)
+        x = torch.arange(width, device=images.device) + self.reach * right
+        y = torch.arange(height, device=images.device)[:, None] + self.reach * below
+        # The first and the last pixel are one place, as with the mode "wrap" of SciPy; -1 is the first and 1 the last.
+        grid = torch.stack([2 * x.remainder(width - 1) / (width - 1) - 1, 2 * y.remainder(height - 1) / (height - 1) - 1], -1)
+        return F.grid_sample(images, grid, mode="bilinear", align_corners=True)
+
+
+@register("eclipse_augmentation")
+@dataclass(frozen=True, kw_only=True)
+class EclipseAugmentation(BatchRecovery):
+    """Some images in grey, and noise on all of them, clipped to [0, 1]: the part of ECLIPSE that needs no clean images.
+
+    Args:
+        grey: the probability that an image is turned grey.
+        deviation: of the noise, in units of [0, 1].
+    """
+
+    grey: Annotated[float, FRACTION] = 0.4
+    deviation: Annotated[float, POSITIVE] = 0.05
+
+    def draw(self, count: int, shape: Shape, own: torch.Generator) -> Draws:
+        """Return which images turn grey (N, 1, 1, 1), and noise of deviation one."""
+        grey = torch.rand(count, 1, 1, 1, generator=own) < self.grey
+        return {"grey": grey, "noise": torch.randn(count, *shape, generator=own)}
+
+    def transform(self, images: Tensor, own: Draws) -> Tensor:
+        """Return some images in grey, all with noise."""
+        images = torch.where(own["grey"], in_grey(images), images)
+        return (images + self.deviation * own["noise"]).clamp(0, 1)

@@ -1,13 +1,14 @@
 """Recoveries that change the poisoned images once, before the training; test images stay as they are.
 
 Grayscale and JPEG are the two transforms of Liu et al., "Image Shortcut Squeezing: Countering Perturbative Availability Poisons
-with Compression" (ICML 2023); reduced bit depth and Gaussian blur are columns of APBench (Qin et al., 2023), which drops
-low bits and has a sigma of 0.1 pixels. Changed images are rounded to 256 levels once.
+with Compression" (ICML 2023), whose code has a median filter too; reduced bit depth and Gaussian blur are columns of APBench (Qin et al.,
+2023), which drops low bits and has a sigma of 0.1 pixels. Changed images are rounded to 256 levels once.
 """
 
 from dataclasses import dataclass
 from typing import Annotated
 
+import scipy.ndimage
 import torch
 from torch import Tensor
 
@@ -40,10 +41,15 @@ class Grayscale(PixelRecovery):
 
     def change(self, images: Tensor) -> Tensor:
         """Return images with equal channels."""
-        if images.shape[1] == 1:
-            return images
-        gray: Tensor = transforms().rgb_to_grayscale(images, num_output_channels=3)
-        return gray
+        return in_grey(images)
+
+
+def in_grey(images: Tensor) -> Tensor:
+    """Return images (N, C, H, W) with the luma of each pixel in all channels; those with one channel as they are."""
+    if images.shape[1] == 1:
+        return images
+    grey: Tensor = transforms().rgb_to_grayscale(images, num_output_channels=3)
+    return grey
 
 
 @register("jpeg")
@@ -99,3 +105,21 @@ class GaussianBlur(PixelRecovery):
         size = 2 * self.radius + 1
         blurred: Tensor = transforms().gaussian_blur(images, [size, size], [self.sigma, self.sigma])
         return blurred
+
+
+@register("median_filter")
+@dataclass(frozen=True, kw_only=True)
+class MedianFilter(PixelRecovery):
+    """The median of the pixels around each, in each channel; a pixel that differs from all around it is gone.
+
+    Args:
+        radius: of the window, in pixels; it is 2 radius + 1 wide, three in the code of the source.
+    """
+
+    radius: Annotated[int, Range(ge=1)] = 1
+
+    def change(self, images: Tensor) -> Tensor:
+        """Return filtered images; beyond the border is what is on it."""
+        size = 2 * self.radius + 1
+        filtered = scipy.ndimage.median_filter(images.cpu().numpy(), size=(1, 1, size, size), mode="nearest")
+        return torch.from_numpy(filtered).to(images.device)
