@@ -295,6 +295,13 @@ RECOVERIES = (
         "size=(1, 3, size, size)",
         ("tests/recoveries/test_battery.py::test_a_median_is_pillows",),
     ),
+    Mutant(
+        "weights are put onto the sphere by steps that are short",
+        "src/unlearnable/recoveries/clean_data.py",
+        ".clamp(max=1)",
+        "",
+        ("tests/recoveries/test_battery.py::test_weights_move_no_further_than_the_radius_and_less_where_steps_are_short",),
+    ),
 )
 
 PROBES = (
@@ -2265,6 +2272,13 @@ COMPARED = (
         "generator=own) < self.grey",
         "generator=own) > self.grey",
         ("tests/oracles/test_recoveries.py::test_images_turn_grey_and_noisy_as_by_the_reference",),
+    ),
+    Mutant(
+        "fine-tuning does not clip its gradient",
+        "src/unlearnable/recoveries/clean_data.py",
+        "            gradient_clip=5.0,\n",
+        "",
+        ("tests/oracles/test_recoveries.py::test_weights_move_in_a_radius_as_by_the_reference",),
     ),
 )
 

@@ -15,6 +15,7 @@ from unlearnable.recoveries import orthogonal_projection as projection
 from unlearnable.recoveries import recover, recovery_named, ueraser
 from unlearnable.recoveries.augmentations import GaussianNoise
 from unlearnable.recoveries.base import BatchRecovery
+from unlearnable.recoveries.clean_data import ProjectedFineTuning
 from unlearnable.recoveries.frequencies import LowPass, Sharpening, low_passed, sharpened
 from unlearnable.recoveries.randaugment import NAMES, RandAugment, draw_operation, operated_
 from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
@@ -137,6 +138,21 @@ def test_images_turn_grey_and_noisy_as_by_the_reference(draw):
     found = eclipse.transform(batch(6)[0], eclipse.draw(6, (3, 32, 32), torch.Generator()))
     assert found.flatten()[::97].tolist() == pytest.approx(expected["some"], abs=0.6 / 255)  # their grey is of whole levels
     assert found.sum((2, 3)).tolist() == [pytest.approx(sums, abs=0.5) for sums in expected["sums"]]
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
+
+
+@pytest.mark.parametrize("case", numbers("projected_fine_tuning")["cases"], ids=lambda case: str(case["radius"]))
+def test_weights_move_in_a_radius_as_by_the_reference(case):
+    expected, ours, (images, labels) = numbers("projected_fine_tuning"), trained_by("tanh"), batch()
+    before = weights(ours)
+    tuning = ProjectedFineTuning(clean_samples=12, radius=case["radius"], epochs=expected["epochs"])
+    assert tuning.learning_rate == expected["learning_rate"]
+    tuning.fine_tune(ours, labelled(12, classes=10), seed=0)
+    assert (weights(ours) - before)[::2311].tolist() == pytest.approx(case["some"], abs=1e-7)
+    assert ours.cross_entropy(ours.forward(images), labels).item() == pytest.approx(case["loss"], rel=1e-5)
 
 
 def test_the_linear_fit_and_the_projection_are_those_of_the_reference(monkeypatch):

@@ -29,6 +29,7 @@ SETTINGS = {
     "ueraser_max": {"repeats": 2},
     "early_stopping": {"clean_samples": 20},
     "dfr": {"clean_samples": 20},
+    "projected_fine_tuning": {"clean_samples": 20, "epochs": 1},
 }
 
 
@@ -259,10 +260,21 @@ def test_a_new_head_takes_the_place_of_the_last_one_and_of_nothing_else():
     assert ours[-1].measured["test_accuracy"] == (expected.argmax(1) == torch.from_numpy(renamed.labels)).double().mean()
 
 
-def test_a_new_head_needs_clean_images():
-    assert recovery_named("dfr", {"clean_samples": 20}).needs == Needs(clean_samples=20)
-    with pytest.raises(InputError, match=r"recover.dfr.clean_samples: .* at most 64 images, got size 65"):
-        recovery_named("dfr", {"clean_samples": 65}).method(make_images(64, classes=4), seed=0)
+@pytest.mark.parametrize("name", ["dfr", "projected_fine_tuning"])
+def test_clean_images_are_needed(name):
+    assert recovery_named(name, {"clean_samples": 20}).needs == Needs(clean_samples=20)
+    with pytest.raises(InputError, match=rf"recover.{name}.clean_samples: .* at most 64 images, got size 65"):
+        recovery_named(name, {"clean_samples": 65}).method(make_images(64, classes=4), seed=0)
+
+
+@pytest.mark.parametrize(("learning_rate", "shorter"), [(0.0001, True), (0.1, False)])
+def test_weights_move_no_further_than_the_radius_and_less_where_steps_are_short(learning_rate, shorter, trainer):
+    before = [weight.detach().clone() for weight in trainer.model.parameters()]
+    settings = {"clean_samples": 20, "epochs": 2, "learning_rate": learning_rate, "radius": 0.05}
+    recovery_named("projected_fine_tuning", settings).method(make_images(64, classes=4), seed=0).finish(trainer)
+    moved = torch.cat([(weight - start).flatten() for weight, start in zip(trainer.model.parameters(), before, strict=True)]).norm()
+    assert 0 < moved < 0.05 + 1e-5
+    assert (moved < 0.049) == shorter
 
 
 def seen(name, images, **settings):

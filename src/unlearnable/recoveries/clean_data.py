@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+from torch import nn
 
 from unlearnable.images import LabelledImages
 from unlearnable.probes import fitted_head
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
 from unlearnable.recoveries.base import Needs, Recovery, balanced_samples, register
-from unlearnable.training import Method, Network
+from unlearnable.seeds import torch_generator
+from unlearnable.training import Method, Network, Trainer, TrainingRecipe, ignore
 from unlearnable.training.pixels import resident
 
 
@@ -77,3 +79,67 @@ class DeepFeatureReweighting(CleanDataRecovery):
         with torch.no_grad():
             network.model.head.weight.copy_(weights)
             network.model.head.bias.copy_(bias)
+
+
+@register("projected_fine_tuning")
+@dataclass(frozen=True, kw_only=True)
+class ProjectedFineTuning(CleanDataRecovery):
+    """Training on the poisoned set as it is, then on clean images, by which the weights stay within a radius of what they were.
+
+    It is the recovery attack of Wang et al., "Provably Unlearnable Data Examples" (NDSS 2025), with the settings of their code for CIFAR-10
+    (NeuralSec/certified-data-learnability at 3f34839): SGD with a cosine that falls once an epoch, and the augmentation of the training.
+    BatchNorm's statistics are no weights and follow the clean images. Only the last epoch is measured afterwards, as with ``dfr``.
+
+    Args:
+        clean_samples: as many as ``dfr`` takes; a fifth of the training set is published, which is 10,000 of CIFAR-10.
+        radius: the largest L2 norm of what all weights together move by; 0.2 to 2 are published.
+        epochs: over the clean images.
+        batch_size: of the clean images.
+        learning_rate: of the first epoch.
+    """
+
+    clean_samples: Annotated[int, AT_LEAST_ONE] = 5000
+    radius: Annotated[float, POSITIVE] = 1.0
+    epochs: Annotated[int, AT_LEAST_ONE] = 60
+    batch_size: Annotated[int, AT_LEAST_ONE] = 128
+    learning_rate: Annotated[float, POSITIVE] = 0.01
+
+    def method(self, clean: LabelledImages, *, seed: int) -> Method:
+        """Return plain training that ends with one on clean images."""
+        samples = self.samples(clean)
+        return Method(finish=lambda trainer: self.fine_tune(trainer, samples, seed=seed))
+
+    def fine_tune(self, trainer: Trainer, samples: LabelledImages, *, seed: int) -> None:
+        """Train the network of ``trainer`` on the clean ``samples``, within the radius."""
+        tuning = Trainer(trainer.model, self._recipe(trainer.recipe), trainer.normalisation, trainer.device)
+        _keep_within(self.radius, tuning)
+        pixels, labels = resident(samples, tuning.device), torch.from_numpy(samples.labels).to(tuning.device)
+        generator = torch_generator(seed, f"recovery/{self.name}")
+        for _ in range(self.epochs):
+            tuning.epoch(pixels, labels, generator, ignore)
+
+    def _recipe(self, before: TrainingRecipe) -> TrainingRecipe:
+        return TrainingRecipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            rate_changes="epoch",
+            gradient_clip=5.0,
+            precision=before.precision,
+            augmentation=before.augmentation,
+        )
+
+
+def _keep_within(radius: float, trainer: Trainer) -> None:
+    """After each step, move the weights back into the ball of that L2 radius around what they are now."""
+    weights = list(trainer.model.parameters())
+    centre = [weight.detach().clone() for weight in weights]
+
+    @torch.no_grad()
+    def project(*_: object) -> None:
+        moved = [weight - start for weight, start in zip(weights, centre, strict=True)]
+        share = (radius / nn.utils.get_total_norm(moved)).clamp(max=1)  # no number for the host, which need not wait
+        for weight, start, step in zip(weights, centre, moved, strict=True):
+            weight.copy_(start + share * step)
+
+    trainer.optimiser.register_step_post_hook(project)

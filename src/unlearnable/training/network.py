@@ -30,7 +30,7 @@ class Network:
     """
 
     def __init__(self, model: ImageClassifier, normalisation: Normalisation, device: torch.device, precision: str) -> None:
-        self.device = device
+        self.device, self.normalisation = device, normalisation
         self.bfloat16 = computes_in_bfloat16(device, precision)
         self.layout = torch.channels_last if self.bfloat16 else torch.contiguous_format
         self.model = model.to(device=device, memory_format=self.layout)  # type: ignore[call-overload]

@@ -53,7 +53,7 @@ def no_draws(step: int, count: int, shape: Shape) -> Draws:  # noqa: ARG001
     return {}
 
 
-def leave(network: Network) -> None:
+def leave(trainer: "Trainer") -> None:
     """Leave a trained network as it is."""
 
 
@@ -75,7 +75,7 @@ class Method:
     loss: Loss = plain_loss
     draw: OwnDraws = no_draws
     mixes: bool = False
-    finish: Callable[[Network], None] = leave
+    finish: Callable[["Trainer"], None] = leave
     held_out: LabelledImages | None = None
 
 
