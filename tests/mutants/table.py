@@ -2280,6 +2280,27 @@ COMPARED = (
         "",
         ("tests/oracles/test_recoveries.py::test_weights_move_in_a_radius_as_by_the_reference",),
     ),
+    Mutant(
+        "a code may be as far from normal as it likes",
+        "src/unlearnable/recoveries/d_vae.py",
+        "KL_WEIGHT * decoded.divergence.clamp(min=rate)",
+        "KL_WEIGHT * decoded.divergence.clamp(max=rate)",
+        ("tests/oracles/test_recoveries.py::test_the_loss_of_an_autoencoder_is_that_of_the_reference",),
+    ),
+    Mutant(
+        "perturbations are decoded without the class",
+        "src/unlearnable/recoveries/d_vae.py",
+        "embedded = code + self.embedding(labels)",
+        "embedded = code + 0 * self.embedding(labels)",
+        ("tests/oracles/test_recoveries.py::test_an_autoencoder_decodes_as_that_of_the_reference",),
+    ),
+    Mutant(
+        "perturbations are added once more",
+        "src/unlearnable/recoveries/d_vae.py",
+        "(some - decoded",
+        "(some + decoded",
+        ("tests/recoveries/test_d_vae.py::test_perturbations_are_subtracted_twice_and_what_is_left_is_reconstructed",),
+    ),
 )
 
 CASES = (

@@ -16,6 +16,7 @@ from unlearnable.recoveries import recover, recovery_named, ueraser
 from unlearnable.recoveries.augmentations import GaussianNoise
 from unlearnable.recoveries.base import BatchRecovery
 from unlearnable.recoveries.clean_data import ProjectedFineTuning
+from unlearnable.recoveries.d_vae import FREE_EPOCHS, Autoencoder, Decoded, DVae, rate_constrained_loss
 from unlearnable.recoveries.frequencies import LowPass, Sharpening, low_passed, sharpened
 from unlearnable.recoveries.randaugment import NAMES, RandAugment, draw_operation, operated_
 from unlearnable.recoveries.ueraser import UEraserLite, UEraserMax, brightened, contrasted
@@ -153,6 +154,27 @@ def test_weights_move_in_a_radius_as_by_the_reference(case):
     tuning.fine_tune(ours, labelled(12, classes=10), seed=0)
     assert (weights(ours) - before)[::2311].tolist() == pytest.approx(case["some"], abs=1e-7)
     assert ours.cross_entropy(ours.forward(images), labels).item() == pytest.approx(case["loss"], rel=1e-5)
+
+
+def test_an_autoencoder_decodes_as_that_of_the_reference(draw):
+    expected, ours = numbers("d_vae")["decoded"], DVae()
+    autoencoder = Autoencoder((3, 32, 32), 3, ours.width, ours.latent).eval()
+    fill(autoencoder)
+    draw("randn", formula(0, torch.Size((4, 256, 16, 16))).float())
+    with torch.no_grad():
+        decoded = autoencoder(batch(4)[0], torch.arange(4) % 3, torch.Generator())
+    assert decoded.images.flatten()[::307].tolist() == pytest.approx(expected["images"], abs=1e-4)
+    assert decoded.perturbation.flatten()[::307].tolist() == pytest.approx(expected["perturbations"], abs=1e-3)
+    assert decoded.divergence.item() == pytest.approx(expected["divergence"], rel=1e-5)
+
+
+@pytest.mark.parametrize("case", numbers("d_vae")["losses"], ids=lambda case: "-".join(map(str, list(case.values())[:4])))
+def test_the_loss_of_an_autoencoder_is_that_of_the_reference(case):
+    found, size, ours = torch.from_numpy(fractions(4, 3, 8, 8)), case["perturbation"], DVae()
+    decoded = Decoded(found, size * (2 * found.flip(0) - 1), torch.tensor(case["divergence"]))
+    rate = {1: ours.first_rate, 2: ours.second_rate}[case["stage"]]
+    loss = rate_constrained_loss(batch(4)[0][:, :, :8, :8], decoded, rate, bounded=case["epoch"] >= FREE_EPOCHS)
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
 
 
 def test_the_linear_fit_and_the_projection_are_those_of_the_reference(monkeypatch):

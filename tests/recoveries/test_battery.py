@@ -30,6 +30,7 @@ SETTINGS = {
     "early_stopping": {"clean_samples": 20},
     "dfr": {"clean_samples": 20},
     "projected_fine_tuning": {"clean_samples": 20, "epochs": 1},
+    "d_vae": {"epochs": 1, "batch_size": 64, "width": 2, "latent": 2},
 }
 
 
