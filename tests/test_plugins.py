@@ -273,7 +273,7 @@ REASONS = {
 def test_a_plug_in_that_cannot_be_loaded_is_named_and_everything_else_works(text, installed):
     package(installed(), "breaks", {"broken": text}, "[unlearnable.poisons]\nmine = broken\n")
     installed()
-    line = f"the plug-in breaks is left out, which has 'mine' {REASONS[text]}"
+    line = f"'mine' of the plug-in breaks is left out {REASONS[text]}"
     assert kept.left_out() == [line]
     assert commanded("poisons", "list")[1].splitlines()[-1] == line
     assert "mine" not in POISONS
@@ -292,7 +292,7 @@ def test_a_known_name_is_not_taken_over(site):
     package(site(), "takes", {"taking": "raise AssertionError('was imported')"}, "[unlearnable.poisons]\nops = taking\n")
     own = POISONS["ops"]
     site()
-    assert kept.left_out() == ["the plug-in takes is left out, which has 'ops' (ValueError: poison 'ops' is known already)"]
+    assert kept.left_out() == ["'ops' of the plug-in takes is left out (ValueError: poison 'ops' already exists)"]
     assert POISONS["ops"] is own
 
 
@@ -305,4 +305,4 @@ def test_a_run_warns_of_a_broken_plug_in_and_goes_on(tmp_path, built):
         [sys.executable, "-m", "kedro", "poisons", "list"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert "chequers" in done.stdout
-    assert "the plug-in breaks is left out" in done.stdout
+    assert "of the plug-in breaks is left out" in done.stdout

@@ -18,7 +18,9 @@ PHRASES: dict[str, str] = yaml.safe_load((ROOT / "tests" / "words.yml").read_tex
 WRITTEN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 WRITTEN += sorted(path for path in DOCS.rglob("*.md") if "reference" not in path.parts)
 RECORDS = {DOCS / "log.md", DOCS / "results" / "README.md", *(DOCS / "adr").glob("*.md")}  # what was written then
-SHOWN = [*PACKAGE.glob("study/*"), *PACKAGE.glob("reporting/*"), PACKAGE / "cli.py", PACKAGE / "summary.py"]  # messages and pages
+SHOWN = [path for room in ("study", "reporting", "tracking", "pipelines/protect") for path in sorted(PACKAGE.glob(f"{room}/*"))]
+SHOWN += [PACKAGE / f"{name}.py" for name in ("cli", "summary", "parts", "plugins", "methods", "artifacts/copies")]
+SHOWN += [PACKAGE / f"{name}.py" for name in ("poisons/own_size", "poisons/budget", "probes/detection", "probes/filters")]
 NO_PROSE = r"`[^`]*`|\]\([^)]*\)|\"[^\"]*\"|\([^)]*/[^)]*\)"  # code, addresses, what others wrote
 NAMES = "cachable"  # of an attribute of fsspec
 

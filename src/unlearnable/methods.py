@@ -1,4 +1,4 @@
-"""What poisons, recoveries and networks there are, in words: what each does, its source, its needs, and its settings with their ranges."""
+"""The poisons, recoveries and networks in words: what each one does, its source, what it needs, and its settings with their ranges."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from unlearnable.register import unknown
 from unlearnable.signatures import Description, defaults_of
 
 ONE = {"poisons": "poison", "recoveries": "recovery", "models": "model"}
-BLOCKS = {"poisons": "craft", "recoveries": "recover"}  # of the parameters
+BLOCKS = {"poisons": "craft", "recoveries": "recover"}  # where the parameters hold their settings
 OURS = "unlearnable"
 NAMES = {"int": "whole number", "float": "number", "bool": "`true` or `false`", "str": "text", "none": "`null`"}
 LIMITS = {"gt": "above {:g}", "ge": "at least {:g}", "lt": "below {:g}", "le": "at most {:g}"}
@@ -28,10 +28,10 @@ def listed(kind: str) -> Iterator[str]:
 
 
 def described(kind: str, name: str) -> Iterator[str]:
-    """Yield the lines that describe one of them.
+    """Yield the lines that describe one method.
 
     Raises:
-        InputError: there is none of that name; it lists the known.
+        InputError: the name is unknown; the message lists the known names.
     """
     known = settings()
     if name not in known["about"][kind]:
@@ -61,7 +61,7 @@ def _settings(block: str, kind: Description) -> Iterator[str]:
 
 
 def flat(block: Description, path: str, defaults: dict[str, Any]) -> Iterator[tuple[str, Description, str]]:
-    """Yield the full name, the type and the default of each setting of a described block; the default is as YAML writes it, or empty."""
+    """Yield the full name, the type and the default of each setting of a block. A default is written as in YAML; a missing one is empty."""
     for name, kind in block["fields"].items():
         if kind["is"] == "block":
             yield from flat(kind, f"{path}.{name}", defaults.get(name, defaults_of(kind)))
@@ -77,7 +77,7 @@ def written(value: object) -> str:
 
 
 def in_words(kind: Description) -> str:
-    """Return what a described type takes, in words, such as ``whole number, at least 1``."""
+    """Return in words which values a type allows, such as ``whole number, at least 1``."""
     return ", ".join([_type(kind), *(words.format(kind[limit]) for limit, words in LIMITS.items() if limit in kind)])
 
 

@@ -1,6 +1,6 @@
-"""Which images of a set are protected, and by what: a share of them, some classes, or a mixture of poisons.
+"""Which images of a set are protected, and by which poison: a share of them, some classes, or a mixture of poisons.
 
-Each poison is crafted on the images that it protects alone, as their owners would: they have no others.
+Each poison is crafted only on the images that it protects, because their owner has no others.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,25 +14,25 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, balanced_subset, blank
 from unlearnable.register import nearest
 
-MIXTURE = "mixture"  # the name of several poisons, whose shares the settings say
-TOLERANCE = 1e-6  # of a sum of shares
+MIXTURE = "mixture"  # the name for several poisons at once; the settings give the share of each
+TOLERANCE = 1e-6  # for the sum of the shares
 
 Indices = npt.NDArray[np.int64]
 
 
 def protected_parts(clean: LabelledImages, poison: str, settings: Mapping[str, Any]) -> dict[str, Indices]:
-    """Return the places of the images that each poison protects, ascending, by its name; no image is in two.
+    """Return, for each poison, the sorted indices of the images that it protects; no image has two poisons.
 
     Args:
         clean: the set.
         poison: its name, or ``mixture``.
-        settings: ``seed``, and of what is protected ``share`` (a fraction of each class, or a number of images), ``classes`` (their names
-            or numbers) and ``mixture`` (the share of each poison); None, or nothing, is everything.
+        settings: ``seed``; ``share`` (a fraction of each class, or a number of images), ``classes`` (names or numbers) and ``mixture``
+            (the share of each poison). Without ``share`` and ``classes``, or with None, every image is protected.
 
     Raises:
-        InputError: there is no such class, or there are fewer images than asked for.
+        InputError: a class is unknown, or there are fewer images than the share asks for.
     """
-    from unlearnable.seeds import numpy_generator  # here, since it imports torch, and shares are checked without
+    from unlearnable.seeds import numpy_generator  # not at the top: it imports torch, which checking shares does not need
 
     chosen = _members(clean, settings.get("classes"))
     chosen = _drawn(clean, chosen, settings.get("share"), numpy_generator(settings["seed"], "craft/share"))
@@ -44,7 +44,7 @@ def protected_parts(clean: LabelledImages, poison: str, settings: Mapping[str, A
 def each_protected(
     clean: LabelledImages, parts: Mapping[str, Indices], protect: Callable[[str, LabelledImages], LabelledImages]
 ) -> LabelledImages:
-    """Return the set in which ``protect``, of a poison and images, has changed each part; the others are as they were."""
+    """Return the set with each part replaced by what ``protect(poison, part)`` returns; other images stay unchanged."""
     if len(parts) == 1 and all(len(places) == len(clean) for places in parts.values()):
         return protect(next(iter(parts)), clean)
     images, seconds = blank(clean.images.shape, np.uint8), 0.0
@@ -65,7 +65,7 @@ def require_shares(shares: Mapping[str, float]) -> None:
 
 
 def _members(clean: LabelledImages, classes: Iterable[str | int] | None) -> Indices:
-    """Return the places of the images of some classes."""
+    """Return the indices of the images of the given classes, or of all images."""
     if classes is None:
         return np.arange(len(clean))
     return np.flatnonzero(np.isin(clean.labels, [_label(clean, name) for name in classes]))
@@ -77,7 +77,7 @@ def _label(clean: LabelledImages, name: str | int) -> int:
         return known.index(str(name))
     if isinstance(name, int) and 0 <= name < clean.num_classes:
         return name
-    raise InputError(f"craft.classes: expected classes of the {clean.num_classes}, {_told(known)}, got '{name}'{nearest(name, known)}")
+    raise InputError(f"craft.classes: expected some of the classes {_told(known)}, got '{name}'{nearest(name, known)}")
 
 
 def _told(known: list[str]) -> str:
@@ -85,7 +85,7 @@ def _told(known: list[str]) -> str:
 
 
 def _drawn(clean: LabelledImages, places: Indices, share: int | float | None, rng: np.random.Generator) -> Indices:
-    """Return some of the places: a fraction of each class, or a number, as many of each class as of any other within one."""
+    """Return a random part of the indices: a fraction of each class, or a number of images, spread evenly over the classes."""
     if share is None:
         return places
     if isinstance(share, float):
@@ -103,7 +103,7 @@ def _fraction(places: Indices, share: float, rng: np.random.Generator) -> Indice
 
 
 def _split(clean: LabelledImages, places: Indices, shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, Indices]:
-    """Return the places that each poison protects; each class is split alike."""
+    """Return the indices that each poison protects; every class is split in the same shares."""
     require_shares(shares)
     bounds = np.cumsum(list(shares.values()))[:-1]
     cut = [np.split(rng.permutation(of_class), np.round(bounds * len(of_class)).astype(int)) for of_class in _by_class(clean, places)]

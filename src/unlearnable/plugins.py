@@ -1,12 +1,12 @@
-"""Plug-ins: poisons, recoveries, networks and sources of images that other installed packages bring.
+"""Plug-ins: poisons, recoveries, networks and sources of images from other installed packages.
 
-A package names them as entry points, and each loads a module that registers that name, as a module of ours does:
+A package declares each one as an entry point. Loading it imports a module that registers the name, as our own modules do:
 
     [project.entry-points."unlearnable.poisons"]
     stripes = "unlearnable_stripes"
 
-The other groups are ``unlearnable.recoveries``, ``unlearnable.models`` and ``unlearnable.sources``; a source is ``module:Class``, a
-dataset class that catalog entries may then name as their type. Nothing is imported before its group is asked for.
+The other groups are ``unlearnable.recoveries``, ``unlearnable.models`` and ``unlearnable.sources``. A source is ``module:Class``: a
+dataset class that a catalog entry may then use as its type. A group's modules are imported only when that group is needed.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from unlearnable.register import Register
 PREFIX = "unlearnable."
 SOURCES = "sources"
 GROUPS = ("poisons", "recoveries", "models", SOURCES)
-DIGITS = 8  # hexadecimal ones, of the hash of a package's sources
+DIGITS = 8  # how much of the hash of a package's sources is kept, in hexadecimal digits
 
 
 @cache
 def installed() -> tuple[EntryPoint, ...]:
-    """Return what installed packages name, of all groups, by group and name; nothing is imported."""
+    """Return the entry points of all groups, sorted by group and name; nothing is imported."""
     found = [point for group in GROUPS for point in entry_points(group=PREFIX + group)]
     return tuple(sorted(found, key=lambda point: (point.group, point.name, package_of(point))))
 
@@ -38,7 +38,7 @@ def package_of(point: EntryPoint) -> str:
 
 
 def load(register: Register[Any], group: str) -> None:
-    """Import what packages name in a group; what fails is left out of the register, which keeps the reason."""
+    """Import every plug-in of a group. One that fails is left out of the register, which keeps the reason."""
     for point in installed():
         if point.group == PREFIX + group:
             _load(register, point)
@@ -48,21 +48,21 @@ def _load(register: Register[Any], point: EntryPoint) -> None:
     before, state = set(register), register.snapshot()
     try:
         if point.name in before and register.packages.get(point.name) != package_of(point):
-            raise ValueError(f"{register.kind} '{point.name}' is known already")
+            raise ValueError(f"{register.kind} '{point.name}' already exists")
         point.load()
         if point.name not in register:
             raise ValueError(f"{point.module} registers no {register.kind} '{point.name}'")
-    except (Exception, SystemExit) as error:  # whatever a module of others raises
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything
         register.restore(state)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        register.broken[point.name] = f"the plug-in {package_of(point)} is left out, which has '{point.name}' ({reason})"
+        register.broken[point.name] = f"'{point.name}' of the plug-in {package_of(point)} is left out ({reason})"
     else:
         register.packages |= {name: package_of(point) for name in register if name not in before}
 
 
 @cache
 def identity(package: str) -> str:
-    """Return the version of an installed package; of a plug-in with the hash of its sources, since who writes it changes those first."""
+    """Return the version of an installed package. A plug-in's has a hash of its sources too: authors edit those before the version."""
     modules = {point.module.partition(".")[0] for point in installed() if package_of(point) == package}
     if not modules:
         return version(package)
@@ -73,24 +73,24 @@ def identity(package: str) -> str:
 
 
 def identities() -> dict[str, str]:
-    """Return the identity of each package that has a plug-in, and what it names."""
+    """Return the identity of the package of each plug-in, by the plug-in's entry point."""
     return {f"{package_of(point)} {point.group} {point.name}={point.value}": identity(package_of(point)) for point in installed()}
 
 
 def source(kind: str) -> str:
-    """Return the class, as ``module.Class``, that a package names for that type of catalog entries; any other type as it is."""
+    """Return the class (``module.Class``) of a source that a package declares under this name; any other type is returned unchanged."""
     found = {point.name: f"{point.module}.{point.attr}" for point in installed() if point.group == PREFIX + SOURCES}
     return found.get(kind, kind)
 
 
 def package_of_class(kind: str) -> str | None:
-    """Return the package that names a class among its sources, or None."""
+    """Return the package that declares this class as a source, or None."""
     named = (point for point in installed() if point.group == PREFIX + SOURCES)
     return next((package_of(point) for point in named if f"{point.module}.{point.attr}" == kind), None)
 
 
 def _sources(module: str) -> Iterator[Path]:
-    """Yield the Python files of a top-level module, by name; none of a module that is not there."""
+    """Yield the Python files of a top-level module, sorted by name; nothing if the module does not exist."""
     spec = find_spec(module)
     if spec is not None and spec.submodule_search_locations:
         yield from sorted(path for place in spec.submodule_search_locations for path in Path(place).rglob("*.py"))

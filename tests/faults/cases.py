@@ -123,7 +123,7 @@ def _(sandbox):
     return sandbox.released(folder, "png_folder")
 
 
-@case(11, "duplicate index", "pngs", "expected one file an index, got 07.png and 7.png")
+@case(11, "duplicate index", "pngs", "expected one file per index, got 07.png and 7.png")
 def _(sandbox):
     folder = pngs(sandbox)
     (folder / "07.png").write_bytes((folder / "7.png").read_bytes())
@@ -172,13 +172,13 @@ def _(sandbox):
 # ---- files that are broken
 
 
-@case(16, "empty file", PICKLE, "expected a .npy file, a pickle or a file of torch, got one that starts with b''")
+@case(16, "empty file", PICKLE, "expected a .npy file, a pickle or a torch file, got one that starts with b''")
 def _(sandbox):
     (sandbox.given / PICKLE).touch()
     return sandbox.released(sandbox.given / PICKLE, "rem_pickle")
 
 
-@case(17, "truncated file", TENSOR, "expected a whole file of torch, got a broken zip", command=True)
+@case(17, "truncated file", TENSOR, "expected a whole torch file, got a broken zip", command=True)
 def _(sandbox):
     path = releases.write_torch(sandbox.given / TENSOR, noise())
     path.write_bytes(path.read_bytes()[:200_000])
@@ -217,12 +217,12 @@ def harm(sandbox: Sandbox) -> releases.Calls:
     return releases.Calls(os.system, f"touch '{sandbox.given / 'HARM'}'")
 
 
-@case(21, "malicious .pt", TENSOR, "expected a pickle of numbers only, got one that asks for 'posix.system'", command=True)
+@case(21, "malicious .pt", TENSOR, "expected a pickle of numbers only, got one that imports 'posix.system'", command=True)
 def _(sandbox):
     return tensor(sandbox, harm(sandbox))
 
 
-@case(22, "malicious .pkl", PICKLE, "expected a pickle of numbers only, got one that asks for 'posix.system'")
+@case(22, "malicious .pkl", PICKLE, "expected a pickle of numbers only, got one that imports 'posix.system'")
 def _(sandbox):
     return sandbox.released(releases.write_pickle(sandbox.given / PICKLE, harm(sandbox)), "rem_pickle")
 
@@ -233,7 +233,7 @@ def _(sandbox):
     return sandbox.released(path, "ops_array")
 
 
-@case(24, ".npz that unpacks to much", "p.npz", "expected a file of torch with data.pkl in it, got another zip")
+@case(24, ".npz that unpacks to much", "p.npz", "expected a torch file with data.pkl in it, got another zip")
 def _(sandbox):
     np.savez_compressed(sandbox.given / "p.npz", np.zeros(1 << 27, np.uint8))
     return sandbox.released(sandbox.given / "p.npz", "ops_array")
@@ -243,7 +243,7 @@ def _(sandbox):
     25,
     "deflated .pt that unpacks to much",
     TENSOR,
-    "expected a file of torch, which compresses nothing, got a compressed 'archive/data.pkl'",
+    "expected a torch file, which compresses nothing, got a compressed 'archive/data.pkl'",
 )
 def _(sandbox):
     members = releases.torch_members(noise()) | {"data/0": bytes(1 << 27)}
@@ -302,7 +302,7 @@ for number, what, how, names, message in (
     case(number, what, names, message, command=how == "undecodable")(partial(own_images, how=how))
 
 
-@case(29, ".pt with `../` in its names", TENSOR, "expected a file of torch with data.pkl in it, got another zip")
+@case(29, ".pt with `../` in its names", TENSOR, "expected a torch file with data.pkl in it, got another zip")
 def _(sandbox):
     return sandbox.released(releases.zip_of(sandbox.given / TENSOR, {"../../HARM": b"harm"}), "em_tensor")
 
@@ -329,7 +329,7 @@ def _(sandbox):
     return hostile_tar(sandbox, member("../HARM", size=4))
 
 
-@case(30, ".pt with a link in it", TENSOR, "expected a file of torch with data.pkl in it, got another zip")
+@case(30, ".pt with a link in it", TENSOR, "expected a torch file with data.pkl in it, got another zip")
 def _(sandbox):
     path = releases.zip_of(sandbox.given / TENSOR, {"data": b"/etc", "data/passwd": b"harm"})
     content = path.read_bytes()
@@ -355,7 +355,7 @@ def _(sandbox):
     return sandbox.released(sandbox.given / PICKLE, "rem_pickle")
 
 
-@case(32, "a name that is not ASCII", "ünlernbar 不可学习 💥.pkl", "expected a .npy file, a pickle or a file of torch, got", command=True)
+@case(32, "a name that is not ASCII", "ünlernbar 不可学习 💥.pkl", "expected a .npy file, a pickle or a torch file, got", command=True)
 def _(sandbox):
     path = sandbox.given / "ünlernbar 不可学习 💥.pkl"
     path.write_text("hello")
@@ -468,7 +468,7 @@ def _(sandbox):
     return ["--pipeline=ingest", "--env=test"]
 
 
-@case(46, "a list in place of a block", "craft.lsp", "expected names with values where there are some already, got a list in craft.lsp")
+@case(46, "a list in place of a block", "craft.lsp", "expected a block of settings, got a list in craft.lsp")
 def _(sandbox):
     return ["--pipeline=ingest", "--env=test", "--params=craft.lsp=-"]
 

@@ -8,9 +8,9 @@ ROW, FUZZED = "malformed input", "damaged bytes"  # properties of tests
 PAGE = Path(__file__).parents[2] / "docs" / "reliability-inputs.md"
 HEAD = """# What a malformed input leads to
 
-Each row is one test of `tests/faults/test_inputs.py`. Where there is an exit code, the command is run on that input and ends with
-that code and that one line; where there is none, what the command asks to read the input raises that line as its error. Neither
-leaves a new file in the data folder, anything outside of the project or a record of a run without its end.
+Each row is one test of `tests/faults/test_inputs.py`. If a row has an exit code, the test runs the command on that input, and the command
+ends with that code and one line. Otherwise the test calls only the code that reads the input, which raises an error with that line. In
+neither case is there a new file in the data folder, a file outside the project, or a record of a run without its end.
 Written by `python -m pytest tests/faults/test_inputs.py --write-table`.
 
 | # | input | exit | message |

@@ -157,7 +157,7 @@ READERS |= {
         damaged(ZIPS) | damaged([MEMBERS["data.pkl"]]).map(lambda index: zipped(MEMBERS | {"data.pkl": index})),
         FOREIGN,
     ),
-    "an old file of torch": Fuzz(release("em_tensor"), damaged(OLD), FOREIGN),
+    "an old torch file": Fuzz(release("em_tensor"), damaged(OLD), FOREIGN),
     "a PNG": Fuzz(png, damaged(pngs()) | damaged(pngs()).map(with_crcs), FOREIGN, "pngs/0.png"),
 }
 

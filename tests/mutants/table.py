@@ -718,7 +718,7 @@ DATASETS = (
     Mutant(
         "a pickle may call whatever it names",
         "src/unlearnable/sources/foreign/pickles.py",
-        "            raise InputError(f\"expected a pickle of numbers only, got one that asks for '{module}.{name}'\")",
+        "            raise InputError(f\"expected a pickle of numbers only, got one that imports '{module}.{name}'\")",
         "            return super().find_class(module, name)",
         ("tests/sources/test_malformed_releases.py::test_a_pickle_that_calls_anything_is_refused_by_its_name",),
     ),
@@ -970,7 +970,7 @@ TRACKING = (
     Mutant(
         "a full disk leaves half a line, on which the next event stands",
         "src/unlearnable/tracking/record.py",
-        "            os.ftruncate(self._file, size)  # else the next event would follow half a line\n",
+        "            os.ftruncate(self._file, size)  # otherwise the next event would follow half a line\n",
         "",
         ("tests/tracking/test_record.py::test_a_full_disk_raises_and_leaves_a_record_that_goes_on",),
     ),

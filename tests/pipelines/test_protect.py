@@ -164,7 +164,7 @@ def test_what_cannot_be_read_is_left_out_and_named_and_all_others_are_there(tmp_
     with pytest.raises(InputError) as error:
         protect(tmp_path / "in", tmp_path / "out", "patches_4")
     line = str(error.value)
-    assert line.startswith(f"protected: 4 of 34 images were left out, all others are in {tmp_path / 'out'}: c/broken.png (")
+    assert line.startswith(f"protected: 4 of 34 images were left out, the others are in {tmp_path / 'out'}: c/broken.png (")
     assert "c/clear.png (expected grey or RGB of eight bits, without transparency, got transparency)" in line
     assert "c/deep.png (expected grey or RGB of eight bits, without transparency, got mode I;16)" in line
     assert line.endswith(f", and 1 more in {MANIFEST}")
@@ -210,7 +210,7 @@ def test_a_copy_that_was_changed_since_is_not_written_over(tmp_path, monkeypatch
     protect(tmp_path / "in", tmp_path / "out", "ops")
     file = next((tmp_path / "out").rglob("0*.png"))
     file.write_bytes(b"mine")
-    with pytest.raises(InputError, match=f"protected: expected no other file in the place of a copy, got {file}"):
+    with pytest.raises(InputError, match=f"protected: expected no other file under the name of a copy, got {file}"):
         protect(tmp_path / "in", tmp_path / "out", "ops")
     assert file.read_bytes() == b"mine"
 

@@ -104,7 +104,7 @@ def zip_of(path: Path, members: dict[str, bytes], *, compressed: bool = False) -
 
 
 def torch_members(values: np.ndarray) -> dict[str, bytes]:
-    """The files inside a file of torch."""
+    """The files inside a torch file."""
     stream = io.BytesIO()
     torch.save(torch.from_numpy(values), stream)
     with zipfile.ZipFile(stream) as archive:

@@ -54,7 +54,7 @@ def _an_empty_folder(place):
     return place / "pngs"
 
 
-@case("expected one file an index, got 07.png and 7.png", "png_folder")
+@case("expected one file per index, got 07.png and 7.png", "png_folder")
 def _an_index_twice(place):
     shutil.copy(pngs(place) / "7.png", place / "pngs" / "07.png")
     return place / "pngs"
@@ -269,27 +269,27 @@ def _noise_that_is_infinite(place):
     return tensor(place, values)
 
 
-@case("expected one tensor in the file of torch, got 'dict'", "em_tensor")
+@case("expected one tensor in the torch file, got 'dict'", "em_tensor")
 def _a_state_dict(place):
     return tensor(place, {"noise": torch.from_numpy(noise(40))})
 
 
-@case("expected one tensor in the file of torch, got 'list'", "em_tensor")
+@case("expected one tensor in the torch file, got 'list'", "em_tensor")
 def _a_list_in_the_old_format(place):
     return tensor(place, [1, 2], _use_new_zipfile_serialization=False)
 
 
-@case("asks for 'torch.nn.modules.linear.Linear'", "em_tensor")
+@case("imports 'torch.nn.modules.linear.Linear'", "em_tensor")
 def _a_whole_model(place):
     return tensor(place, torch.nn.Linear(2, 2))
 
 
-@case("asks for 'torch.BFloat16Storage'", "em_tensor")
+@case("imports 'torch.BFloat16Storage'", "em_tensor")
 def _numbers_that_numpy_does_not_know(place):
     return tensor(place, torch.from_numpy(noise(40)).bfloat16())
 
 
-@case("expected a file of torch with data.pkl in it, got another zip", "em_tensor")
+@case("expected a torch file with data.pkl in it, got another zip", "em_tensor")
 def _another_zip(place):
     return releases.zip_of(place / "perturbation.pt", {"readme.txt": b"hello"})
 
@@ -306,7 +306,7 @@ def _a_storage_that_is_too_short(place):
     return releases.zip_of(place / "perturbation.pt", members | {"data/0": members["data/0"][:7680]})
 
 
-@case("expected the storage data/0 in the file of torch, got none", "em_tensor")
+@case("expected the storage data/0 in the torch file, got none", "em_tensor")
 def _a_storage_that_is_missing(place):
     members = releases.torch_members(noise(40))
     return releases.zip_of(place / "perturbation.pt", {name: body for name, body in members.items() if name != "data/0"})
@@ -317,14 +317,14 @@ def _big_endian_numbers(place):
     return releases.zip_of(place / "perturbation.pt", releases.torch_members(noise(40)) | {"byteorder": b"big"})
 
 
-@case("expected a whole file of torch, got a broken zip", "em_tensor")
+@case("expected a whole torch file, got a broken zip", "em_tensor")
 def _half_a_tensor(place):
     path = tensor(place, noise(40))
     path.write_bytes(path.read_bytes()[:20_000])
     return path
 
 
-@case("expected a whole file of torch, got a broken zip (Bad CRC-32", "em_tensor")
+@case("expected a whole torch file, got a broken zip (Bad CRC-32", "em_tensor")
 def _a_tensor_with_a_flipped_bit(place):
     path = tensor(place, noise(40))
     content = bytearray(path.read_bytes())
@@ -378,11 +378,11 @@ def pickled(place, values, **more):
 def test_a_pickle_that_calls_anything_is_refused_by_its_name(call, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = refused(tmp_path, pickled(tmp_path, call), "rem_pickle")
-    assert f"expected a pickle of numbers only, got one that asks for '{name}'" in line
+    assert f"expected a pickle of numbers only, got one that imports '{name}'" in line
     assert not (tmp_path / "HARM").exists()
 
 
-@case("expected a pickle of numbers only, got one that asks for 'posix.system'", "em_tensor")
+@case("expected a pickle of numbers only, got one that imports 'posix.system'", "em_tensor")
 def _a_file_of_torch_that_calls(place):
     members = releases.torch_members(noise(40)) | {"data.pkl": pickle.dumps(releases.Calls(os.system, "touch HARM"), 2)}
     return releases.zip_of(place / "perturbation.pt", members)
@@ -446,7 +446,7 @@ def _a_file_that_is_too_large(place):
     return pickled(place, np.zeros((40, 3, 128, 128), np.int8))
 
 
-@case("expected a .npy file, a pickle or a file of torch, got one that starts with b'hello '", "rem_pickle")
+@case("expected a .npy file, a pickle or a torch file, got one that starts with b'hello '", "rem_pickle")
 def _a_text(place):
     (place / "noise.pkl").write_text("hello there")
     return place / "noise.pkl"
@@ -696,7 +696,7 @@ def test_the_child_refuses_in_the_same_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = pickled(tmp_path, releases.Calls(os.system, "touch HARM"))
     line = refused(tmp_path, path, "rem_pickle")
-    assert line == f"released_poison.path ({path}): expected a pickle of numbers only, got one that asks for 'posix.system'"
+    assert line == f"released_poison.path ({path}): expected a pickle of numbers only, got one that imports 'posix.system'"
     assert not (tmp_path / "HARM").exists()
 
 

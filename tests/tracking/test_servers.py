@@ -49,7 +49,7 @@ def assert_complete(place: Place, status: str = "FINISHED") -> None:
 def assert_two_lines(warnings, place: Place) -> None:
     first, last = warnings()
     assert first.startswith(f"MLflow at {place.values['tracking_uri']}: ")
-    assert last.endswith(f"events are not sent to MLflow at {place.values['tracking_uri']}: 'kedro tracking replay' sends them")
+    assert last.endswith(f"events were not sent to MLflow at {place.values['tracking_uri']}: 'kedro tracking replay' sends them")
 
 
 def test_a_server_that_answers_has_everything_at_the_end(place, gate, warnings):

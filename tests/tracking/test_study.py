@@ -61,6 +61,6 @@ def test_what_is_left_is_said_once(place, caplog):
     until(lambda: delivery.hear() or caplog.messages)
     delivery.finish()
     [warning, left] = caplog.messages
-    assert warning.endswith(f"The run goes on; what is not sent stays in {place.settings.records}")
-    assert left.startswith(f"2 events are not sent to MLflow at {place.server}")
+    assert warning.endswith(f"The run continues; what is not sent stays in {place.settings.records}")
+    assert left.startswith(f"2 events were not sent to MLflow at {place.server}")
     assert left.endswith("'kedro tracking replay' sends them")

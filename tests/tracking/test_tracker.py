@@ -67,7 +67,7 @@ def test_results_of_an_earlier_format_are_told_of_once(tags, said, place, caplog
     for _ in range(2):
         place.tracker().end()
     lines = [line.getMessage() for line in caplog.records if "of an earlier version, lie in data" in line.getMessage()]
-    assert lines == ["results of format 4, of an earlier version, lie in data: they are not used, and are made anew (now: 6)"] * said
+    assert lines == ["results in data have format 4, of an earlier version: they are not used, and are made again (now: 6)"] * said
 
 
 def test_a_first_run_tells_of_no_earlier_results(place, caplog):
@@ -212,7 +212,7 @@ def test_a_server_that_cannot_be_is_one_that_is_down(place, caplog, uri):
     tracker.end()
     warned, left = caplog.messages
     assert warned.startswith(f"MLflow at {uri}: ")
-    assert re.fullmatch(r"\d+ events are not sent to MLflow at .*: 'kedro tracking replay' sends them", left)
+    assert re.fullmatch(r"\d+ events were not sent to MLflow at .*: 'kedro tracking replay' sends them", left)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,8 @@ def test_a_process_that_cannot_be_started_is_told_of_and_the_run_goes_on(place, 
     train(tracker)
     tracker.end()
     [said] = caplog.messages
-    assert said.endswith(" is not fed: [Errno 11] Resource temporarily unavailable; 'kedro tracking replay' sends what is recorded")
+    assert said.startswith("nothing is sent to MLflow at ")
+    assert said.endswith(": [Errno 11] Resource temporarily unavailable; 'kedro tracking replay' sends the record later")
     assert place.replay() == 1
     assert place.metrics("clean") == all_metrics()
 
@@ -422,7 +423,7 @@ def test_what_is_wrong_with_a_database_is_not_mended_by_sending_again(place, cap
     until(lambda: place.hear() or caplog.messages)
     tracker.end()
     assert "of tomorrow" in caplog.messages[0]
-    assert caplog.messages[-1].endswith(": once that is mended, 'kedro tracking replay' sends them")
+    assert caplog.messages[-1].endswith(": once that is fixed, 'kedro tracking replay' sends them")
 
 
 def test_mlflows_own_variable_is_not_used_and_that_is_said(place, caplog, monkeypatch):

@@ -1,4 +1,4 @@
-"""Protected copies of images in a folder of the user's, with a manifest; writing them resumes after an interruption."""
+"""Protected copies of images in a user's folder, with a manifest. If writing them is interrupted, the next run resumes."""
 
 import hashlib
 import io
@@ -23,17 +23,17 @@ from unlearnable.interrupts import answer
 
 logger = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
-Entry = dict[str, Any]  # of one copy, in the manifest
+Entry = dict[str, Any]  # what the manifest says about one copy
 
-FORMAT = 1  # of the manifest
+FORMAT = 1  # version of the manifest
 OF_COPIES = MANIFEST, SHEET = "manifest.json", "contact_sheet.png"
-JOURNAL = ".unfinished.jsonl"  # the recipe, and a line for each copy that is there; until the manifest is
+JOURNAL = ".unfinished.jsonl"  # the recipe and a line for each finished copy, until the manifest is written
 SAVED: dict[str, dict[str, Any]] = {
-    "png": {"compress_level": 3},  # a third of the time of 6, and a tenth larger
+    "png": {"compress_level": 3},  # a third of the time of level 6, for files a tenth larger
     "webp": {"lossless": True, "exact": True},
 }
-TOGETHER = 64  # copies between two looks at signals
-TOLD = 3  # images that an error names
+TOGETHER = 64  # copies between two checks for an interrupt
+TOLD = 3  # how many images an error names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,9 +41,9 @@ class Whole:
     """An image in its own size.
 
     Args:
-        pixels: uint8 (C, H, W), as it is seen: turned as its camera says.
-        mode: of the file, in Pillow's words.
-        profile: of its colours (ICC), where that is one for these pixels.
+        pixels: uint8 (C, H, W), rotated as the camera recorded.
+        mode: Pillow's mode of the file.
+        profile: the ICC colour profile, if it fits these pixels.
     """
 
     pixels: Pixels
@@ -53,12 +53,12 @@ class Whole:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Copy:
-    """A copy that is to be made.
+    """A copy that is still to be made.
 
     Args:
         original: the file.
-        name: of the original, from its folder on; the copy has it too, but for the ending.
-        read: returns the original; raises InputError where it cannot.
+        name: the path of the original within its folder; the copy has the same one, with another extension.
+        read: returns the original; raises InputError if it cannot be read.
         protect: returns the pixels of the copy.
     """
 
@@ -70,13 +70,13 @@ class Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Copies:
-    """Copies of all images of a folder, to be made as they are written.
+    """Copies of all images of a folder; each is made only when it is written.
 
     Args:
         copies: one for each image.
-        kind: the format of the files, without loss: ``png`` or ``webp``.
-        about: what the manifest says of them all.
-        sheet: returns a PNG with some originals and copies.
+        kind: the lossless format of the files, ``png`` or ``webp``.
+        about: what the manifest says about all copies.
+        sheet: returns a PNG with some originals and their copies.
     """
 
     copies: list[Copy]
@@ -86,11 +86,11 @@ class Copies:
 
 
 class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
-    """A folder with a protected copy of each image of another one, under its name, and ``manifest.json``, which loading returns.
+    """A folder with a protected copy of each original, under the same name, and ``manifest.json``, which ``load`` returns.
 
     Args:
-        filepath: the folder; it is empty or missing, or holds copies of the same recipe.
-        recipe: the hash of all that decides them.
+        filepath: the folder; it is missing, empty, or holds copies of the same recipe.
+        recipe: the hash of everything that decides the copies.
         metadata: for kedro-viz.
 
     Example:
@@ -106,10 +106,10 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
         self.folder, self.recipe, self.metadata = Path(filepath), recipe, metadata
 
     def load(self) -> dict[str, Any]:
-        """Return the manifest: what was made, how, and of each copy its original, its size and its change.
+        """Return the manifest: what was made and how, and for each copy its original, its size and how much it changed.
 
         Raises:
-            DatasetError: there is none yet, or it is of another recipe.
+            DatasetError: there is no manifest yet, or it has another recipe.
         """
         found = self._manifest()
         if found is None or found.get("recipe") != self.recipe:
@@ -129,10 +129,10 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
             raise InputError(f"protected: expected an empty folder, or copies of the recipe {self.recipe}, got {got}: {self.folder}")
 
     def save(self, data: Copies) -> None:
-        """Write the copies that are not there yet, a contact sheet and the manifest.
+        """Write the missing copies, a contact sheet and the manifest.
 
         Raises:
-            InputError: images could not be read, which is said once the others are written; or a file is there that is another.
+            InputError: some images could not be read (raised once the others are written), or another file has the name of a copy.
         """
         self._begin()
         known, made, left_out = self._known(), [], {}
@@ -151,7 +151,7 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
         self._finish(data, made, left_out)
 
     def _written(self, copy: Copy, kind: str, known: dict[str, Entry]) -> Entry | str:
-        """Write a copy, or find it; return what the manifest says of it, or why it was left out."""
+        """Write a copy unless it exists; return its entry in the manifest, or the reason why it was left out."""
         name = copy.name.with_suffix(f".{kind}")
         path = self.folder / name
         entry = known.get(_text(name))
@@ -166,7 +166,7 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
         if not path.exists():
             write_alone(path, content)
         elif path.read_bytes() != content:
-            raise InputError(f"protected: expected no other file in the place of a copy, got {path}")
+            raise InputError(f"protected: expected no other file under the name of a copy, got {path}")
         change = np.abs(pixels.astype(np.int16) - whole.pixels)
         return {
             "original": _text(copy.name),
@@ -191,24 +191,24 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
             write_alone(self.folder / SHEET, data.sheet())
         found = {"format": FORMAT, "recipe": self.recipe, **data.about, "images": made, "left_out": left_out}
         manifest = json.dumps(found, indent=1, allow_nan=False).encode() + b"\n"
-        write_over(self.folder / MANIFEST, manifest)  # ours, of copies that were incomplete
+        write_over(self.folder / MANIFEST, manifest)  # replaces the manifest of an incomplete run
         (self.folder / JOURNAL).unlink()
         if left_out:
             names = [f"{name} ({why})" for name, why in list(left_out.items())[:TOLD]]
             more = f", and {len(left_out) - TOLD} more in {MANIFEST}" if len(left_out) > TOLD else ""
             raise InputError(
-                f"protected: {len(left_out)} of {len(data.copies)} images were left out, all others are in {self.folder}: "
+                f"protected: {len(left_out)} of {len(data.copies)} images were left out, the others are in {self.folder}: "
                 f"{'; '.join(names)}{more}"
             )
         logger.info("%d protected copies are in %s; the perturbation was made %s", len(made), self.folder, data.about["made"])
 
     def _begun(self) -> str | None:
-        """Return the recipe of what is here; None where nothing says one."""
+        """Return the recipe of the copies in the folder, or None if no file names one."""
         found = self._manifest() or next(self._journal(), {})
         return str(found["recipe"]) if "recipe" in found else None
 
     def _known(self) -> dict[str, Entry]:
-        """Return what is known of the copies that are here, by their names."""
+        """Return the entries of the existing copies, by name."""
         entries = [*(self._manifest() or {"images": []})["images"], *self._journal()]
         return {entry["copy"]: entry for entry in entries if "copy" in entry}
 
@@ -220,7 +220,7 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
         return found if isinstance(found, dict) and isinstance(found.get("images"), list) else None
 
     def _journal(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of the journal; the last one may have been cut by a kill."""
+        """Yield the lines of the journal; if a run was killed, the last one may be incomplete and is left out."""
         try:
             lines = (self.folder / JOURNAL).read_text().splitlines()
         except OSError:
@@ -240,7 +240,7 @@ class ProtectedCopies(AbstractDataset[Copies, dict[str, Any]]):
 
 
 def encoded(pixels: Pixels, kind: str, profile: bytes | None) -> bytes:
-    """Return an image (C, H, W), uint8, as a file of that format, without loss."""
+    """Return an image (C, H, W), uint8, as a lossless file of the given format."""
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     buffer = io.BytesIO()
     image.save(buffer, format=kind, icc_profile=profile, **SAVED[kind])

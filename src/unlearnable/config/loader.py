@@ -200,7 +200,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
             raise InputError(f"{key}: expected a value for '{error.full_key}', got an interpolation without one ({problem})") from error
         except TypeError as error:  # OmegaConf's, of a list that is to be merged with a mapping
             where = ", ".join(_lists(self.runtime_params or {})) or "a file of the environment"
-            raise InputError(f"{key}: expected names with values where there are some already, got a list in {where}") from error
+            raise InputError(f"{key}: expected a block of settings, got a list in {where}") from error
 
     def _of_this_machine(self, key: str) -> Any:
         """Return the configuration of that kind with what ``conf/local`` says over it, whatever the environment.

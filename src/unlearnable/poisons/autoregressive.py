@@ -77,7 +77,7 @@ def ar(
         crafting: what every poison is given.
         l2: the norm.
         search: which processes are accepted where none are given.
-        processes: a file of torch with a list of coefficients (C, 3, 3), one a class, as the authors publish theirs; None searches.
+        processes: a torch file with a list of coefficients (C, 3, 3), one a class, as the authors publish theirs; None searches.
 
     Raises:
         InputError: too few processes are found, or ``processes`` is no such file.
@@ -110,7 +110,7 @@ def _processes(clean: LabelledImages, crafting: Crafting, search: Search, path: 
 
 
 def read_processes(path: Path, clean: LabelledImages) -> Signals:
-    """Return the coefficients (K, C, 8) that a file of torch has for the classes of ``clean``: a list of tensors (C, 3, 3).
+    """Return the coefficients (K, C, 8) that a torch file has for the classes of ``clean``: a list of tensors (C, 3, 3).
 
     Raises:
         InputError: the file is something else, or a coefficient is not finite.

@@ -1,7 +1,7 @@
-"""A poison for images of any size: crafted once, on all of them as squares of one size, then made for each in its own size.
+"""A poison for images of any size. It is crafted once, on squares of one size, and then adapted to the size of each image.
 
-So all images of a class share what the poison teaches of it. The perturbation of the square lies on the square in the middle of the image,
-which is what most trainings see of it, and is mirrored beyond. Flat areas grow with the image; any other noise is resized.
+So all images of a class share the pattern by which a network tells that class. The perturbation covers the square in the middle of the
+image, which is the part that most trainings see, and is mirrored beyond it. Flat areas grow with the image; any other noise is resized.
 """
 
 import math
@@ -28,11 +28,11 @@ class Protection:
     """A perturbation for each of some images.
 
     Args:
-        perturbation: float32 (N, C, S, S), in units of [0, 1]: of the square in the middle of each image, at S pixels a side.
-        ids: int64 (N,), distinct, of the images.
+        perturbation: float32 (N, C, S, S), in units of [0, 1], for the square in the middle of each image at S x S pixels.
+        ids: int64 (N,), the distinct ids of the images.
         poison: its name.
-        settings: of the poison.
-        seed: that decided its draws.
+        settings: the settings of the poison.
+        seed: the seed it was crafted with.
     """
 
     perturbation: Perturbation
@@ -43,18 +43,18 @@ class Protection:
 
     @property
     def side(self) -> int:
-        """The side S of the squares that it was crafted on, in pixels."""
+        """The side S, in pixels, of the squares that the poison was crafted on."""
         return int(self.perturbation.shape[-1])
 
     @property
     def made(self) -> str:
-        """How the perturbation comes to the size of an image, in words."""
+        """How the perturbation is adapted to the size of an image, in words."""
         square = f"{self.side} x {self.side} pixels"
         return f"for each size, from a pattern of {square}" if is_made_at_any_size(self.poison) else f"at {square} and resized"
 
     @property
     def budget(self) -> Budget:
-        """The most that an image of S x S pixels may change."""
+        """How much an image of S x S pixels may change."""
         return budget_named(self.poison, dict(self.settings))
 
     @cached_property
@@ -65,14 +65,14 @@ class Protection:
         return number in self._places
 
     def apply(self, number: int, image: Pixels) -> Pixels:
-        """Return an image (C, H, W), uint8, with the perturbation of the image of that id, rounded to 256 levels.
+        """Return an image (C, H, W), uint8, with the perturbation of the image with this id, rounded to 256 levels.
 
         Raises:
-            InputError: the image has changed by more than the settings say; a norm L2 grows with the root of the number of pixels.
+            InputError: the image has changed by more than the settings allow; an L2 bound grows with the root of the number of pixels.
         """
         limit = _at_size(self.budget, image.shape, self.side)
         noise = resized(self.perturbation[self._places[number]], image.shape[1], image.shape[2], flat=is_made_at_any_size(self.poison))
-        if limit.l2 is not None:  # what is mirrored may be the strongest part
+        if limit.l2 is not None:  # mirroring may repeat the strongest part
             noise *= min(1.0, limit.l2 / max(float(np.linalg.norm(noise)), 1e-12))
         alone = LabelledImages(images=image[None], labels=np.zeros(1, np.int64), num_classes=1)
         changed = apply(alone, noise[None]).images
@@ -82,13 +82,13 @@ class Protection:
 
 
 def resized(perturbation: Perturbation, height: int, width: int, *, flat: bool) -> Perturbation:
-    """Return a square perturbation (C, S, S) for an image of that height and width: resized to its middle square, and mirrored beyond.
+    """Return a square perturbation (C, S, S) for an image of this height and width: resized to its middle square, mirrored beyond it.
 
     Args:
         perturbation: float32, in any units.
         height: in pixels.
         width: in pixels.
-        flat: whether a pixel becomes an area of one value; else values between pixels are interpolated.
+        flat: whether each pixel becomes an area of one value; otherwise values between pixels are interpolated.
     """
     side = min(height, width)
     square = perturbation
@@ -99,13 +99,13 @@ def resized(perturbation: Perturbation, height: int, width: int, *, flat: bool) 
 
 
 def _around(length: int, side: int) -> tuple[int, int]:
-    """Return how much lies before and after a part in the middle."""
+    """Return how many pixels are left before and after a part in the middle."""
     before = (length - side) // 2
     return before, length - side - before
 
 
 def _at_size(budget: Budget, shape: tuple[int, ...], square: int) -> Budget:
-    """Return the budget of an image (C, H, W), given that of its square: the norm grows with the root of its pixels."""
+    """Return the budget of an image (C, H, W), given that of a square: the norm grows with the root of the number of pixels."""
     _, height, width = shape
     side = min(height, width)
     copies = math.prod(1 + 2 * math.ceil(_around(length, side)[1] / side) for length in (height, width))  # by mirroring

@@ -1,12 +1,12 @@
-"""Whether images are protected at all, asked of the images alone: the originals are not needed.
+"""Whether a set of images is protected at all, decided from the images alone: the originals are not needed.
 
-Zhu, Yu and Gao, "Detection and Defense of Unlearnable Examples" (AAAI 2024). What a simple model learns from four fifths of a set, and
-finds again in the last fifth, is a shortcut, since natural images are not so simple (their Algorithm 1). A network that was trained on
-images moved by a constant knows unmoved ones only by a shortcut (Algorithm 2). They fit to 40,000 images for 100 epochs, and call a set
-protected above an accuracy of 0.7. Here 1,000 images must do, so the thresholds are our own: benchmarks/detection.py measures what they
-catch, and how often they give a false alarm. A third question is that of the autoregressive filters (``probes.filters``), of the images.
+Zhu, Yu and Gao, "Detection and Defense of Unlearnable Examples" (AAAI 2024). A simple model is fitted to four fifths of a set. If it is
+right about the last fifth, it has learned a shortcut, because natural images are not that simple (their Algorithm 1). A network trained
+on images shifted by a constant recognises unshifted ones only by a shortcut (Algorithm 2). They fit to 40,000 images for 100 epochs, and
+call a set protected if the accuracy is above 0.7. We use only 1,000 images, so the thresholds are our own: benchmarks/detection.py
+measures what they catch and how often they give a false alarm. The autoregressive filters (``probes.filters``) are a further detector.
 
-A set that is easy by itself, such as digits on black, or has two classes in place of ten, is taken for a protected one.
+A set that is easy in itself, such as digits on black, looks protected, and so does a set of two classes instead of ten.
 """
 
 from collections.abc import Callable
@@ -26,20 +26,20 @@ from unlearnable.seeds import Draws, derive, numpy_generator
 from unlearnable.training import Method, Network, Trainer, TrainingRecipe, fit, normalisation_of
 from unlearnable.training.pixels import seen
 
-ASKED = 1_000  # images at most: thresholds are for as many
-FEWEST = 10  # of so few, chance decides
+ASKED = 1_000  # images at most; the thresholds were set for this many
+FEWEST = 10  # with fewer images, chance decides
 HELD_OUT = 0.2
-ITERATIONS = 50  # of L-BFGS: more of them learn the single images
+ITERATIONS = 50  # of L-BFGS; with more, the model memorises single images
 L2 = 1e-3
-HIDDEN = 30  # of the small network, as many as the separability probe has
-SHIFT = -0.5  # added to every pixel; published are both signs
+HIDDEN = 30  # units of the small network, as in the separability probe
+SHIFT = -0.5  # added to every pixel; the paper uses both signs
 SHIFTED = TrainingRecipe(epochs=5, batch_size=25, learning_rate=0.05, warmup=0.1)
-MIDDLE = 127.5  # of a byte's range
+MIDDLE = 127.5  # of the range of a byte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:
-    """What a detector is given: images to fit to, others to be asked about, a seed, and where."""
+    """The input of a detector: images to fit to, held-out images to classify, a seed and a device."""
 
     fitted: LabelledImages
     held_out: LabelledImages
@@ -51,18 +51,18 @@ Detector = Callable[[Asked], Tensor]  # -> predicted classes (n,) of the held-ou
 
 
 def detect(images: LabelledImages, *, seed: int, device: torch.device) -> dict[str, Any]:
-    """Return whether images look protected, by each detector.
+    """Return whether images look protected to each detector.
 
     Args:
-        images: at least 10; of more than 1,000, 1,000 are drawn. They need no originals.
-        seed: of that draw, of the split and of first weights.
-        device: where.
+        images: at least 10; if there are more than 1,000, 1,000 are drawn at random. No originals are needed.
+        seed: of the draw, the split and the initial weights.
+        device: where to compute.
 
     Returns:
-        ``images``, how many were fitted to, ``held_out``, how many were asked about, and ``classes``; ``detectors``, for each of
-        DETECTORS the ``accuracy`` on held-out images, ``shuffled``, what the same answers are expected to reach against shuffled labels,
-        ``score``, Cohen's kappa of the two, in [-1, 1], its ``threshold``, and ``alarm``, whether it lies above; ``alarms``, the names
-        with one.
+        ``images``, the number fitted to; ``held_out``, the number held out; ``classes``; ``alarms``, the names of the detectors that
+        gave an alarm; and ``detectors``, which has for each of DETECTORS the ``accuracy`` on held-out images, ``shuffled`` (the expected
+        accuracy of the same predictions with shuffled labels), ``score`` (Cohen's kappa of the two, in [-1, 1]), ``threshold``, and
+        ``alarm`` (whether the score is above the threshold).
 
     Raises:
         InputError: there are fewer than 10 images.
@@ -79,7 +79,7 @@ def detect(images: LabelledImages, *, seed: int, device: torch.device) -> dict[s
 
 
 def _judged(predicted: Tensor, held_out: LabelledImages, threshold: float) -> dict[str, Any]:
-    """Return how far the accuracy of answers is above that against shuffled labels, as a share of what could be."""
+    """Return how far the accuracy is above that with shuffled labels, as a share of the largest possible difference."""
     answers = predicted.cpu().numpy()
     right = float((answers == held_out.labels).mean())
     shares = (np.bincount(labels, minlength=held_out.num_classes) / len(held_out) for labels in (answers, held_out.labels))
@@ -103,7 +103,7 @@ def _values(images: LabelledImages, device: torch.device) -> Values:
 
 
 def _by_filters(asked: Asked) -> Tensor:
-    """Estimate each class's filters from its images, and ask which one answers least."""
+    """Estimate each class's filters from its images; an image belongs to the class whose filters respond least."""
     images, labels, others = (torch.from_numpy(each).to(asked.device) for each in _arrays(asked))
     return detected(others, estimated_filters(images, labels, asked.fitted.num_classes))
 
@@ -113,7 +113,7 @@ def _arrays(asked: Asked) -> tuple[Any, Any, Any]:
 
 
 def _by_shift(asked: Asked) -> Tensor:
-    """Train a small convolutional network on images less a half, and ask it about images as they are (Algorithm 2)."""
+    """Train a small convolutional network on darkened images, and let it classify the unchanged ones (Algorithm 2)."""
     fitted, recipe = asked.fitted, SHIFTED
     normalisation = normalisation_of(fitted, recipe)
     model = build("tiny_cnn", shape=fitted.shape, num_classes=fitted.num_classes, seed=derive(asked.seed, "probe/detection"))
@@ -134,5 +134,5 @@ DETECTORS: dict[str, Detector] = {
     "filters": _by_filters,
     "shifted": _by_shift,
 }
-# The largest score of clean sets of three seeds, CIFAR-10 and the built-in images, plus 0.1, rounded up to the next 0.05.
+# The largest score of clean sets (CIFAR-10 and the built-in images, three seeds each) plus 0.1, rounded up to the next 0.05.
 THRESHOLDS = {"linear": 0.35, "two_layer": 0.35, "filters": 0.35, "shifted": 0.2}

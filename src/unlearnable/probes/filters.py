@@ -1,9 +1,9 @@
-"""The detector that separates autoregressive noise, which no linear rule does: Sandoval-Segura et al., NeurIPS 2022, "perfect model".
+"""The detector that separates autoregressive noise, which no linear model can: Sandoval-Segura et al., NeurIPS 2022, "perfect model".
 
-Each class has a 3x3 filter that predicts a pixel from the eight before it; what a class's own filter answers to its noise is
-zero. The published detector is given the filters of the processes; here they are the least-squares ones of some images, so that
-imported noise, whose processes nobody knows, is asked too. It sums the positive answers where the published one takes the largest:
-after rounding and clipping the largest answer is one of a clipped pixel.
+Each class has a 3x3 filter that predicts a pixel from the eight before it, so the filter's response to noise of its own class is zero.
+The published detector knows the filters of the processes. Ours estimates them from some images by least squares, so it also works for
+imported noise, whose processes are unknown. It sums the positive responses, where the published one takes the largest: after rounding
+and clipping, the largest response comes from a clipped pixel.
 """
 
 import math
@@ -13,26 +13,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FILTERED_AT_ONCE = 512  # images
-TAPS = 8  # of the 3x3 window, in reading order; the ninth is the pixel itself
+TAPS = 8  # pixels of the 3x3 window, in reading order; the ninth is the one to predict
 RIDGE = 1e-9
 
 
 def filters_of(processes: Tensor) -> Tensor:
-    """Return the filters (K, C, 3, 3) that answer zero to signals of ``processes`` (K, C, 8)."""
+    """Return the filters (K, C, 3, 3) whose response to signals of ``processes`` (K, C, 8) is zero."""
     pixel = processes.new_full((*processes.shape[:2], 1), -1.0)
     filters: Tensor = torch.cat([processes, pixel], dim=2).unflatten(2, (3, 3)).float()
     return filters
 
 
 def estimated_filters(noise: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Return the filters (K, C, 3, 3) that predict the pixels of each class best, in the sense of least squares.
+    """Return the filters (K, C, 3, 3) that predict the pixels of each class best, by least squares.
 
-    512 images a class have half a million windows for eight coefficients; the others would move nothing.
+    At most 512 images of each class are used: they have half a million windows for eight coefficients, so more would change nothing.
 
     Args:
-        noise: (N, C, H, W) of any number type.
+        noise: (N, C, H, W), of any number type.
         labels: int64 (N,).
-        num_classes: K; a class without images has NaN, which ``detected`` never chooses.
+        num_classes: K; the filters of a class without images are NaN, and ``detected`` never chooses them.
     """
     channels = noise.shape[1]
     processes = torch.full((num_classes, channels, TAPS), math.nan, dtype=torch.float64, device=noise.device)
@@ -45,7 +45,7 @@ def estimated_filters(noise: Tensor, labels: Tensor, num_classes: int) -> Tensor
 
 
 def detected(noise: Tensor, filters: Tensor) -> Tensor:
-    """Return for each of ``noise`` (N, C, H, W) the class (N,) whose filter answers least: convolution, ReLU, sum, least."""
+    """Return for each of ``noise`` (N, C, H, W) the class (N,) whose filter responds least: convolution, ReLU, sum, minimum."""
     return torch.cat([_answers(part.float(), filters).nan_to_num(math.inf).argmin(1) for part in noise.split(FILTERED_AT_ONCE)])
 
 
@@ -54,6 +54,6 @@ def _answers(noise: Tensor, filters: Tensor) -> Tensor:
 
 
 def _products(noise: Tensor) -> Tensor:
-    """Return sums (C, 9, 9) of the products of all pairs of pixels of a window, over windows and images, float64."""
+    """Return the products (C, 9, 9) of all pairs of pixels of a window, summed over windows and images, in float64."""
     windows = noise.float().unfold(2, 3, 1).unfold(3, 3, 1).transpose(0, 1).flatten(4).flatten(1, 3)  # (C, N (H-2) (W-2), 9)
     return (windows.transpose(1, 2) @ windows).double()

@@ -1,4 +1,4 @@
-"""What a run records of itself, and how MLflow gets it. Kedro knows nothing of this package but through the hooks."""
+"""What a run records about itself, and how that reaches MLflow. Kedro knows this package only through its hooks."""
 
 from unlearnable.tracking.settings import TrackingSettings
 from unlearnable.tracking.tracker import Tracker

@@ -1,10 +1,10 @@
-"""How MLflow gets the records of a run or a study: from a process beside it, without waiting, and from ``kedro tracking replay`` later."""
+"""How records reach MLflow: a background process sends them during a run or a study, and ``kedro tracking replay`` sends the rest."""
 
 import json
 import logging
 import os
 import select
-import subprocess  # for our own process  # nosec B404
+import subprocess  # starts our own background process  # nosec B404
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,20 +21,20 @@ logger = logging.getLogger(__name__)
 MODULE = "unlearnable.tracking.feed"
 SOURCES = str(Path(__file__).parents[2])
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # it computes nothing
-FED_BY_STUDY = "UNLEARNABLE_FED_BY_STUDY"  # the variable that has a run leave MLflow to the process beside its study
-SILENT_S = 2.0  # a wait that is longer says so
+FED_BY_STUDY = "UNLEARNABLE_FED_BY_STUDY"  # if this variable is set, the background process of the study sends the records of its runs
+SILENT_S = 2.0  # a longer wait is logged
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The task of the process beside a run, or beside a study.
+    """The task of the background process of a run or of a study.
 
     Args:
-        folder: of records.
-        record: of the run; None beside a study, whose runs it all feeds.
-        uri: of the server. It may hold a password, so it goes through the pipe and not onto the command line.
+        folder: where the records are.
+        record: the record of the run; None for a study, whose runs' records are all sent.
+        uri: the address of the server. It may hold a password, so it is passed through the pipe, not on the command line.
         project: the project's folder.
-        wait_s: how long the process may go on when the run is over.
+        wait_s: how long the process may continue after the run is over.
     """
 
     folder: str
@@ -44,22 +44,22 @@ class Task:
     wait_s: float
 
     def line(self) -> bytes:
-        """Return the task as the line that the process reads."""
+        """Return the task as the line of JSON that the process reads."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
 class Delivery:
-    """The process that feeds MLflow while a run or a study continues.
+    """The background process that sends events to MLflow while a run or a study continues.
 
-    It looks for new events by itself. Its messages are logged when the run calls ``hear``, so that no thread of the run has to
-    listen, which a process of ParallelRunner's would lack.
+    It looks for new events by itself. Its messages are logged when the run calls ``hear``. No thread has to listen for them: a process
+    forked by ParallelRunner would not have that thread.
 
     Args:
-        task: of the process.
-        server: the same server, for people.
+        task: the task of the process.
+        server: the same server, for messages.
 
     Raises:
-        OSError: no process can be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(self, task: Task, server: Server) -> None:
@@ -68,11 +68,11 @@ class Delivery:
         self._has_failed = False
         self._process = start()
         self._said = cast("IO[bytes]", self._process.stdout)
-        with suppress(OSError):  # it has ended already, and has said why
+        with suppress(OSError):  # the process has already ended, and has logged why
             self._told.write(task.line())
 
     def hear(self) -> None:
-        """Log what the process has said since; a process that was forked from the run leaves that to the run."""
+        """Log the new messages of the process. Only the run itself does this, not a process forked from it."""
         if os.getpid() != self._owner or self._said.closed:
             return
         waiting = select.poll()
@@ -81,7 +81,7 @@ class Delivery:
             self._log(line.decode(errors="replace").strip())
 
     def finish(self) -> None:
-        """Wait for the rest to be sent, but no longer than the task says; log a warning where something is left."""
+        """Wait until everything is sent, but no longer than the task allows; log a warning if something is left."""
         if os.getpid() != self._owner:
             return
         with suppress(OSError):
@@ -111,7 +111,7 @@ class Delivery:
 
     def _log(self, line: str) -> None:
         level, _, text = line.partition(" ")
-        if level.isdigit():  # else a library has printed it
+        if level.isdigit():  # otherwise a library has printed the line
             logger.log(int(level), "%s", text)
             self._has_failed = self._has_failed or int(level) >= logging.WARNING
 
@@ -119,26 +119,26 @@ class Delivery:
         records = [Path(self._task.record)] if self._task.record else to_send(Path(self._task.folder))
         if left := sum(map(unsent, records)):
             how = self._server.replay if self._has_failed else "'kedro tracking replay' sends"
-            logger.warning("%d events are not sent to MLflow at %s: %s them", left, self._server, how)
+            logger.warning("%d events were not sent to MLflow at %s: %s them", left, self._server, how)
 
 
 def delivered(server: Server, settings: TrackingSettings, record: Path | None = None) -> Delivery | None:
-    """Start feeding MLflow from the record of a run, or of all runs of a study; return None, with a warning, where that cannot be."""
+    """Start sending the record of a run, or of all runs of a study, to MLflow; if that is impossible, log a warning and return None."""
     uri = str(settings.tracking_uri)
     one = str(record) if record else None
     task = Task(folder=settings.records, record=one, uri=uri, project=str(server.project), wait_s=settings.wait_s)
     try:
         return Delivery(task, server)
-    except OSError as error:  # too many processes, or too little memory for another
-        logger.warning("MLflow at %s is not fed: %s; 'kedro tracking replay' sends what is recorded", server, reason(error))
+    except OSError as error:  # too many processes, or out of memory
+        logger.warning("nothing is sent to MLflow at %s: %s; 'kedro tracking replay' sends the record later", server, reason(error))
         return None
 
 
 def start() -> "subprocess.Popen[bytes]":
-    """Start the process. It is in its own group, so that Ctrl-C reaches the run only, which then says that it is over."""
+    """Start the process. It has its own process group, so Ctrl-C reaches only the run, which then tells it that it is over."""
     sources = os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(  # no shell  # noqa: S603  # nosec B603
-        [sys.executable, "-P", "-m", MODULE],  # -P: no module is taken from the folder that this runs in
+        [sys.executable, "-P", "-m", MODULE],  # -P: no module is imported from the current folder
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -149,15 +149,15 @@ def start() -> "subprocess.Popen[bytes]":
 
 
 def to_send(folder: Path) -> list[Path]:
-    """Return the records, the oldest first, that no process writes and of which MLflow lacks something."""
+    """Return the records that no process is writing and that are not completely in MLflow, oldest first."""
     return [record for record in records(folder) if unsent(record) and not is_live(record)]
 
 
 def send(record: Path, server: Server) -> bool:
-    """Send what MLflow lacks of a record; return False where another process is at it.
+    """Send the part of a record that MLflow does not have; return False if another process is sending it.
 
     Raises:
-        Exception: whatever mlflow raises where the server does not answer.
+        Exception: anything that mlflow raises when the server does not answer.
     """
     try:
         with Feeder(record, server) as feeder:

@@ -1,4 +1,4 @@
-"""What a record says of a run as it starts: what decides it, who runs what, and the same in words."""
+"""What a record says about a run at its start: its parameters, who runs which code, and a description in words."""
 
 import getpass
 import json
@@ -14,27 +14,27 @@ from unlearnable.origin import DIRTY, commit
 
 Settings = Mapping[str, Any]
 NOTE = "mlflow.note.content"  # the tag that MLflow's page shows as the description
-CONTEXT = "MLFLOW_RUN_CONTEXT"  # MLflow's variable for tags that the starter of a run adds, such as a study
-ONE_OF = {"craft": ("poison",), "recover": ("recovery", "audit.recovery")}  # blocks with a block for each method, and what chooses
+CONTEXT = "MLFLOW_RUN_CONTEXT"  # MLflow's variable: tags that whatever starts a run adds, such as a study
+ONE_OF = {"craft": ("poison",), "recover": ("recovery", "audit.recovery")}  # blocks of methods, and what chooses one
 EVERYWHERE = ("dataset", "threads")
-IMAGES = "clean_train"  # the artifact whose recipe says which images a run is about
-ALL = "default"  # what the pipeline ``__default__`` is called where people read
+IMAGES = "clean_train"  # the artifact whose recipe identifies the images of a run
+ALL = "default"  # how people see the name of the pipeline ``__default__``
 
 
 def start_of(
     parameters: Settings, run_params: Settings, taken: Collection[str], recipes: Mapping[str, str], raw_images: Settings
 ) -> dict[str, Any]:
-    """Return name, tags, parameters and dataset of a run.
+    """Return the name, tags, parameters and dataset of a run.
 
     Args:
-        parameters: all of them, as the loader gives them.
-        run_params: Kedro's, of the run.
-        taken: the parameters that its nodes take, as the graph names them.
-        recipes: the hash of the recipe of each artifact that the run may make, and of the images.
+        parameters: all parameters, as the loader returns them.
+        run_params: Kedro's ``run_params`` of the run.
+        taken: the parameters that its nodes take, by their names in the graph.
+        recipes: the recipe hash of each artifact that the run may make, and of the images.
         raw_images: the catalog entry of the dataset.
 
     Raises:
-        InputError: MLFLOW_RUN_CONTEXT holds no JSON object.
+        InputError: MLFLOW_RUN_CONTEXT is not a JSON object.
     """
     chain = ",".join(run_params["pipeline_names"] or ["__default__"])
     nodes = ",".join(node.rpartition(".")[2] for node in run_params.get("node_names") or ())
@@ -53,18 +53,18 @@ def start_of(
 
 
 def deciding(parameters: Settings, taken: Collection[str]) -> dict[str, str]:
-    """Return, under flat names, what decides a run: what its nodes take, and of methods only the settings of the chosen ones."""
+    """Return the parameters that decide a run, by dotted name: those its nodes take, with the settings of the chosen methods only."""
     asked = [part.removeprefix("params:").split(".") for part in taken] + [[name] for name in EVERYWHERE]
     blocks = {block for block, *_ in asked}
     chosen = {block: {get(parameters, name) for name in names if name.split(".")[0] in blocks} for block, names in ONE_OF.items()}
     for block, part, *_ in (names for names in asked if len(names) > 1 and names[0] in chosen):
-        chosen[block].add(part)  # one that a node takes by its name
+        chosen[block].add(part)  # a node takes this method by name
     kept = {block: _of_methods(value, chosen.get(block)) for block, value in parameters.items() if block in blocks}
     return {key: str(value) for key, value in flatten(kept).items()}
 
 
 def name(parameters: Settings, chain: str, taken: Collection[str]) -> str:
-    """Return the chain, or the nodes of it, and the cell in words, of which only what the nodes take: ``orthoproj lsp tiny_cnn seed 0``."""
+    """Return the chain (or its nodes) and those names of the cell that the nodes take, such as ``orthoproj lsp tiny_cnn seed 0``."""
     decided = deciding(parameters, taken)
     words = [decided[part] for part in ("poison", "recovery", "model") if part in decided]
     seed = [f"seed {decided['seed']}"] if "seed" in decided else []
@@ -72,7 +72,7 @@ def name(parameters: Settings, chain: str, taken: Collection[str]) -> str:
 
 
 def note(parameters: Settings, run_params: Settings, taken: Collection[str]) -> str:
-    """Return a sentence or two on the run, in Markdown."""
+    """Return one or two sentences about the run, in Markdown."""
     chains = ", ".join(chain.replace("__default__", ALL) for chain in run_params["pipeline_names"] or [ALL])
     decided = deciding(parameters, taken)
     cell = [f"{part} {decided[part]}" for part in CELL_NAMES if part in decided]
@@ -82,16 +82,16 @@ def note(parameters: Settings, run_params: Settings, taken: Collection[str]) -> 
 
 
 def dataset(title: str, digest: str, source: Settings) -> dict[str, str]:
-    """Return a dataset as MLflow shows it: its name, the hash of all that decides its bytes, and where they come from."""
+    """Return a dataset as MLflow shows it: its name, the hash of everything that decides its bytes, and its source."""
     said = {key: value for key, value in source.items() if key not in PLACES}
     return {"name": title, "digest": digest, "source": json.dumps(said, default=str)}
 
 
 def who() -> dict[str, str]:
-    """Return the tags that MLflow's own client would set: who runs what, and the tags that the starter of the run adds.
+    """Return the tags that MLflow's own client would set (who runs which program), and those that whatever started the run adds.
 
     Raises:
-        InputError: MLFLOW_RUN_CONTEXT holds no JSON object.
+        InputError: MLFLOW_RUN_CONTEXT is not a JSON object.
     """
     said = os.environ.get(CONTEXT) or "{}"
     try:
@@ -105,7 +105,7 @@ def who() -> dict[str, str]:
 
 
 def code() -> dict[str, str]:
-    """Return the tags of a run and of each child: the version of this package and, where it is known, the commit of its source."""
+    """Return the tags of a run and of each child: the version of this package and, if known, the commit of its source."""
     found = commit()
     tags = {"unlearnable.version": __version__}
     if found is None:
@@ -114,7 +114,7 @@ def code() -> dict[str, str]:
 
 
 def get(settings: Settings, dotted: str) -> Any:
-    """Return a nested setting by its dotted name; None where there is none."""
+    """Return a nested setting by its dotted name, or None if it does not exist."""
     found: Any = settings
     for part in dotted.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

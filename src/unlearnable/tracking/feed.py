@@ -1,9 +1,9 @@
-"""The process beside a run, or beside a study, that feeds MLflow from their records: ``python -m unlearnable.tracking.feed``.
+"""The background process that sends the records of a run or a study to MLflow: ``python -m unlearnable.tracking.feed``.
 
-One line of JSON says what to feed. Anything after that line, and the end of the pipe, says that the run is over, so
-it notices a run that was killed too. Then it closes the record of such a run, sends what is left, and ends; after ``wait_s`` it ends
-anyway. What it has to say goes to its standard output, each in a line that begins with the number of its level, for the run to log.
-A study has one such process for all of its runs, since the import of mlflow alone takes seconds of CPU.
+One line of JSON on standard input says what to send. Any further input, or the end of the pipe, means that the run is over, so the
+process notices a killed run too. It then closes the record of a killed run, sends what is left and ends; after ``wait_s`` it ends in any
+case. Its messages go to standard output, one per line, each after the number of its level; the run logs them.
+A study has one such process for all of its runs, because importing mlflow alone takes seconds of CPU.
 """
 
 import json
@@ -27,7 +27,7 @@ NICE = 10  # at 19 its imports would take minutes where every core is busy
 
 
 class Beside:
-    """Feeds what lies at a place, and warns once where that fails: a server that is down fails at every event."""
+    """Sends the records at a place, and warns only at the first failure: with a server that is down, every event fails."""
 
     def __init__(self, place: Path, server: Server) -> None:
         self._place, self._server = place, server
@@ -36,9 +36,9 @@ class Beside:
     def _is_done(self, feed: Callable[[], object]) -> bool:
         try:
             feed()
-        except Exception as error:  # whatever mlflow raises
+        except Exception as error:  # mlflow may raise anything
             if not self._has_failed:
-                left = f"The run goes on; what is not sent stays in {self._place}"
+                left = f"The run continues; what is not sent stays in {self._place}"
                 logger.warning("MLflow at %s: %s. %s", self._server, reason(error), left)
             self._has_failed = True
             return False
@@ -46,7 +46,7 @@ class Beside:
 
 
 class BesideRun(Beside):
-    """Feeds a record until it has its end, and between two looks at it one record of an earlier run."""
+    """Sends one record until it is complete. Between two checks for new events it sends one record of an earlier run."""
 
     def feed(self, over: threading.Event) -> None:
         """Feed until ``over`` is set and all is sent."""
@@ -65,7 +65,7 @@ class BesideRun(Beside):
                 (time.sleep if closing else over.wait)(pause)
 
     def _send_earlier(self) -> Iterator[bool]:
-        """Close and send what earlier runs have left; yield whether one more is done. What another process is at is tried again."""
+        """Close and send the records that earlier runs left; yield whether one more is done. One in use is tried again later."""
         left = deque(record for record in records(self._place.parent) if record != self._place)
         while left:
             record = left.popleft()
@@ -78,13 +78,13 @@ class BesideRun(Beside):
         try:
             close_killed([record])
             return has_ended(record) and (not unsent(record) or send(record, self._server))
-        except Exception as error:  # whatever mlflow raises
+        except Exception as error:  # mlflow may raise anything
             logger.debug("%s is not sent: %s", record.name, reason(error))
             return False
 
 
 class BesideStudy(Beside):
-    """Feeds every record of a folder: those of the study's runs, and what earlier runs have left."""
+    """Sends every record of a folder: those of the study's runs, and those that earlier runs left."""
 
     def __init__(self, place: Path, server: Server) -> None:
         super().__init__(place, server)
@@ -92,7 +92,7 @@ class BesideStudy(Beside):
 
     def feed(self, over: threading.Event) -> None:
         """Feed until ``over`` is set and all is sent."""
-        pause, looks = FIRST_PAUSE_S, 2  # at its end; a run that dies with its study may live a moment longer
+        pause, looks = FIRST_PAUSE_S, 2  # how many checks after the end of the study: a run that dies with it may live a moment longer
         while looks:
             closing = over.is_set()
             is_fed = self._is_done(self._feed)
@@ -116,7 +116,7 @@ class BesideStudy(Beside):
 
 
 def main() -> None:
-    """Be the process. The training goes first."""
+    """Run as the background process, at the lowest priority: the training comes first."""
     os.nice(NICE)
     with os.fdopen(os.dup(0), "rb", buffering=0) as told:
         task = Task(**json.loads(told.readline()))
@@ -127,14 +127,14 @@ def main() -> None:
     try:
         (BesideRun(Path(task.record), server) if task.record else BesideStudy(Path(task.folder), server)).feed(over)
     except Exception as error:  # its traceback would be lost
-        logger.warning("MLflow is not fed any more: %s", reason(error))
+        logger.warning("nothing more is sent to MLflow: %s", reason(error))
 
 
 def _end_with_the_run(over: threading.Event, wait_s: float) -> None:
-    os.read(0, 1)  # returns when the run says that it is over, or has gone
+    os.read(0, 1)  # returns when the run says that it is over, or has died
     over.set()
     time.sleep(wait_s)
-    os._exit(1)  # a request that hangs would keep the process
+    os._exit(1)  # otherwise a hanging request would keep the process alive
 
 
 def _log_to_the_run() -> None:
@@ -144,7 +144,7 @@ def _log_to_the_run() -> None:
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     ours.propagate = False
-    logging.raiseExceptions = False  # a run that was killed hears nothing
+    logging.raiseExceptions = False  # after a kill nobody reads the messages
 
 
 if __name__ == "__main__":

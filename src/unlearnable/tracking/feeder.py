@@ -1,8 +1,8 @@
-"""From a record to MLflow: what was not sent is sent, in order, and nothing twice.
+"""From a record to MLflow: everything is sent, in order, and nothing twice.
 
-Beside a record is a file ``.sent``. Each of its lines says how many bytes of the record MLflow has, and which MLflow run
-is which label; the last whole line counts. Who feeds holds a lock on it. Where an answer was lost, or that file, the same is
-sent again, and MLflow keeps one of each: runs are looked up by a tag, and it drops metrics and parameters that it has.
+Next to each record is a file ``.sent``. Each of its lines says how many bytes of the record MLflow has, and which MLflow run belongs to
+which label; the last complete line counts. The sender holds a lock on this file. If an answer or the file is lost, the same events are
+sent again, and MLflow keeps them once: runs are looked up by a tag, and MLflow drops metrics and parameters that it already has.
 """
 
 import fcntl
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RECORD_TAG = "unlearnable.record"
-FLAVOUR = "unlearnable"  # of logged models: weights as safetensors, and what is needed to build the network for them
-MOST_METRICS = 1000  # that MLflow takes at once
+FLAVOUR = "unlearnable"  # of logged models: weights as safetensors, and what is needed to build their network
+MOST_METRICS = 1000  # that MLflow takes in one request
 
 
 class Feeder:
@@ -42,9 +42,9 @@ class Feeder:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (self._bytes, self._runs), whole = _sent(record)
-            self._file.truncate(whole)  # else the next note would follow half a line
+            self._file.truncate(whole)  # otherwise the next note would follow half a line
             self._experiment = next((event.get("experiment") for event, _ in read(record)), None)
-        except OSError:  # another sends, or the system has no file left
+        except OSError:  # another process is sending, or no more files can be opened
             self._file.close()
             raise
 
@@ -55,17 +55,17 @@ class Feeder:
         self._file.close()
 
     def feed(self) -> None:
-        """Send what the record holds by now; after a failure, the next call resumes from there.
+        """Send everything that the record has so far; after a failure, the next call resumes.
 
         Raises:
-            Exception: whatever mlflow raises where the server does not answer.
+            Exception: anything that mlflow raises when the server does not answer.
         """
         try:
             self._feed()
         except Exception as error:
             if not self._server.is_unknown_run(error):
                 raise
-            self._note(0, {})  # the database is another one than before
+            self._note(0, {})  # the database has been replaced
             self._server.forget()
             self._feed()
 
@@ -82,7 +82,7 @@ class Feeder:
         self._note(self._bytes, self._runs | {label: run_id})
 
     def _log(self, batch: list[Event]) -> None:
-        """Send events of a run; leave out, with a warning, the one that MLflow will never take, so that none waits behind it."""
+        """Send events of a run. An event that MLflow refuses for good is left out with a warning, so that later ones are not held up."""
         client, event = self._server.client, batch[0]
         try:
             self._send(client, batch)
@@ -92,7 +92,7 @@ class Feeder:
             if len(batch) > 1:
                 for each in batch:
                     self._log([each])
-            else:  # a run that somebody deleted refuses everything: one warning will do
+            else:  # MLflow refuses every event of a deleted run: one warning is enough
                 level = logging.DEBUG if self._has_refused else logging.WARNING
                 logger.log(level, "MLflow refuses '%s' of %s: %s", event["event"], self._record.name, reason(error))
                 self._has_refused = True
@@ -101,7 +101,7 @@ class Feeder:
         event = batch[0]
         kind, run_id = event["event"], self._runs.get(event.get("label", CELL))
         if run_id is None:
-            logger.warning("%s: left out '%s', of which no start is known", self._record.name, kind)
+            logger.warning("%s: left out '%s', which has no start", self._record.name, kind)
         elif kind == "start":
             self._send_start(client, run_id, event)
         elif kind == "metrics":
@@ -122,7 +122,7 @@ class Feeder:
             client.log_inputs(run_id, [_dataset(event["dataset"])])
 
     def _find(self, label: str) -> str | None:
-        """Return the run that an earlier try created, where its answer was lost."""
+        """Return the run that an earlier attempt created, if MLflow's answer was lost."""
         experiments = [self._server.experiment(str(self._experiment))]
         found = self._server.client.search_runs(experiments, f"tags.`{RECORD_TAG}` = '{self._tag(label)}'", max_results=1)
         return str(found[0].info.run_id) if found else None
@@ -162,11 +162,11 @@ class Feeder:
         client.log_model_artifact(model.model_id, str(path))
         client.finalize_logged_model(model.model_id, "READY")
         known = client.get_run(run_id).outputs
-        if model.model_id not in {output.model_id for output in (known.model_outputs if known else ())}:  # MLflow refuses a second one
+        if model.model_id not in {output.model_id for output in (known.model_outputs if known else ())}:  # MLflow refuses to link it twice
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, event["step"])])
 
     def _model(self, client: "MlflowClient", run_id: str, event: Event) -> Any:
-        """Return the model that an earlier try created, where its answer was lost, or a new one."""
+        """Return the model that an earlier attempt created, if MLflow's answer was lost, or a new one."""
         experiment, tag = self._server.experiment(str(self._experiment)), self._tag(f"{event['label']}/model")
         if found := client.search_logged_models([experiment], f"tags.`{RECORD_TAG}` = '{tag}'", max_results=1):
             return found[0]
@@ -185,7 +185,7 @@ def unsent(record: Path) -> int:
 
 
 def _sent(record: Path) -> tuple[tuple[int, dict[str, str]], int]:
-    """Return how many bytes MLflow has, in which runs, and how long the file that says so is without half a line."""
+    """Return how many bytes MLflow has and in which runs, and the length of the complete lines of the file ``.sent``."""
     note: Event = {"bytes": 0, "runs": {}}
     whole = 0
     if _sent_file(record).exists():
@@ -199,7 +199,7 @@ def _sent_file(record: Path) -> Path:
 
 
 def _batches(events: Iterable[tuple[Event, int]]) -> Iterator[tuple[list[Event], int]]:
-    """Yield events that go in one request (one event, or metrics of one run), and the place behind them."""
+    """Yield the events of each request (one event, or metrics of one run), and the offset after them."""
     batch: list[Event] = []
     place = 0
     for event, after in events:
@@ -231,7 +231,7 @@ def _dataset(said: dict[str, str]) -> Any:
 
 
 def _describe(model: Any, event: Event, folder: Path) -> None:
-    """Write what MLflow needs in a model's folder; the flavour is ours, and holds no code."""
+    """Write what MLflow needs in a model's folder. The flavour is our own and holds no code."""
     from mlflow.models import Model
 
     flavours = {FLAVOUR: event["about"] | {"weights": Path(event["path"]).name}}

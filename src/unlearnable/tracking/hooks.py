@@ -1,4 +1,4 @@
-"""Kedro's hooks that pass on what happens in a run to the tracker."""
+"""Kedro hooks that tell the tracker what happens in a run."""
 
 import logging
 import os
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
 
 Reports = Iterable[tuple[str, tuple[dict[str, Any], dict[str, Path]]]]
 ROUNDS = logging.getLogger("unlearnable.pipelines.progress")
-WORKS = {"crafting": "craft-{poison}", "probing": "probe-checkpoints"}  # tags of nodes that tell each round, and their MLflow runs
+WORKS = {"crafting": "craft-{poison}", "probing": "probe-checkpoints"}  # tags of nodes that report each round, and their MLflow runs
 TRAINING = "training"  # tag of nodes
-LIKE = "clean_train"  # what every training normalises by
+LIKE = "clean_train"  # the set whose statistics every training normalises with
 RECIPE = re.compile(r"params:(.+\.)?train")  # how the graph names the recipe of a training
-LAST = "epoch-*.last.safetensors"  # the weights of a training that has ended, in its folder
+LAST = "epoch-*.last.safetensors"  # the weights of a finished training, in its folder
 
 
 class _Rounds(logging.Handler):
-    """Hands what each round of a crafting, or each epoch that is probed, has measured on to the tracker."""
+    """Passes to the tracker what each round of a crafting, or each probed epoch, has measured."""
 
     def __init__(self, tracker: Any) -> None:
         super().__init__()
         self._tracker = tracker
 
     def emit(self, record: Any) -> None:
-        """Log what a record of ``pipelines.progress.log_round`` carries."""
+        """Log the measurements of a record from ``pipelines.progress.log_round``."""
         self._tracker.log_step(record.work, record.number, record.measured)
 
 
 class TrackingHooks:
-    """One MLflow run for each Kedro run, and a child of it for the crafting, for each training and for the probing.
+    """One MLflow run for each Kedro run, with a child run for the crafting, for each training and for the probing.
 
     Args:
-        reports: yields the name of each scores of a pipeline, with the scores and the paths of the files beside them, from the pipeline and
-            its catalog.
+        reports: takes a pipeline and its catalog; yields the name of each set of scores, the scores, and the paths of the files that go
+            with them.
     """
 
     def __init__(self, reports: Callable[[Any, Any], Reports]) -> None:
@@ -61,8 +61,8 @@ class TrackingHooks:
 
     @hook_impl(wrapper=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> Generator[None, Any, Any]:
-        """Start the run before the other hooks look at the machine and the data, so that what they refuse is a run that FAILED."""
-        if self._tracker is not None:  # of an earlier run of this process, which an interrupt may have left open
+        """Start the run before the other hooks check the machine and the data, so that a run they refuse is recorded as FAILED."""
+        if self._tracker is not None:  # an interrupt may have left an earlier run of this process open
             self._tracker.end(KeyboardInterrupt())
         self._tracker = self._started(run_params, pipeline, catalog.load("parameters"))
         self._catalog, self._networks, self._channels = catalog, {}, None
@@ -81,7 +81,7 @@ class TrackingHooks:
 
     @hook_impl
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
-        """Start a child run where a training, the crafting or the probing starts."""
+        """Start a child run when a training, the crafting or the probing starts."""
         if TRAINING in node.tags:
             self._start_training(node, catalog, inputs)
         for work in WORKS.keys() & node.tags:
@@ -99,11 +99,11 @@ class TrackingHooks:
             self._networks[label] = self._network(inputs)
 
     def _network(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what ``models.build`` and ``training.Network`` are to be given for the network of a training."""
+        """Return the arguments of ``models.build`` and ``training.Network`` for the network of a training."""
         from unlearnable.images import channel_statistics
 
         images = inputs[LIKE]
-        self._channels = self._channels or channel_statistics(images)  # once a run: a large set takes a while
+        self._channels = self._channels or channel_statistics(images)  # once per run: this takes a while for a large set
         mean, deviation = self._channels
         recipe = inputs[recipe_of(inputs)]
         return {
@@ -123,7 +123,7 @@ class TrackingHooks:
 
     @hook_impl
     def after_dataset_saved(self, node: Any, dataset_name: str, data: Any) -> None:
-        """Record what each checkpoint was made on, and what was measured up to it; of the last one, where its weights are."""
+        """Record what each checkpoint was made on and what was measured up to it, and where the weights of the last one are."""
         if TRAINING in node.tags:
             label = trained_on(node)
             self._tracker.log_made_on(label, data.made_on | {"threads": f"{data.measured['threads']:.0f}"})
@@ -142,7 +142,7 @@ class TrackingHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Log scores with the files beside them, and end the run."""
+        """Log the scores with their files, and end the run."""
         with self._tracker.ended_by_errors():
             for name, (scores, files) in self._reports(pipeline, catalog):
                 self._tracker.log_scores(name, scores, list(files.values()))
@@ -152,7 +152,7 @@ class TrackingHooks:
     def on_pipeline_error(self, error: Exception) -> None:
         """Mark the run and its open children as FAILED, or as KILLED by an interrupt."""
         ROUNDS.removeHandler(self._rounds)
-        if self._tracker is not None:  # a signal may come before there is one
+        if self._tracker is not None:  # a signal may arrive before the tracker exists
             self._tracker.end(error)
 
 
@@ -162,6 +162,6 @@ def trained_on(node: Any) -> str:
 
 
 def recipe_of(inputs: Iterable[str]) -> str:
-    """Return which input of a training is its recipe."""
+    """Return the name of the input that holds the recipe of a training."""
     [name] = [name for name in inputs if RECIPE.fullmatch(name)]
     return name

@@ -1,8 +1,8 @@
-"""The record of a run: a file of JSON lines that only grows, and the truth about the run whatever becomes of MLflow.
+"""The record of a run: an append-only file of JSON lines. It is complete even if MLflow never receives anything.
 
-A line is an event of the cell or of one of its children: ``start``, ``tags``, ``metrics``, ``artifact``, ``end``. Who
-writes a record holds a lock on it, which the system frees when the process dies. So a record that has no end and no lock
-is of a run that was killed.
+A line is an event of the cell or of one of its children: ``start``, ``tags``, ``metrics``, ``artifact``, ``end``. The process that
+writes a record holds a lock on it, which the system releases when the process dies. So a record without an end and without a lock
+belongs to a run that was killed.
 """
 
 import errno
@@ -19,23 +19,23 @@ from typing import Any
 
 CELL = "cell"
 SUFFIX = ".jsonl"
-LAST_LINES = 1 << 13  # bytes in which the end of a record is looked for
+LAST_LINES = 1 << 13  # how many of the last bytes are searched for the end of a record
 
 Event = dict[str, Any]
 
 
 def lock_across_forks() -> threading.Lock:
-    """Return a lock that a fork waits for, so that no forked process inherits it from a thread that it does not have."""
+    """Return a lock that a fork waits for. Otherwise a forked process could inherit it locked by a thread that the process lacks."""
     lock = threading.Lock()
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
     return lock
 
 
-_WRITING = lock_across_forks()  # ParallelRunner forks while threads write, and its processes write too
+_WRITING = lock_across_forks()  # ParallelRunner forks while threads are writing, and its processes write too
 
 
 class Record:
-    """A record that is open for writing: events go to its end, each on the disk before ``append`` returns."""
+    """A record that is open for writing. Events are appended, and each is on the disk before ``append`` returns."""
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
@@ -44,14 +44,14 @@ class Record:
 
     @classmethod
     def create(cls, folder: Path, **start: Any) -> "Record":
-        """Return a new record, named by the time and at random, that holds the cell's ``start``.
+        """Return a new record with the cell's ``start``. Its name has the time and a random part.
 
         Raises:
             OSError: the folder or the file cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}{SUFFIX}"
-        unnamed = path.with_suffix(".tmp")  # renamed once it is locked and has its start, so that it is not taken for a dead one
+        unnamed = path.with_suffix(".tmp")  # renamed once it is locked and has its start, or it would look like that of a dead run
         file = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
         record = cls(path, file)
         try:
@@ -65,10 +65,10 @@ class Record:
         return record
 
     def append(self, event: str, label: str = CELL, **fields: Any) -> None:
-        """Write an event; after the end nothing is written any more (a thread of a failed run may still be at work).
+        """Write an event. After the end nothing more is written: a thread of a failed run may still be running.
 
         Raises:
-            OSError: the disk is full. What is there stays readable.
+            OSError: the disk is full. What was written before stays readable.
         """
         line = json.dumps({"event": event, "label": label, "time": now_ms(), **fields}, default=str).encode() + b"\n"
         with _WRITING:
@@ -76,10 +76,10 @@ class Record:
                 self._write(line)
 
     def end(self, status: str, error: str | None = None, at_ms: int | None = None) -> None:
-        """Write the end of whatever has not ended, the cell last and with the error, and close the record.
+        """Write the end of everything that is still open, the cell last and with the error, and close the record.
 
         Raises:
-            OSError: the disk is full; the record is closed all the same.
+            OSError: the disk is full; the record is closed nevertheless.
         """
         try:
             for label in reversed(_unended(self.path)):
@@ -89,7 +89,7 @@ class Record:
             self.close()
 
     def close(self) -> None:
-        """Give up the lock."""
+        """Release the lock."""
         with _WRITING:
             if self._is_open:
                 os.close(self._file)
@@ -101,7 +101,7 @@ class Record:
             if os.write(self._file, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         except OSError:
-            os.ftruncate(self._file, size)  # else the next event would follow half a line
+            os.ftruncate(self._file, size)  # otherwise the next event would follow half a line
             raise
         os.fsync(self._file)
 
@@ -117,7 +117,7 @@ def records(folder: Path) -> list[Path]:
 
 
 def read(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
-    """Yield each event from a place on, and the place behind it; half a line at the end, which a kill leaves, is left out."""
+    """Yield each event after an offset, with the offset of its end. An incomplete last line, as a kill leaves it, is left out."""
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
@@ -133,14 +133,14 @@ def is_live(path: Path) -> bool:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of the run that a record is of."""
+    """Return the name of the run that a record belongs to."""
     return str(next((event.get("name") for event, _ in read(path)), path.stem))
 
 
 def reap(path: Path) -> bool:
-    """End a record as KILLED where its process died before its end; return whether that was so.
+    """If the process of a record died before its end, end the record as KILLED; return whether that was so.
 
-    The run ended at the last sign of life, not now.
+    The time of the end is that of the last event, not now.
     """
     if has_ended(path):
         return False

@@ -14,7 +14,7 @@ from unlearnable.tracking.settings import SQLITE, TrackingSettings, database
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-OPENS_AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens in its view for language models
+OPENS_AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # otherwise the page opens in the view for language models
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the feeder tries again itself
@@ -26,7 +26,7 @@ LONGEST_REASON = 200
 
 
 class Server:
-    """An MLflow server or database. Where it does not answer, whatever mlflow raises comes through."""
+    """An MLflow server or database. If it does not answer, the exceptions of mlflow are passed on."""
 
     def __init__(self, uri: str, project: Path) -> None:
         self.project = project
@@ -35,7 +35,7 @@ class Server:
 
     @classmethod
     def of(cls, settings: TrackingSettings, project: Path) -> "Server | None":
-        """Return the server that ``mlflow.yml`` names; None where it names none."""
+        """Return the server that ``mlflow.yml`` names, or None."""
         return cls(settings.tracking_uri, project) if settings.tracking_uri else None
 
     def __str__(self) -> str:
@@ -43,12 +43,12 @@ class Server:
 
     @property
     def replay(self) -> str:
-        """What sends what is left: a server may be back by itself; what is wrong with a file stays so until somebody mends it."""
-        return f"{'once that is mended, ' if self._uri.startswith(SQLITE) else ''}'kedro tracking replay' sends"
+        """How to send what is left, in words. A server may recover by itself, but somebody has to fix a broken file."""
+        return f"{'once that is fixed, ' if self._uri.startswith(SQLITE) else ''}'kedro tracking replay' sends"
 
     @cached_property
     def client(self) -> "MlflowClient":
-        """The client of MLflow; a database is created where there is none."""
+        """The client of MLflow; a missing database is created."""
         load_mlflow()
         from mlflow import MlflowClient
 
@@ -58,7 +58,7 @@ class Server:
             return MlflowClient(_for_mlflow(self._uri))
 
     def experiment(self, name: str) -> str:
-        """Return the id of an experiment, which is created where it is missing."""
+        """Return the id of an experiment; a missing one is created."""
         if name not in self._experiments:
             client = self.client
             with self._one_creator():
@@ -67,11 +67,11 @@ class Server:
         return self._experiments[name]
 
     def forget(self) -> None:
-        """Look up experiments again: the database may be another one than before."""
+        """Forget the ids of experiments: the database may have been replaced."""
         self._experiments.clear()
 
     def is_refusal(self, error: Exception) -> bool:
-        """Return whether MLflow answered that it will never take this: a value that it does not allow, a deleted run."""
+        """Return whether MLflow refused this for good: a value that it does not allow, or a deleted run."""
         return self._answered(error, "INVALID_PARAMETER_VALUE")
 
     def is_unknown_run(self, error: Exception) -> bool:
@@ -98,12 +98,12 @@ def without_password(uri: str) -> str:
 
 
 def _for_mlflow(uri: str) -> str:
-    """Return an address as MLflow takes it: of ``sqlite:`` alone it makes the parent folder, and under the quoted name."""
+    """Return an address for MLflow. With plain ``sqlite:`` it would create the parent folder under its quoted name."""
     return uri.replace(SQLITE, "sqlite+pysqlite:///", 1) if uri.startswith(SQLITE) else uri
 
 
 def _create_database(uri: str) -> None:
-    """Create the tables under another name: MLflow refuses for good a database that a killed run left half made."""
+    """Create the database under another name, then rename it: MLflow never accepts one that a killed run left incomplete."""
     from mlflow import MlflowClient
     from sqlalchemy import make_url
 
@@ -127,7 +127,7 @@ def load_mlflow() -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Return in one line what an error began with: mlflow wraps a refused connection five times."""
+    """Return the first cause of an error in one line: mlflow wraps a refused connection five times."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     return (" ".join(str(error).split()) or type(error).__name__)[:LONGEST_REASON]

@@ -1,4 +1,4 @@
-"""What ``mlflow.yml`` says."""
+"""The settings in ``mlflow.yml``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,10 +24,10 @@ class TrackingSettings(BaseModel):
 
     @classmethod
     def of(cls, values: dict[str, Any], project: Path) -> "TrackingSettings":
-        """Return the settings, with paths that start at the project.
+        """Return the settings; relative paths start at the project.
 
         Raises:
-            InputError: a value is missing, of a wrong type, or of no known name; or a folder lies where the database is to be.
+            InputError: a value is missing, unknown or of the wrong type, or the path of the database is a folder.
         """
         try:
             settings = cls.model_validate(values)
@@ -41,7 +41,7 @@ class TrackingSettings(BaseModel):
 
 
 def _uri(uri: str, project: Path) -> str:
-    """Return a server's address; a database's begins at the project, whose name may have letters that mean something else in an address."""
+    """Return the address of a server. The path of a database starts at the project, and is quoted as addresses require."""
     if not uri.startswith(SQLITE):
         return uri
     from sqlalchemy import make_url  # here, since it takes a while
@@ -51,7 +51,7 @@ def _uri(uri: str, project: Path) -> str:
 
 
 def database(uri: str) -> Path:
-    """Return the file of a database's address."""
+    """Return the file that the address of a database names."""
     from sqlalchemy import make_url
 
     return Path(str(make_url(uri).database))

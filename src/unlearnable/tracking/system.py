@@ -1,6 +1,6 @@
-"""CPU, memory, disk, network and GPUs of the machine, under the names that MLflow gives them.
+"""Use of CPU, memory, disk, network and GPUs, under the names that MLflow gives them.
 
-MLflow's own sensors would bring all of mlflow into the run: 2 s of its CPU and 150 MB.
+MLflow's own sensors would import all of mlflow into the run, which takes 2 s of CPU and 150 MB.
 """
 
 import logging
@@ -19,7 +19,7 @@ MEGABYTE = 1e6
 
 
 class SystemMetrics:
-    """A thread that appends the state of the machine to a record every ten seconds."""
+    """A background thread that appends the state of the machine to a record every ten seconds."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -38,12 +38,12 @@ class SystemMetrics:
                 values = machine() | _since(network) | {name: value for i, gpu in enumerate(gpus) for name, value in _gpu(i, gpu).items()}
                 self._record.append("metrics", step=step, values={f"system/{name}": round(value, 1) for name, value in values.items()})
                 step += 1
-        except Exception as error:  # no reason to end a run
+        except Exception as error:  # must not end the run
             logger.debug("no more system metrics: %s", error)
 
 
 def machine() -> dict[str, float]:
-    """Return how busy the CPU was since the last call, and how full memory and disk are: percent, and megabytes of a million bytes."""
+    """Return how busy the CPU was since the last call, and how full memory and disk are, in percent and in megabytes (10^6 bytes)."""
     memory, disk = psutil.virtual_memory(), psutil.disk_usage(os.sep)
     return {
         "cpu_utilization_percentage": psutil.cpu_percent(),
@@ -56,14 +56,14 @@ def machine() -> dict[str, float]:
 
 
 def _since(before: Any) -> dict[str, float]:
-    """Return what went over the network since ``before``."""
+    """Return the network traffic since ``before``."""
     now = psutil.net_io_counters()
     received, sent = now.bytes_recv - before.bytes_recv, now.bytes_sent - before.bytes_sent
     return {"network_receive_megabytes": received / MEGABYTE, "network_transmit_megabytes": sent / MEGABYTE}
 
 
 def _gpus() -> list[Any]:
-    """Return NVIDIA's GPUs; none where there is none, or no driver."""
+    """Return the NVIDIA GPUs; an empty list without a GPU or a driver."""
     import pynvml
 
     try:
@@ -74,7 +74,7 @@ def _gpus() -> list[Any]:
 
 
 def _gpu(number: int, gpu: Any) -> dict[str, float]:
-    """Return how busy a GPU is, how full its memory and what power it draws; a part of a card does not know all of it."""
+    """Return how busy a GPU is, how full its memory is and how much power it draws; a part of a card (MIG) lacks some of these."""
     import pynvml
 
     found: dict[str, float] = {}

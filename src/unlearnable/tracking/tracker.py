@@ -1,4 +1,4 @@
-"""What the hooks tell of a run."""
+"""The tracker, to which the hooks report what a run does."""
 
 import atexit
 import logging
@@ -18,26 +18,26 @@ from unlearnable.tracking.settings import TrackingSettings
 from unlearnable.tracking.system import SystemMetrics
 
 logger = logging.getLogger(__name__)
-UNUSED = "MLFLOW_TRACKING_URI"  # the variable that MLflow reads where nothing else is said
+UNUSED = "MLFLOW_TRACKING_URI"  # the variable that MLflow reads by default
 LONGEST_TAG = 500
-LAST_UNSAID = 4  # the last format of recipes that records do not name
+LAST_UNSAID = 4  # up to this format of recipes, records do not name it
 MEASURED = ("accuracy", "projection", "dfr", "separability", "audit", "seconds")  # the parts of scores that hold measurements
-MAIN = {"audit": ("originals", "ways", "perceptibility")}  # of a part, where not all of it is
+MAIN = {"audit": ("originals", "ways", "perceptibility")}  # parts of which only some entries are logged
 HOW_TO_LOAD = (
     "Weights as safetensors, without code. `unlearnable.models.build(model, shape=shape, num_classes=num_classes, seed=0)` makes the "
     "network, and `load_state_dict(safetensors.torch.load_file(weights))` gives it the weights. It takes images in units of [0, 1], less "
     "`mean` and divided by `deviation`."
 )
-SETTINGS = ("threads",)  # what is noted in every epoch, and is no measurement: a chart of it would be a straight line
+SETTINGS = ("threads",)  # noted in every epoch but not measured: their charts would be straight lines
 
 
 class Tracker:
     """One run, with a child for the crafting, for each training and for the probing.
 
-    Everything is appended to a record on the disk, and a process beside the run sends it to MLflow, where ``mlflow.yml`` names a server.
+    Everything is appended to a record on the disk. If ``mlflow.yml`` names a server, a background process sends it to MLflow.
 
     Args:
-        settings: ``mlflow.yml``.
+        settings: the content of ``mlflow.yml``.
         project: the project's folder.
 
     Raises:
@@ -54,10 +54,10 @@ class Tracker:
         self._ended = False
 
     def start(self, **facts: Any) -> None:
-        """Start the record and the process beside the run; close the records of killed runs.
+        """Start the record and the background process; close the records of killed runs.
 
         Args:
-            facts: what ``facts.start_of`` says.
+            facts: what ``facts.start_of`` returns.
 
         Raises:
             OSError: the record cannot be written.
@@ -74,16 +74,16 @@ class Tracker:
         if server := Server.of(self._settings, self._project):
             self._delivery = delivered(server, self._settings, self._record.path)
         else:
-            close_killed(records(folder))  # which the process beside the run would do
+            close_killed(records(folder))  # otherwise the background process does this
 
     def _tell_unused(self, uri: str | None) -> None:
-        """Log that MLflow's own variable decides nothing, where it names another place than ``mlflow.yml``."""
+        """Log that MLflow's own variable is ignored, if it names another server than ``mlflow.yml``."""
         if uri and uri != self._settings.tracking_uri:
             used = without_password(self._settings.tracking_uri or "none")
             logger.warning("%s=%s is not used: mlflow.yml says where runs go ('tracking_uri': %s)", UNUSED, without_password(uri), used)
 
     def start_child(self, label: str, name: str, dataset: Mapping[str, str] | None = None, **params: str) -> None:
-        """Start a child, known as ``label`` until it ends; ``dataset`` is what it is given, as ``facts.dataset`` says."""
+        """Start a child, known as ``label`` until it ends; ``dataset`` describes its input, as ``facts.dataset`` returns it."""
         given = {"dataset": dataset} if dataset else {}
         self._append("start", label, name=name, params=self._params | params, tags=code(), **given)
 
@@ -93,7 +93,7 @@ class Tracker:
         self._append("metrics", label, step=step, values=values)
 
     def log_history(self, label: str, history: list[dict[str, float]]) -> None:
-        """Record each epoch of a training that is not recorded yet: one that was resumed brings along those before it."""
+        """Record the epochs of a training that are not recorded yet: the history of a resumed one has all epochs before it."""
         for step, measured in enumerate(history, start=1):
             if step > self._steps.get(label, 0):
                 self.log_step(label, step, measured)
@@ -106,12 +106,12 @@ class Tracker:
             self._made_on[label] = made_on
 
     def log_model(self, label: str, name: str, weights: Path, step: int, about: Mapping[str, Any]) -> None:
-        """Record the path of the weights of a child, and what is needed to build their network."""
+        """Record the path of a child's weights, and what is needed to build their network."""
         self._append("model", label, name=name, path=self._shown(weights), step=step, about=about, tags=code() | {NOTE: HOW_TO_LOAD})
 
     @property
     def sends_models(self) -> bool:
-        """Whether ``mlflow.yml`` says that the models of trainings are logged."""
+        """Whether the trained models are logged, as ``mlflow.yml`` says."""
         return self._settings.models
 
     def end_child(self, label: str) -> None:
@@ -119,7 +119,7 @@ class Tracker:
         self._append("end", label, status="FINISHED")
 
     def log_scores(self, name: str, scores: dict[str, Any], files: list[Path]) -> None:
-        """Record the numbers of scores as metrics, the scores and the files beside them as artifacts."""
+        """Record the numbers of scores as metrics, and the scores and their files as artifacts."""
         self._append("metrics", step=0, values=_numbers(scores))
         self._append("artifact", name=f"{name}.json", content=scores)
         for file in files:
@@ -127,7 +127,7 @@ class Tracker:
 
     @contextmanager
     def ended_by_errors(self) -> Iterator[None]:
-        """End the run where the block raises."""
+        """End the run if the block raises."""
         try:
             yield
         except BaseException as error:
@@ -135,9 +135,9 @@ class Tracker:
             raise
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the run and whatever child is open: FINISHED, KILLED by an interrupt, or FAILED with the error as a tag.
+        """End the run and its open children: FINISHED, KILLED by an interrupt, or FAILED with the error as a tag.
 
-        Wait a while for MLflow to have it. Neither that nor a full disk raises, which would hide the first error.
+        Wait a while until MLflow has everything. Neither this nor a full disk raises: that would hide the first error.
         """
         if self._ended:
             return
@@ -162,7 +162,7 @@ class Tracker:
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of scores by names that MLflow allows."""
+    """Return the numbers of scores, under names that MLflow allows."""
     parts = {part: scores[part] for part in MEASURED if part in scores}
     for part in MAIN.keys() & parts.keys():
         parts[part] = {name: parts[part][name] for name in MAIN[part]}
@@ -174,13 +174,13 @@ def _allowed(name: str) -> str:
 
 
 def _say_that_results_are_old(folder: Path) -> None:
-    """Log a line where the newest run before this one was of an earlier format: what it made is not found by its recipe any more."""
+    """Log a line if the previous run had an earlier format: its results can no longer be found by their recipe."""
     newest = next((read(path) for path in reversed(records(folder))), iter(()))
     tags = next((event.get("tags", {}) for event, _ in newest), {"format": FORMAT})
     before = int(tags.get("format", LAST_UNSAID))
     if before < FORMAT:
         logger.warning(
-            "results of format %d, of an earlier version, lie in data: they are not used, and are made anew (now: %d)", before, FORMAT
+            "results in data have format %d, of an earlier version: they are not used, and are made again (now: %d)", before, FORMAT
         )
 
 

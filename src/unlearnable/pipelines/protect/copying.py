@@ -1,4 +1,4 @@
-"""What becomes of each original, and what is said of all of them."""
+"""How each original becomes a copy, and what the manifest says about all copies."""
 
 from dataclasses import asdict, replace
 from functools import partial
@@ -20,7 +20,7 @@ SHOWN = 6  # originals of a class on the sheet, each with its copy
 
 
 def copies_of(originals: OriginalFolder, protection: Protection, kind: str) -> Copies:
-    """Return the copies of all originals, with the perturbation that was crafted for each."""
+    """Return a copy of every original, with the perturbation that was crafted for it."""
     copies = [
         Copy(
             original=file,
@@ -35,12 +35,12 @@ def copies_of(originals: OriginalFolder, protection: Protection, kind: str) -> C
 
 def _protected(protection: Protection, number: int, pixels: Pixels) -> Pixels:
     if number not in protection:
-        raise InputError("originals: expected the images that the poison was crafted for, got another one: was it added in between?")
+        raise InputError("originals: expected the images that the poison was crafted on, got another one: was it added meanwhile?")
     return protection.apply(number, pixels)
 
 
 def _about(protection: Protection) -> dict[str, Any]:
-    """Return what the manifest says of all copies; bounds are those of an image of ``side`` pixels, as its settings have them."""
+    """Return what the manifest says about all copies. The budget is that of an image of ``side`` pixels, as in the settings."""
     return {
         "poison": protection.poison,
         "settings": dict(protection.settings),
@@ -53,7 +53,7 @@ def _about(protection: Protection) -> dict[str, Any]:
 
 
 def _sheet(originals: OriginalFolder, protection: Protection) -> bytes:
-    """Return a PNG with the first images of the first classes, a row a class: each original, and then its copy."""
+    """Return a PNG with the first images of the first classes, one row per class; each original is followed by its copy."""
     crafted = [(name, file) for name, file in originals.files() if id_of(name, file) in protection]
     first = [each for _, of_class in groupby(crafted, key=itemgetter(0)) for each in islice(of_class, SHOWN)]
     before = originals.seen(first)

@@ -17,7 +17,7 @@ def look(originals: "OriginalFolder") -> "LabelledImages":
 
 
 def craft(seen: "LabelledImages", poison: str, settings: dict[str, Any], device: str) -> "Protection":
-    """Return the perturbation of each image that the chosen poison crafts on all of them."""
+    """Return a perturbation for each image, crafted by the chosen poison on all of them."""
     from unlearnable.poisons import perturb, require
     from unlearnable.poisons.own_size import Protection
 
@@ -29,7 +29,7 @@ def craft(seen: "LabelledImages", poison: str, settings: dict[str, Any], device:
 
 
 def protect(originals: "OriginalFolder", protection: "Protection", kind: str) -> "Copies":
-    """Return the copies, each of which is made as it is written."""
+    """Return the copies; each is made only when it is written."""
     from unlearnable.pipelines.protect.copying import copies_of
 
     return copies_of(originals, protection, kind)

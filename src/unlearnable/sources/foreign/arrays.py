@@ -39,7 +39,7 @@ def read_array(path: Path, bound: int) -> Array:
             return _torch_zip(file, bound)
         if start.startswith(b"\x80"):
             return _pickle(file, bound)
-    raise InputError(f"expected a .npy file, a pickle or a file of torch, got one that starts with {start!r}")
+    raise InputError(f"expected a .npy file, a pickle or a torch file, got one that starts with {start!r}")
 
 
 def _npy(file: IO[bytes], path: Path) -> Array:
@@ -78,7 +78,7 @@ def _kind(found: Any) -> str:
 
 def _require_tensor(found: Any) -> Tensor:
     if not isinstance(found, Tensor):
-        raise InputError(f"expected one tensor in the file of torch, got {_kind(found)}")
+        raise InputError(f"expected one tensor in the torch file, got {_kind(found)}")
     return found
 
 
@@ -88,25 +88,25 @@ def _torch_zip(file: IO[bytes], bound: int) -> Array:
         with zipfile.ZipFile(file) as archive:
             members = {name.split("/", 1)[-1]: archive.getinfo(name) for name in archive.namelist()}
             if "data.pkl" not in members:
-                raise InputError("expected a file of torch with data.pkl in it, got another zip")
+                raise InputError("expected a torch file with data.pkl in it, got another zip")
             with archive.open(_stored(members["data.pkl"], LARGEST_INDEX)) as index:
                 tensor = _require_tensor(unpickled(index))
             if "byteorder" in members and archive.read(_stored(members["byteorder"], 16)) != b"little":
                 raise InputError("expected little-endian numbers, got big-endian ones")
             member = members.get(f"data/{tensor.storage.key}")
             if member is None:
-                raise InputError(f"expected the storage data/{tensor.storage.key} in the file of torch, got none")
+                raise InputError(f"expected the storage data/{tensor.storage.key} in the torch file, got none")
             _require_storage(tensor, _stored(member, bound).file_size)
             return tensor.filled(archive.read(member), bound)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # zipfile raises nearly everything too
-        raise InputError(f"expected a whole file of torch, got a broken zip ({_short(error)})") from None
+        raise InputError(f"expected a whole torch file, got a broken zip ({_short(error)})") from None
 
 
 def _stored(member: zipfile.ZipInfo, bound: int) -> zipfile.ZipInfo:
     if member.compress_type != zipfile.ZIP_STORED:
-        raise InputError(f"expected a file of torch, which compresses nothing, got a compressed '{member.filename}'")
+        raise InputError(f"expected a torch file, which compresses nothing, got a compressed '{member.filename}'")
     require_size(member.file_size, bound)
     return member
 
@@ -122,10 +122,10 @@ def _torch_legacy(file: IO[bytes], bound: int) -> Array:
     unpickled(file)
     system = unpickled(file)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise InputError("expected a file of torch with little-endian numbers, got another")
+        raise InputError("expected a torch file with little-endian numbers, got another")
     tensor = _require_tensor(unpickled(file))
     if unpickled(file) != [tensor.storage.key]:
-        raise InputError("expected one storage in the file of torch, got others")
+        raise InputError("expected one storage in the torch file, got others")
     size = int.from_bytes(file.read(8), "little") * tensor.storage.dtype.itemsize
     require_size(size, bound)
     raw = file.read(size)

@@ -121,7 +121,7 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return what we have for that name."""
         if f"{module}.{name}" not in KNOWN:
-            raise InputError(f"expected a pickle of numbers only, got one that asks for '{module}.{name}'")
+            raise InputError(f"expected a pickle of numbers only, got one that imports '{module}.{name}'")
         return KNOWN[f"{module}.{name}"]
 
     def persistent_load(self, pid: Any) -> Storage:

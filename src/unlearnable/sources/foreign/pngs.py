@@ -54,7 +54,7 @@ def _by_index(folder: Path) -> dict[int, Path]:
             raise InputError(f"expected files inside the folder, got the link {path.name!r} out of it")
         index = int(path.stem)
         if index in files:
-            raise InputError(f"expected one file an index, got {files[index].name} and {path.name}")
+            raise InputError(f"expected one file per index, got {files[index].name} and {path.name}")
         files[index] = path
     return files
 
