@@ -1,6 +1,14 @@
-// A keyboard can scroll a table that is wider than the page. The theme wraps tables when it starts.
+// On a phone a picture keeps its size and scrolls in a box of its own, so that its labels can be read.
+for (const picture of document.querySelectorAll(".md-typeset img")) {
+  const box = document.createElement("span");
+  box.className = "picture";
+  picture.replaceWith(box);
+  box.append(picture);
+}
+
+// A keyboard can scroll a table or a picture that is wider than the page. The theme wraps tables when it starts.
 addEventListener("load", () => {
-  for (const wrap of document.querySelectorAll(".md-typeset__scrollwrap")) if (wrap.scrollWidth > wrap.clientWidth) wrap.tabIndex = 0;
+  for (const box of document.querySelectorAll(".md-typeset__scrollwrap, .picture")) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
 });
 
 // A board sorts by the column whose heading is clicked, and shows the rows with the chosen values. Without a script it is a plain table.

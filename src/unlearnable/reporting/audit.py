@@ -10,14 +10,14 @@ from unlearnable.reporting.pages import base64_text, rendered
 from unlearnable.reporting.rows import Entry, Table, fraction, said
 from unlearnable.reporting.style import CLEAN, POISONED, alike, saved
 
-DETECTORS = {  # of probes.detection: what each asks
-    "linear": "Does a linear model find what it learned again?",
-    "two_layer": "Does a network with one hidden layer?",
+DETECTORS = {  # the question of each detector of probes.detection
+    "linear": "Can a linear model classify images that it has not seen?",
+    "two_layer": "Can a network with one hidden layer?",
     "filters": "Do autoregressive filters tell the classes apart?",
-    "shifted": "Does a network that saw darkened images alone know the others?",
+    "shifted": "Can a network trained on darkened images classify unchanged ones?",
 }
-MEASURES = {  # of a change: its name, unit, how many of them a stored one is, and what it is
-    "linf": ("Linf", "levels of 255", 255, "the largest change of a number"),
+MEASURES = {  # of a change: name, unit, factor from the stored value to that unit, and what it means
+    "linf": ("Linf", "levels of 255", 255, "the largest change of a value"),
     "l2": ("L2", "", 1, "the norm of the change, pixels in [0, 1]"),
     "psnr": ("PSNR", "dB", 1, "above 40 dB a change is hardly seen"),
     "ssim": ("SSIM", "", 1, "1 is the same image to the eye"),

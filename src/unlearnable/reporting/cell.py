@@ -1,5 +1,6 @@
 """Figures of a cell."""
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,16 +21,17 @@ from unlearnable.reporting.tables import curves
 
 OF_SUBJECTS, LINES = (POISONED, *COLOURS), ("-", "-.", ":")
 OF_TRAINING = {"clean": CLEAN, "poisoned": POISONED, "recovered": RECOVERED}
-MOST_CLASSES = 10  # columns of a picture
-ROOM = 1.1  # above 100 %, for the number on a bar
-LONGEST = 11  # letters of a class above its column
-WIDEST, THINNER = 3.2, 0.9  # line widths: of curves that coincide, the first ones show beside the last
+MOST_CLASSES = 10  # columns of a picture at most
+ROOM = 1.1  # the top of an axis, which leaves room for the number above a bar
+LONGEST = 11  # letters of the name of a class at most
+WIDEST, THINNER = 3.2, 0.9  # line widths: each curve is thinner than the one before, so curves that coincide are all seen
+PER_INCH = 12.5  # letters of a title that fit
 
 
 def accuracy_figure(scores: dict[str, Any], history: pd.DataFrame) -> Figure:
     """Return bars of the last epoch's accuracy (a tick at the peak) beside the curves over epochs."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    bars, lines = figure.subplots(1, 2, width_ratios=(1, 1.5))
+    figure = Figure(figsize=(5.6, 3.7), layout="constrained")  # narrow, so that a phone shows it at a size that can be read
+    bars, lines = figure.subplots(1, 2, width_ratios=(1, 1.2))
     for place, (name, accuracy) in enumerate(scores["accuracy"].items()):
         bar = bars.bar(name, accuracy["last"], color=OF_TRAINING[name])
         bars.hlines(accuracy["peak"], *_sides(bar), color="black", linewidth=1)
@@ -42,17 +44,22 @@ def accuracy_figure(scores: dict[str, Any], history: pd.DataFrame) -> Figure:
     percent(bars, "last epoch (line: peak)", ROOM)
     percent(lines, "every epoch", ROOM)
     epochs(lines)
-    figure.legend(title="trained on", frameon=False, loc="outside right center")
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(OF_TRAINING))
+    bars.tick_params(axis="x", labelsize=8)
     bars.set_xlabel("trained on")
     _entitle(figure, "Accuracy on the clean test set", scores)
     return figure
 
 
 def _entitle(figure: Figure, what: str, cell: dict[str, Any]) -> None:
-    """Write what a figure shows above it, and of which cell: its dataset, and of the other names those that it has."""
+    """Write a title: what the figure shows, and the names of its cell, on further lines if they are too long."""
     named = [f"{name} {cell[name]}" for name in ("poison", "recovery") if name in cell]
-    words = [cell["dataset"], *named, *([cell["model"]] if "model" in cell else []), f"seed {cell['seed']}"]
-    figure.suptitle(f"{what}: {', '.join(words)}", fontsize=11, parse_math=False)
+    words = ", ".join([cell["dataset"], *named, *([cell["model"]] if "model" in cell else []), f"seed {cell['seed']}"])
+    room = int(PER_INCH * figure.get_figwidth())
+    title = f"{what}: {words}"
+    if len(title) > room:
+        title = "\n".join([f"{what}:", *textwrap.wrap(words, room, break_long_words=False, break_on_hyphens=False)])
+    figure.suptitle(title, fontsize=10, parse_math=False)
 
 
 def _sides(bar: Any) -> tuple[float, float]:
@@ -63,8 +70,8 @@ def _sides(bar: Any) -> tuple[float, float]:
 def dfr_figure(scores: dict[str, Any], table: pd.DataFrame) -> Figure:
     """Return accuracy against epoch of each checkpoint's own head, of its new ones, and of those on the untrained network.
 
-    Where heads were fitted to several numbers of clean samples, the curves are of the largest, and beside them stands the accuracy
-    at the last epoch against that number.
+    If heads were fitted to several numbers of clean samples, the curves are for the largest, and a second panel shows the accuracy at
+    the last epoch against that number.
     """
     counts = sorted(table["clean_samples"].unique())
     figure = Figure(figsize=(11 if len(counts) > 1 else 8, 3.6), layout="constrained")
@@ -92,11 +99,11 @@ def _against_samples(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def separability_figure(subjects: dict[str, dict[str, Any]], cell: dict[str, Any]) -> Figure:
-    """Return training accuracy against iterations of each subject's fits, a panel a model; a dot ends a fit that ended by itself.
+    """Return training accuracy against iterations of each subject's fits, a panel for each model; a dot marks a fit that ended by itself.
 
     Args:
-        subjects: what ``probes.separability`` found of each poison's perturbations, and of the clean images.
-        cell: its dataset and seed, and its poison if there is one only.
+        subjects: what ``probes.separability`` found for each poison's perturbations and for the clean images.
+        cell: its dataset and seed, and its poison if there is only one.
     """
     models = list(next(iter(subjects.values()))["models"])
     figure = Figure(figsize=(1 + 2.7 * len(models), 3.8), layout="constrained")
@@ -119,12 +126,12 @@ def separability_figure(subjects: dict[str, dict[str, Any]], cell: dict[str, Any
 
 
 def _style(place: int) -> dict[str, str]:
-    """Return colour and line of the curve at a place: another line where the colours begin again."""
+    """Return the colour and the line style of a curve; when the colours start again, the style changes."""
     return {"color": OF_SUBJECTS[place % len(OF_SUBJECTS)], "linestyle": LINES[place // len(OF_SUBJECTS) % len(LINES)]}
 
 
 def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: LinearWeights, cell: dict[str, Any]) -> Figure:
-    """Return, for each class, its mean perturbation and, below, the weights that the linear model learned for it."""
+    """Return for each class its mean perturbation and, below it, the weights that the linear model learned."""
     classes = min(clean.num_classes, MOST_CLASSES)
     rows = {
         "mean\nperturbation": _signed(mean_perturbations(clean, poisoned)[:classes]),
@@ -134,7 +141,7 @@ def directions_figure(clean: LabelledImages, poisoned: LabelledImages, linear: L
 
 
 def examples_figure(clean: LabelledImages, poisoned: LabelledImages, recovered: LabelledImages, cell: dict[str, Any]) -> Figure:
-    """Return one image of each class: clean, poisoned, their difference, and recovered (clipped to [0, 1] to be seen)."""
+    """Return one image of each class: clean, poisoned, their difference, and recovered (clipped to [0, 1] for display)."""
     clean = clean.matching(poisoned)
     classes = np.unique(clean.labels)[:MOST_CLASSES].tolist()
     first = np.array([np.flatnonzero(clean.labels == label)[0] for label in classes])
@@ -155,7 +162,7 @@ def compared_figure(original: LabelledImages, protected: LabelledImages, recover
 
 
 def _heads(images: LabelledImages, labels: Iterable[int]) -> list[str]:
-    """Return what stands above the column of each class: its name, cut to fit, or its number."""
+    """Return the heading of each class: its name, shortened to fit, or its number."""
     names = [images.class_names[label] if images.class_names else f"class {label}" for label in labels]
     return [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
 
@@ -168,9 +175,9 @@ def _signed(images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _grid(rows: dict[str, npt.NDArray[np.uint8]], heads: list[str], title: str, cell: dict[str, Any], *, narrow: bool = False) -> Figure:
-    """Return rows of images under one another, with a head above each column.
+    """Return rows of images below one another, with a heading above each column.
 
-    They are one picture in one axes: matplotlib takes twenty milliseconds for each axes.
+    They are one picture in one axes, because each axes takes matplotlib twenty milliseconds.
     """
     columns, height, width, channels = next(iter(rows.values())).shape
     gap = max(1, width // 10)

@@ -18,21 +18,21 @@ from unlearnable.reporting.findings import Findings
 from unlearnable.reporting.style import COLOURS, POISONED, alike, epochs, percent, saved
 from unlearnable.reporting.tables import CONTROL, NETWORK, OWN_HEAD, PANEL, PROBED, curves, fits, ordered, records, summary, times
 
-COLUMNS = 3  # panels side by side
-LONGEST = 28  # characters of a name
-NARROW = 13  # characters of a line below a column
+COLUMNS = 3  # panels next to each other at most
+LONGEST = 28  # characters of a name at most
+NARROW = 13  # characters of a line of a column heading at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A figure as files by their kind (``svg``, ``pdf``), and in words for who cannot see it."""
+    """A figure as files by kind (``svg``, ``pdf``), and a description for readers who cannot see it."""
 
     files: Mapping[str, bytes]
     alt: str
 
 
 def draw(findings: Findings, *kinds: str) -> dict[str, Drawing]:
-    """Return the figures for which there is something to draw, by name: accuracy, time, dfr, separability."""
+    """Return the figures that have data, by name: accuracy, time, dfr, separability."""
     found = {}
     with alike():
         for name, make in FIGURES.items():
@@ -72,27 +72,27 @@ def _title(key: Any) -> str:
 
 
 def _short(name: str, *, narrow: bool = False) -> str:
-    """Return a name that leaves room for what it names; the tables have the whole of it."""
+    """Return a shortened name; the tables have the full one."""
     name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
     return textwrap.fill(name.replace("_", " "), NARROW) if narrow else name
 
 
 def _legend(figure: Figure, shown: dict[str, Any], title: str | None = None) -> None:
-    """Put a legend above, in as many columns as there is room for."""
-    room = figure.get_figwidth() / (0.6 + 0.075 * max(map(len, shown)))  # inches: a handle, and letters
+    """Put a legend above the panels, in as many columns as fit."""
+    room = figure.get_figwidth() / (0.6 + 0.075 * max(map(len, shown)))  # inches: a symbol and the letters
     columns = max(1, min(len(shown), int(room)))
     figure.legend(shown.values(), shown.keys(), title=title, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
 
 
 def _map() -> Colormap:
-    return mpl.colormaps["viridis"].with_extremes(bad="none")  # so that the hatching of what is not there is seen
+    return mpl.colormaps["viridis"].with_extremes(bad="none")  # the hatching of unfinished cells shows through
 
 
 def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     poisons, recoveries = ordered(rows["poison"]), ordered(rows["recovery"])
     mean = rows.pivot_table(index="poison", columns="recovery", values="mean", dropna=False).loc[poisons, recoveries].to_numpy(float)
     places = (np.arange(len(names) + 1) - 0.5 for names in (recoveries, poisons))
-    axes.pcolormesh(*places, np.ma.masked_invalid(mean), cmap=_map(), vmin=0, vmax=1)  # an image would be smoothed by browsers
+    axes.pcolormesh(*places, np.ma.masked_invalid(mean), cmap=_map(), vmin=0, vmax=1)  # browsers would smooth an image
     axes.set_facecolor("#f4f4f4")
     axes.patch.set(hatch="////", edgecolor="#bbbbbb")
     axes.invert_yaxis()
@@ -112,18 +112,18 @@ def _heat_map(axes: Axes, rows: pd.DataFrame, title: str) -> None:
 
 
 def _write(axes: Axes, row: Any, x: int, y: int, *, most: int) -> None:
-    """Write mean and deviation into a cell, and the number of seeds where others of the panel have more."""
+    """Write mean and deviation into a cell, and the number of seeds if other cells of the panel have more."""
     if not row.n:
         return
     luminance = np.dot(np.array(_map()(row.mean)[:3]) ** 2.2, (0.2126, 0.7152, 0.0722))
-    colour = "black" if luminance > 0.18 else "white"  # the greater contrast of the two, which is at least 4.5 to 1
+    colour = "black" if luminance > 0.18 else "white"  # the one with more contrast, at least 4.5 to 1
     notes = ([f"± {100 * row.sd:.1f}"] if row.n > 1 else []) + ([f"n = {row.n}"] if row.n < most else [])
     axes.text(x, y, f"{100 * row.mean:.1f}", ha="center", va="bottom" if notes else "center", color=colour)
     axes.text(x, y, "  ".join(notes), ha="center", va="top", color=colour, fontsize=7)
 
 
 def _time(findings: Findings) -> Made:
-    """Draw a bar a recovery: its own part and the training's, in units of the time that no recovery takes."""
+    """Draw a bar for each recovery: its own time and the training's, relative to the time without a recovery."""
     panels = list(times(findings).groupby(PANEL, sort=False))
     if not panels:
         return None
@@ -154,7 +154,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, title: str) -> None:
 
 
 def _dfr(findings: Findings) -> Made:
-    """Draw a panel a poison and model: each head against the epoch, with a band of a deviation."""
+    """Draw a panel for each poison and model: the accuracy of each head against the epoch, with a band of one deviation."""
     found = curves(findings.dfr).sort_values("poison", key=lambda names: names != CONTROL, kind="stable")
     panels = list(found.groupby(NETWORK, sort=False))
     if not panels:
@@ -179,7 +179,7 @@ def colours_of(table: pd.DataFrame) -> dict[str, str]:
 
 
 def curves_of_heads(axes: Axes, table: pd.DataFrame, colours: Mapping[str, str], title: str) -> None:
-    """Draw the accuracy of each head of ``tables.curves`` against the epoch, with a band of a deviation and a line for its control."""
+    """Draw the accuracy of each head of ``tables.curves`` against the epoch, with a band of one deviation and a line for its control."""
     for name, rows in table.sort_values("epoch", kind="stable").groupby("head", sort=False):
         own = name == OWN_HEAD
         shown = rows if own else rows[rows["epoch"] > 0]
@@ -195,7 +195,7 @@ def curves_of_heads(axes: Axes, table: pd.DataFrame, colours: Mapping[str, str],
 
 
 def _separability(findings: Findings) -> Made:
-    """Draw a panel a dataset: a group of bars a poison, one a fit, how well it fits, and by a line how well what was held out."""
+    """Draw a panel for each dataset: a group of bars for each poison, a bar for each fit, and a line for held-out samples."""
     panels = list(fits(findings.separability).groupby(PROBED, sort=False))
     if not panels:
         return None
@@ -205,7 +205,7 @@ def _separability(findings: Findings) -> Made:
     for axes, (key, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         _groups(axes, rows, names, f"{_title(key)}: fitted (bar) and held out (line)")
     _legend(figure, {name: bars for bars, name in zip(*figure.axes[0].get_legend_handles_labels(), strict=True)})
-    return figure, "Bars of how well simple models tell classes from perturbations alone; its numbers are in the table below."
+    return figure, "Bars of how well simple models tell classes apart from perturbations alone; its numbers are in the table below."
 
 
 def _groups(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: str) -> None:

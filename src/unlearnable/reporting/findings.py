@@ -1,4 +1,4 @@
-"""All that a study has found, checked when it is made."""
+"""Everything that a study has found, checked on construction."""
 
 from dataclasses import dataclass
 
@@ -27,33 +27,33 @@ COLUMNS = {
     ),
     "separability": ("dataset", "poison", "override", "subject", "fit", "train_accuracy", "held_out_accuracy"),
 }
-OPTIONAL = ("override", "made_on")  # columns that a table may lack
+OPTIONAL = ("override", "made_on")  # columns that may be missing
 TEXTS = ("override", "made_on", "recipe_hash", "score_hash", "threads", "commit", "run_url", "recipe", "versions", "error")
 ACCURACIES = (*FRACTIONS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that a study has found. Accuracies are fractions in [0, 1] on the clean test set, or NaN.
+    """Everything that a study has found. Accuracies are fractions in [0, 1] on the clean test set, or NaN.
 
     Args:
         name: of the study.
-        description: what it asks, in a sentence or two.
-        cells: a row a finished cell: ``KEY``, of which ``override`` labels the set of overrides ("" or no column where there is one only);
+        description: the question it asks, in a sentence or two.
+        cells: a row for each finished cell: ``KEY``, where ``override`` labels the set of overrides ("" or no column if there is only one);
             ``recipe_hash`` and ``score_hash``; ``accuracy_clean`` and ``accuracy_poisoned``; ``accuracy`` of the recovery (last epoch, or
             the one that early stopping chose) and its ``peak``; ``seconds_recovery`` (before the training) and ``seconds_training``;
             ``threads``; ``commit``; ``run_url`` of its MLflow run, or ""; ``recipe`` and ``versions``, objects as JSON text;
             ``made_on``, what each training was made on, as JSON text or "".
-        unfinished: a row a cell that is not there: ``KEY``, ``state`` (failed, running or waiting) and ``error``.
-        dfr: a row a head of deep feature reweighting: ``KEY`` less the recovery, ``estimator``, ``clean_samples``, ``epoch`` (0 is the
-            untrained control), ``test_accuracy``, ``plain_accuracy`` of the network's own head, and ``made_on`` as of cells.
-        separability: a row a fit: ``dataset``, ``poison``, ``override``, ``subject`` (perturbations or clean), ``fit``,
+        unfinished: a row for each other cell: ``KEY``, ``state`` (failed, running or waiting) and ``error``.
+        dfr: a row for each head of deep feature reweighting: ``KEY`` without the recovery, ``estimator``, ``clean_samples``, ``epoch`` (0
+            is the untrained control), ``test_accuracy``, ``plain_accuracy`` of the network's own head, and ``made_on`` as of cells.
+        separability: a row for each fit: ``dataset``, ``poison``, ``override``, ``subject`` (perturbations or clean), ``fit``,
             ``train_accuracy`` and ``held_out_accuracy``.
         pictures: PNG files by caption.
-        made: when, as ISO 8601.
+        made: the time, in ISO 8601.
 
     Raises:
-        InputError: a table that has rows lacks a column, an accuracy is no fraction, or a cell is there twice.
+        InputError: a table with rows has a missing column, an accuracy is not a fraction, or a cell occurs twice.
     """
 
     name: str
@@ -72,13 +72,13 @@ class Findings:
 
 
 def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return ``table`` with these columns, measured ones as floats and others than names as text; one without rows may lack columns."""
+    """Return ``table`` with these columns: measured ones as floats, ``TEXTS`` as text. A table without rows may have fewer columns."""
     missing = [column for column in columns if column not in table and column not in OPTIONAL]
     if missing and len(table):
         raise InputError(f"{name} of a study: expected the columns {', '.join(columns)}, got none of {', '.join(missing)}")
     floats = [column for column in columns if column in ACCURACIES + SECONDS]
     table = table.reindex(columns=list(columns)).astype(dict.fromkeys(floats, float))
-    table = table.astype({"seed": int} if "seed" in columns else {})  # of a table without rows too, or it would make floats of others
+    table = table.astype({"seed": int} if "seed" in columns else {})  # in an empty table too: its floats would spread to others
     texts = table[[column for column in columns if column in TEXTS]].astype(object)
     table = table.assign(**texts.where(texts.notna(), "").astype(str))
     for column in (column for column in columns if column in ACCURACIES):
@@ -94,5 +94,5 @@ def _check_fractions(what: str, values: pd.Series) -> None:
 
 def _check_once(keys: pd.DataFrame) -> None:
     twice = keys[keys.duplicated()]
-    if len(twice):  # it would count as one seed more
+    if len(twice):  # it would count as another seed
         raise InputError(f"cells of a study: expected each once, got this one again: {', '.join(map(str, twice.iloc[0]))}")

@@ -1,4 +1,4 @@
-"""How the templates of pages are read."""
+"""Rendering of pages from their templates."""
 
 import base64
 import hashlib
@@ -20,5 +20,5 @@ def rendered(template: str, **values: object) -> str:
 
 
 def base64_text(content: bytes) -> str:
-    """Return bytes in the form that the address of a picture takes."""
+    """Return bytes as base64 text, for the address of an embedded picture."""
     return base64.b64encode(content).decode()

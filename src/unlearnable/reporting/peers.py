@@ -1,4 +1,4 @@
-"""What peers published, beside what a study found."""
+"""Published figures, compared with the results of a study."""
 
 import json
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ TRAIN_SIZE, EPOCHS, AUGMENTATION = "ingest.train_size", "train.epochs", "train.a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What a study found for one dataset, model and set of overrides, and why peers cannot be compared with it.
+    """The results of a study for one dataset, model and set of overrides, and what makes them incomparable with published ones.
 
     Args:
-        ours: what it was measured on, in words.
-        differences: from what the peers measured on; none where the settings agree.
-        rows: of ``tables.summary``, those for which a peer has a figure, with the settings of that figure.
+        ours: what ours were measured on, in words.
+        differences: how that differs from the published setting; empty if the settings agree.
+        rows: the rows of ``tables.summary`` for which a figure with the same settings was published.
     """
 
     ours: str
@@ -34,13 +34,13 @@ class Comparison:
 
 @cache
 def published() -> dict[str, Any]:
-    """Return what ``published.yml`` holds and explains: the tables of ``peers``, and what all of them have in common."""
+    """Return the content of ``published.yml``: the tables of ``peers``, and the setting that they share."""
     text = (files("unlearnable.reporting") / "published.yml").read_text(encoding="utf-8")
     return {**yaml.safe_load(text)}
 
 
 def comparisons(findings: Findings, table: pd.DataFrame) -> list[Comparison]:
-    """Return, for each dataset, model and set of overrides of ``table`` (as ``tables.summary`` gives it), what is comparable."""
+    """Return the comparison for each dataset, model and set of overrides of ``table``, a result of ``tables.summary``."""
     cells = findings.cells.assign(flat=findings.cells["recipe"].map(flat))
     panels: dict[Any, pd.DataFrame] = dict(list(cells.groupby(PANEL, sort=False)))
     compared = (_comparison(key, panels[key], rows) for key, rows in table.groupby(PANEL, sort=False))
@@ -68,20 +68,20 @@ def _measured_on() -> dict[str, str]:
 
 
 def _has(recipe: Mapping[str, str], settings: Mapping[str, Any]) -> bool:
-    """Return whether a recipe has these settings; what it does not name it has."""
+    """Return whether a recipe has these settings; one that it does not name counts as equal."""
     return all(json.loads(recipe.get(name, json.dumps(value))) == value for name, value in settings.items())
 
 
 def _trained_alike(recipe: Mapping[str, str]) -> bool:
-    """Return whether a training has the peers' augmentation and enough epochs."""
+    """Return whether a training has the published augmentation and enough epochs."""
     wanted = published()["recipe"]
     enough = int(json.loads(recipe.get(EPOCHS, str(wanted["least_epochs"])))) >= wanted["least_epochs"]
     return enough and _has(recipe, {f"{AUGMENTATION}.{name}": value for name, value in wanted["augmentation"].items()})
 
 
 def theirs() -> str:
-    """Return what the peers measured on, and how they trained, in words."""
-    return f"{_words(_measured_on())}, crop and flip alone, at least {published()['recipe']['least_epochs']} epochs"
+    """Return the published setting in words: data, network and training."""
+    return f"{_words(_measured_on())}, only crop and flip, at least {published()['recipe']['least_epochs']} epochs"
 
 
 def _words(setting: Mapping[str, str]) -> str:
@@ -89,7 +89,7 @@ def _words(setting: Mapping[str, str]) -> str:
 
 
 def _size(recipe: Mapping[str, str], dataset: Any) -> str:
-    """Return the number of training images in words; null takes all that the dataset has."""
+    """Return the number of training images in words; null means the whole dataset."""
     size = json.loads(recipe.get(TRAIN_SIZE, '"an unknown number of"'))
     if size is None:
         return _measured_on()["number of images"] if dataset == _measured_on()["dataset"] else "all"

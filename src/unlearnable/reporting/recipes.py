@@ -1,4 +1,4 @@
-"""Recipes of many cells, written as what they share and what sets each apart."""
+"""Recipes of many cells: the values they share, and those by which each differs."""
 
 import json
 from collections import Counter
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 Flat = dict[str, str]  # dotted name -> value as JSON text
-ABSENT = "absent"  # no JSON text, so no value is mistaken for it
+ABSENT = "absent"  # not valid JSON, so it cannot be a value
 UNREAD = "text"
 
 
 def flat(text: Any) -> Flat:
-    """Return an object's values by dotted name, each as JSON text; what is not an object is under ``UNREAD``."""
+    """Return the values of a JSON object by dotted name, each as JSON text; other content is stored under ``UNREAD``."""
     if not isinstance(text, str) or not text:
         return {}
     try:

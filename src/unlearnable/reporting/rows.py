@@ -1,4 +1,4 @@
-"""The tables of a study's page: what each cell shows, and what it is sorted by."""
+"""The tables of a study's page: the text of each entry, and the value it is sorted by."""
 
 import json
 import math
@@ -15,21 +15,21 @@ from unlearnable.reporting.recipes import Flat, common, difference, flat, lines
 from unlearnable.reporting.tables import CONTROL, curves, fits, heads, records
 
 NOTHING = "\N{EN DASH}"
-SHARED = ("dataset", "model", "overrides", "threads", "commit", "made on", "versions")  # columns not needed where a study has one of each
-GROUP = ("poison", "recovery", "dataset", "model", "overrides")  # what is averaged over seeds
-ERROR_SHOWN = 4000  # characters, the last ones: a study may fail in many cells
-HASH_SHOWN = 12  # characters; cells.parquet has all of them
+SHARED = ("dataset", "model", "overrides", "threads", "commit", "made on", "versions")  # left out if they are equal in all rows
+GROUP = ("poison", "recovery", "dataset", "model", "overrides")  # columns of a group, which is averaged over seeds
+ERROR_SHOWN = 4000  # last characters of an error: a study may fail in many cells
+HASH_SHOWN = 12  # characters; cells.parquet has the whole hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A cell of a table.
+    """An entry of a table.
 
     Args:
-        text: what is read.
-        value: what it is sorted by where it is a number; NaN stands last.
-        href: where it leads, or "".
-        details: what is unfolded, or "".
+        text: what is shown.
+        value: the number it is sorted by, or None; NaN comes last.
+        href: the address that it links to, or "".
+        details: the text that it unfolds, or "".
     """
 
     text: str
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table that can be sorted and filtered; each row begins with its name."""
+    """A table that can be sorted and filtered; the first entry of a row names it."""
 
     name: str
     caption: str
@@ -49,7 +49,7 @@ class Table:
 
 
 def _table(name: str, caption: str, headings: Sequence[str], rows: Sequence[Sequence[Entry]]) -> Table:
-    """Return a table without the columns of ``SHARED`` that say the same in every row; the caption says it once."""
+    """Return a table without the columns of ``SHARED`` whose rows are all equal; the caption gives their values once."""
     texts = {heading: {row[place].text for row in rows} for place, heading in enumerate(headings)}
     same = {heading: texts[heading].pop() for heading in SHARED if len(texts.get(heading, ())) == 1}
     places = [place for place, heading in enumerate(headings) if heading not in same]
@@ -63,17 +63,17 @@ def _table(name: str, caption: str, headings: Sequence[str], rows: Sequence[Sequ
 
 
 def said(text: Any) -> Entry:
-    """Return what is sorted as text; NaN and None are nothing."""
+    """Return an entry that is sorted as text; NaN and None become a dash."""
     return Entry(text=NOTHING if pd.isna(text) or text == "" else str(text))
 
 
 def percent(value: float | None) -> str:
-    """Return a fraction in [0, 1] as a reader has it."""
+    """Return a fraction in [0, 1] as a percentage."""
     return NOTHING if value is None or math.isnan(value) else f"{value:.1%}"
 
 
 def spread(mean: float, deviation: float) -> Entry:
-    """Return a mean and, where there is one, its deviation, both fractions."""
+    """Return a mean and, if there is one, its deviation, both fractions."""
     return Entry(text=percent(mean) + _plus_minus(deviation), value=mean)
 
 
@@ -82,13 +82,13 @@ def _plus_minus(deviation: float) -> str:
 
 
 def _gain(mean: float, deviation: float) -> Entry:
-    """Return a gain in percentage points and, where there is one, its deviation."""
+    """Return a gain in percentage points and, if there is one, its deviation."""
     points = NOTHING if math.isnan(mean) else f"{round(100 * mean, 1) + 0:+.1f}".replace("-", "\N{MINUS SIGN}")
     return Entry(text=points + _plus_minus(deviation), value=mean)
 
 
 def _interval(low: float, high: float, verdict: Any) -> Entry:
-    """Return an interval of a gain in percentage points and what it says; of fewer than two pairs, that there is none."""
+    """Return the interval of a gain in percentage points, with its verdict; with fewer than two pairs, the verdict alone."""
     if math.isnan(low):
         return said(verdict)
     ends = " to ".join(f"{round(100 * end, 1) + 0:+.1f}".replace("-", "\N{MINUS SIGN}") for end in (low, high))
@@ -96,7 +96,7 @@ def _interval(low: float, high: float, verdict: Any) -> Entry:
 
 
 def fraction(value: float | None) -> Entry:
-    """Return a fraction in [0, 1], or nothing."""
+    """Return a fraction in [0, 1] as an entry; None becomes a dash."""
     return Entry(text=percent(value), value=math.nan if value is None else value)
 
 
@@ -109,7 +109,7 @@ def _number(value: float, form: str = ",.0f") -> Entry:
 
 
 def accuracy(table: pd.DataFrame) -> Table:
-    """Return the numbers of the heat map, of ``tables.summary``."""
+    """Return the numbers of the heat map, from ``tables.summary``."""
     headings = (*GROUP, "seeds", "mean", "± sd", "mean peak", "gain over none", "95 % interval", "pairs", "seconds")
     rows = [
         [
@@ -130,7 +130,7 @@ def accuracy(table: pd.DataFrame) -> Table:
 
 
 def time(table: pd.DataFrame) -> Table:
-    """Return the numbers of the bars, of ``tables.times``."""
+    """Return the numbers of the bars, from ``tables.times``."""
     rows = [
         [
             *map(said, (row.recovery, row.dataset, row.model, row.override)),
@@ -160,7 +160,7 @@ def dfr(findings: Findings) -> Table:
 
 
 def separability(findings: Findings) -> Table:
-    """Return how well simple models fit, and how well what was held out."""
+    """Return the accuracy of simple models on the fitted and on the held-out samples."""
     rows = [
         [*map(said, (row.subject, row.dataset, row.override, row.fit)), fraction(row.train_accuracy), fraction(row.held_out_accuracy)]
         for row in records(fits(findings.separability))
@@ -170,7 +170,7 @@ def separability(findings: Findings) -> Table:
 
 
 def beside_peers(comparison: Comparison, place: int) -> Table:
-    """Return the figures of peers beside ours; ``place`` sets several tables apart."""
+    """Return published figures next to ours; ``place`` numbers the tables."""
     rows, peers = [], published()["peers"]
     for row in records(comparison.rows):
         theirs = [fraction(peer["accuracy"].get(str(row.poison), {}).get(str(row.recovery))) for peer in peers]
@@ -180,7 +180,7 @@ def beside_peers(comparison: Comparison, place: int) -> Table:
 
 
 def cells(findings: Findings, usual: Flat, versions: Sequence[str]) -> Table:
-    """Return every cell, controls first, its recipe as what it has otherwise than ``usual``, and its versions by place in ``versions``."""
+    """Return every cell, controls first, with the differences of its recipe from ``usual`` and the number of its set of ``versions``."""
     measured = ("accuracy", "peak", "clean", "poisoned", "recovery s", "training s")
     headings = (*GROUP, "seed", *measured, "run", "recipe", "recipe hash", "score hash", "threads", "commit", "made on", "versions")
     found = findings.cells.sort_values(["poison", "recovery"], key=lambda names: names != CONTROL, kind="stable")
@@ -209,18 +209,18 @@ def _named(row: Any) -> list[Entry]:
     return [said(name) for name in (row.poison, row.recovery, row.dataset, row.model, row.override)]  # as GROUP
 
 
-KEY_SHOWN = ("dataset", "poison", "recovery", "model", "seed")  # columns of their own
+KEY_SHOWN = ("dataset", "poison", "recovery", "model", "seed")  # these have their own columns
 
 
 def _link(address: str) -> Entry:
-    """Return a link where it is one to the web; whatever else a browser would follow stays text."""
+    """Return a link if the address is a web address; any other scheme stays plain text."""
     if address.startswith(("http://", "https://")):
         return Entry(text="MLflow", href=address)
     return said(address)
 
 
 def unfinished(findings: Findings) -> Table:
-    """Return every cell that is not there, with the last line of its error."""
+    """Return every cell that is not finished, with the last line of its error."""
     rows = [[*_named(row), _number(row.seed), said(row.state), _error(row.error)] for row in records(findings.unfinished)]
     headings = (*GROUP, "seed", "state", "error")
     return _table("unfinished", "Every cell that is not finished", headings, rows)
@@ -232,7 +232,7 @@ def _error(text: str) -> Entry:
 
 
 def usual(findings: Findings) -> Flat:
-    """Return the most common value of each setting in the recipes, but for the columns that a cell is named by."""
+    """Return the most common value of each setting in the recipes, except those that name a cell."""
     found = common([flat(recipe) for recipe in findings.cells["recipe"]])
     return {name: value for name, value in found.items() if name not in KEY_SHOWN}
 

@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file that loads no other, with its tables and figures beside it."""
+"""The page of a study: one HTML file that loads no other, with its tables and figures in the same folder."""
 
 import io
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from unlearnable.reporting.recipes import lines
 from unlearnable.reporting.tables import summary, times
 
 KINDS = ("svg", "pdf")
-SAID = 6  # of many values
+SAID = 6  # how many of many values are listed
 
 
 def render(findings: Findings) -> str:
@@ -26,12 +26,12 @@ def render(findings: Findings) -> str:
 
 
 def write(findings: Findings, folder: Path) -> dict[str, Path]:
-    """Write the page, the cells and the figures below ``folder``, replacing those that are there.
+    """Write the page, the cells and the figures below ``folder``, replacing existing ones.
 
-    A reader sees the old file or the new one; the page comes last.
+    A reader sees either the old file or the new one; the page is written last.
 
     Returns:
-        the paths by name: ``report.html``, ``cells.parquet``, and ``figures/<name>.svg`` and ``.pdf`` of what could be drawn.
+        the paths by name: ``report.html``, ``cells.parquet``, and ``figures/<name>.svg`` and ``.pdf`` of each figure that has data.
     """
     drawings = draw(findings, *KINDS)
     table = io.BytesIO()
@@ -75,7 +75,7 @@ def page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
 
 
 def _facts(findings: Findings) -> dict[str, str]:
-    """Return what the page says of the whole study at its top."""
+    """Return the facts about the whole study, for the top of the page."""
     cells, unfinished = findings.cells, findings.unfinished
     names = pd.concat([cells[list(KEY)], unfinished[list(KEY)]])
     return {
@@ -91,6 +91,6 @@ def _facts(findings: Findings) -> dict[str, str]:
 
 
 def _each(values: pd.Series) -> str:
-    """Return each value once, some of them where there are many."""
+    """Return each value once; of many, only the first ones."""
     found = list(dict.fromkeys(map(str, values)))
     return ", ".join(found[:SAID]) + (f" and {len(found) - SAID} more" if len(found) > SAID else "") or rows.NOTHING

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-CLEAN, POISONED, RECOVERED = "#4477aa", "#cc6677", "#228833"  # which colour-blind readers can tell apart too
+CLEAN, POISONED, RECOVERED = "#4477aa", "#cc6677", "#228833"  # colour-blind readers can tell these apart too
 COLOURS = (RECOVERED, CLEAN, "#aa8833", "#aa3377", "#66aacc", "#777777")
 FIXED = {"svg.hashsalt": "unlearnable", "svg.fonttype": "path", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
 UNSAID = {"svg": ("Date", "Creator", "Format", "Type"), "pdf": ("CreationDate", "Creator", "Producer"), "png": ("Software",)}
@@ -20,21 +20,21 @@ DPI = 120  # of PNG
 
 @contextmanager
 def alike() -> Iterator[None]:
-    """Draw alike whatever else was set; names are no formulas, whatever dollars are in them."""
+    """Draw with the same settings every time. Dollar signs in names do not start formulas."""
     usual: Any = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
     with mpl.rc_context(usual | FIXED):
         yield
 
 
 def saved(figure: Figure, kind: str) -> bytes:
-    """Return the figure as a file (svg, pdf or png) that names neither its day nor its maker."""
+    """Return the figure as a file (svg, pdf or png) without a date or the name of a program."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=DPI if kind == "png" else "figure", metadata=dict.fromkeys(UNSAID[kind]))
     return buffer.getvalue()
 
 
 def percent(axes: Axes, title: str, top: float = 1.02) -> None:
-    """Have a vertical axis of accuracies."""
+    """Set up a vertical axis of accuracies."""
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_ylim(0, top)
     axes.set_yticks(np.linspace(0, 1, 6))
@@ -45,6 +45,6 @@ def percent(axes: Axes, title: str, top: float = 1.02) -> None:
 
 
 def epochs(axes: Axes) -> None:
-    """Have a horizontal axis of epochs."""
+    """Set up a horizontal axis of epochs."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,4 @@
-"""What a study found, as numbers: means over seeds with the sample's deviation, gains, times, and curves."""
+"""The results of a study as numbers: means over seeds with the sample standard deviation, gains, times and curves."""
 
 from collections.abc import Iterable, Iterator
 from itertools import product
@@ -10,16 +10,16 @@ from unlearnable.metrics import paired_difference
 from unlearnable.reporting.findings import Findings
 
 CONTROL = "none"  # of poisons and of recoveries
-PANEL = ["dataset", "model", "override"]  # what one heat map shows
-GROUP = [*PANEL, "poison", "recovery"]  # what is averaged over seeds
-NETWORK = [*PANEL, "poison"]  # what a curve is of
-PROBED = ["dataset", "override"]  # what one figure of separability shows
+PANEL = ["dataset", "model", "override"]  # identifies a heat map
+GROUP = [*PANEL, "poison", "recovery"]  # identifies a group, which is averaged over seeds
+NETWORK = [*PANEL, "poison"]  # identifies a curve
+PROBED = ["dataset", "override"]  # identifies a figure of separability
 OWN_HEAD = "own head"
 CLEAN = "clean images"
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Return each name once: the control first, then the others as they come."""
+    """Return each name once: the control first, then the others in their order."""
     return sorted(dict.fromkeys(names), key=lambda name: name != CONTROL)
 
 
@@ -32,7 +32,7 @@ def summary(findings: Findings) -> pd.DataFrame:
     """Return a row for each combination of poison and recovery of a dataset, a model and overrides that has a finished cell.
 
     Returns:
-        dataset, model, override, poison, recovery; ``n`` measured seeds, 0 where there are none; ``mean`` and ``sd`` (the sample's, NaN for
+        dataset, model, override, poison, recovery; ``n`` measured seeds, 0 if there are none; ``mean`` and ``sd`` (the sample's, NaN for
         one seed) of accuracy; mean ``peak``; ``gain`` over no recovery of the same poison and seed, with ``gain_sd``, ``pairs`` of
         seeds, ``low``, ``high`` and ``verdict`` of ``metrics.paired_difference``; mean ``seconds`` of recovery and training.
     """
@@ -45,7 +45,7 @@ def summary(findings: Findings) -> pd.DataFrame:
 
 
 def whole_seconds(cells: pd.DataFrame) -> pd.Series:
-    """Return the seconds of each cell's recovery and training; a recovery that was not timed counts nothing."""
+    """Return the seconds of each cell's recovery and training together; a recovery that was not timed counts as 0."""
     return cells["seconds_recovery"].fillna(0) + cells["seconds_training"]
 
 
@@ -62,7 +62,7 @@ def _combinations(findings: Findings) -> pd.MultiIndex:
 
 
 def _with_control(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return cells beside the one of the same poison and seed without a recovery, whose columns end in ``_control``."""
+    """Return each cell with its control, the cell of the same poison and seed without a recovery, in columns ending in ``_control``."""
     key = [*PANEL, "poison", "seed"]
     control = cells.loc[cells["recovery"] == CONTROL, [*key, "accuracy", "seconds"]]
     return cells.merge(control, on=key, suffixes=("", "_control"))
@@ -82,7 +82,7 @@ def times(findings: Findings) -> pd.DataFrame:
 
     Returns:
         dataset, model, override, recovery; ``recovering`` and ``training``, means of the two parts in units of the control's whole time;
-        mean ``seconds`` of both; ``n`` pairs of cells. What has no control has no row.
+        mean ``seconds`` of both; ``n`` pairs of cells. A recovery without a control has no row.
     """
     cells = findings.cells.assign(seconds=whole_seconds(findings.cells))
     paired = _with_control(cells[cells["seconds"].notna()])
@@ -112,7 +112,7 @@ def curves(dfr: pd.DataFrame) -> pd.DataFrame:
 
 
 def heads(table: pd.DataFrame) -> pd.DataFrame:
-    """Return, of ``curves``, a row a head: ``control`` on the untrained network, and ``n``, ``mean`` and ``sd`` at the last epoch."""
+    """Return a row for each head of ``curves``: ``control`` on the untrained network, and ``n``, ``mean`` and ``sd`` at the last epoch."""
     key = [*NETWORK, "head"]
     rows = table.sort_values("epoch", kind="stable")
     last = rows.groupby(key, sort=False).tail(1).set_index(key)
