@@ -1,9 +1,10 @@
-// On a phone a picture keeps its size and scrolls in a box of its own, so that its labels can be read.
+// On a phone a wide picture keeps its size and scrolls in a box of its own, so that its labels can be read. Others are shrunk.
 for (const picture of document.querySelectorAll(".md-typeset img")) {
   const box = document.createElement("span");
   box.className = "picture";
   picture.replaceWith(box);
   box.append(picture);
+  addEventListener("load", () => box.classList.toggle("wide", picture.naturalWidth > 700));
 }
 
 // A keyboard can scroll a table or a picture that is wider than the page. The theme wraps tables when it starts.

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullFormatter
 
 from unlearnable.artifacts.sheet import mosaic, seen
@@ -26,6 +27,7 @@ ROOM = 1.1  # the top of an axis, which leaves room for the number above a bar
 LONGEST = 11  # letters of the name of a class at most
 WIDEST, THINNER = 3.2, 0.9  # line widths: each curve is thinner than the one before, so curves that coincide are all seen
 PER_INCH = 12.5  # letters of a title that fit
+MARGIN = 0.12  # inches beside a picture, or a long name would lose part of its first letter
 
 
 def accuracy_figure(scores: dict[str, Any], history: pd.DataFrame) -> Figure:
@@ -181,7 +183,8 @@ def _grid(rows: dict[str, npt.NDArray[np.uint8]], heads: list[str], title: str, 
     """
     columns, height, width, channels = next(iter(rows.values())).shape
     gap = max(1, width // 10)
-    figure = Figure(figsize=(max(4.6 if narrow else 7.0, 1.2 + 0.95 * columns), 0.5 + 1.05 * len(rows)), layout="constrained")
+    size = max(4.6 if narrow else 7.0, 1.2 + 0.95 * columns), 0.5 + 1.05 * len(rows)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=MARGIN))
     axes = figure.subplots()
     axes.imshow(mosaic(list(rows.values()), gap).repeat(3 // channels, axis=2), interpolation="nearest")
     axes.spines[:].set_visible(False)
