@@ -66,7 +66,7 @@ def test_results_of_an_earlier_format_are_told_of_once(tags, said, place, caplog
     place.record(tags=tags).end("FINISHED")
     for _ in range(2):
         place.tracker().end()
-    lines = [line.getMessage() for line in caplog.records if "of an earlier version, lie in data" in line.getMessage()]
+    lines = [line.getMessage() for line in caplog.records if "of an earlier version" in line.getMessage()]
     assert lines == ["results in data have format 4, of an earlier version: they are not used, and are made again (now: 6)"] * said
 
 
