@@ -116,7 +116,7 @@ class BesideStudy(Beside):
 
 
 def main() -> None:
-    """Run as the background process, at the lowest priority: the training comes first."""
+    """Run as the background process, at a low priority: the training comes first."""
     os.nice(NICE)
     with os.fdopen(os.dup(0), "rb", buffering=0) as told:
         task = Task(**json.loads(told.readline()))
