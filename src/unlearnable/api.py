@@ -96,7 +96,9 @@ def craft(
         return poisons.craft(poison, clean, crafting, settings=settings)
 
 
-def recover(recovery: str, poisoned: Images, *, seed: int = 0, device: str = "cpu", **settings: Any) -> LabelledImages:
+def recover(
+    recovery: str, poisoned: Images, *, clean: Images | None = None, seed: int = 0, device: str = "cpu", **settings: Any
+) -> LabelledImages:
     """Return the images after a recovery: ``recover("orthogonal_projection", poisoned)``.
 
     Some recoveries remove directions: what they return has the ``images`` of the poisoned set and a ``projection``, through which
@@ -105,20 +107,23 @@ def recover(recovery: str, poisoned: Images, *, seed: int = 0, device: str = "cp
     Args:
         recovery: its name; one that changes the training, and no image, is for ``train(..., recovery=...)``.
         poisoned: the set.
+        clean: the original images, some of which ``pairs`` is given.
         seed: decides every draw.
         device: where.
         settings: of the recovery.
 
     Raises:
-        InputError: the name is unknown, a setting is wrong, or the recovery changes no image.
+        InputError: the name is unknown, a setting is wrong, the recovery changes no image, or it needs clean images and there are too few.
     """
     chosen, images = _recovery(recovery, settings), _set(poisoned)
     if recovery != "none" and type(chosen).recovered is Recovery.recovered:
         got = f"'{recovery}', which changes the training: use train(..., recovery='{recovery}')"
         raise InputError(f"recovery: expected one that changes images, got {got}")
-    chosen.require(images)
+    _require_clean(chosen, clean)
+    originals = None if clean is None else _set(clean, images.num_classes)
+    chosen.require(originals or images)
     with enough_memory("the number of images"):
-        return recoveries.recover(recovery, images, seed=seed, device=choose_device(device), settings=settings)
+        return recoveries.recover(recovery, images, clean=originals, seed=seed, device=choose_device(device), settings=settings)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -201,13 +206,12 @@ def train(
     require_model("model", model)
     signatures.require("train", signatures.settings_of(TrainingRecipe), settings)
     chosen, recipe, poisoned = _recovery(recovery, recovery_settings or {}), recipe_from(settings), _set(images)
-    require_takes(model, poisoned.shape)
-    if clean is None and chosen.needs.clean_samples:
-        raise InputError(f"clean: expected clean images, {chosen.needs.clean_samples} of which '{recovery}' takes, got none")
+    require_takes(model, poisoned.shape, weights=recipe.weights, freeze=recipe.freeze)
+    _require_clean(chosen, clean)
     like = poisoned if clean is None else _set(clean)
     chosen.require(like)
     with enough_memory("batch_size"):
-        recovered = chosen.recovered(poisoned, seed=seed, device=choose_device(device))
+        recovered = chosen.recovered_beside(poisoned, like, seed=seed, device=choose_device(device))
         checkpoints = fit_named(
             model,
             recovered,
@@ -324,6 +328,12 @@ def _set(images: Any, num_classes: int | None = None) -> LabelledImages:
     if not isinstance(images, (tuple, list)) or len(images) != 2:
         raise InputError(f"images: expected a set, or the pair (images, labels), got {type(images).__name__}")
     return labelled(*images, num_classes=num_classes)
+
+
+def _require_clean(chosen: Recovery, clean: Images | None) -> None:
+    """Raise InputError if the recovery needs clean images and is given none."""
+    if clean is None and chosen.needs.clean_samples:
+        raise InputError(f"clean: expected clean images, {chosen.needs.clean_samples} of which '{chosen.name}' takes, got none")
 
 
 def _recovery(name: str, settings: dict[str, Any]) -> Recovery:

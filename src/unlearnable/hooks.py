@@ -11,7 +11,7 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
-from unlearnable.config.recipe import PARTS, RELEASED
+from unlearnable.config.recipe import PARTS, RELEASED, TIMM
 from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
 from unlearnable.parts import MIXTURE
@@ -30,11 +30,12 @@ class CheckHooks:
     def __init__(self) -> None:
         self._nodes: list[Any] = []
         self._parameters: dict[str, Any] = {}
+        self._project = Path()
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Tell the configuration where the project's relative paths start."""
-        context.config_loader.project_path = context.project_path
+        self._project = context.config_loader.project_path = context.project_path
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
@@ -42,6 +43,7 @@ class CheckHooks:
         parameters = catalog.load("parameters")
         _require_recoveries(pipeline.inputs(), parameters["recovery"], parameters["audit"]["recovery"])
         _require_folders(pipeline, catalog, parameters["poison"], parameters["craft"])
+        _require_weights(self._project, parameters)
         import torch
 
         from unlearnable.config.validation import check_machine
@@ -80,6 +82,22 @@ def _require_folders(pipeline: Any, catalog: Any, poison: str, craft: dict[str, 
         originals = catalog.load("originals")
         originals.files()
         catalog[COPIES].check(originals.path)
+
+
+def _require_weights(project: Path, parameters: dict[str, Any]) -> None:
+    """Raise InputError if a file of weights is not there, or is a checkpoint that is not what its sidecar says."""
+    from unlearnable.artifacts.atomic import DamagedError, read_checked, sidecar
+
+    for name, training in {"train": parameters["train"], "probe.train": parameters["probe"]["train"]}.items():
+        path = project / (training["weights"] or "")
+        if training["weights"] in (None, TIMM):
+            continue
+        if not path.is_file():
+            raise InputError(f"{name}.weights: expected a safetensors file, got {training['weights']}, which is none")
+        try:
+            _ = sidecar(path).is_file() and read_checked(path)
+        except DamagedError as error:
+            raise InputError(f"{name}.weights: {error}") from None
 
 
 class ArtifactHooks:

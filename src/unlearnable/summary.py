@@ -37,6 +37,15 @@ def _projection(scores: Scores) -> Iterator[RenderableType]:
     yield f"directions removed: {found['removed_directions']}, which hold {held}"
 
 
+def _likeness(scores: Scores) -> Iterator[RenderableType]:
+    each = (f"{name} {_like(found)}" for name, found in scores["likeness"].items())
+    yield f"likeness to the originals, median: {'; '.join(each)}"
+
+
+def _like(found: dict[str, float]) -> str:
+    return f"PSNR {found['psnr']:.1f} dB" + (f", SSIM {found['ssim']:.2f}" if "ssim" in found else "")
+
+
 def _dfr(scores: Scores) -> Iterator[RenderableType]:
     cell = ", ".join(str(scores[name]) for name in ("dataset", "poison", "model"))
     table = _table(
@@ -77,7 +86,14 @@ def _audit(scores: Scores) -> Iterator[RenderableType]:
     yield audit["verdict"]
 
 
-PARTS = {"accuracy": _accuracy, "projection": _projection, "dfr": _dfr, "separability": _separability, "audit": _audit}
+PARTS = {
+    "accuracy": _accuracy,
+    "projection": _projection,
+    "likeness": _likeness,
+    "dfr": _dfr,
+    "separability": _separability,
+    "audit": _audit,
+}
 
 
 def _table(title: str, names: list[str], numbers: list[str]) -> Table:

@@ -326,6 +326,8 @@ def test_a_fingerprint_reads_names_and_bytes_and_follows_nothing(tmp_path):
     [
         (lambda path: {"probe": {"sample_indices": path}}, AFTER["probe"]),
         (lambda path: {"poison": "ar", "craft": {"ar": {"processes": path}}}, AFTER["craft"]),
+        (lambda path: {"train": {"weights": path}}, AFTER["train"] | AFTER["probe.train"]),
+        (lambda path: {"probe": {"train": {"weights": path}}}, AFTER["probe.train"]),
     ],
 )
 def test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes(parameters, expected, tmp_path):
@@ -336,6 +338,37 @@ def test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes(parame
     one, same, other = found("one", b"1"), found("same", b"1"), found("other", b"2")
     assert one == same
     assert moved(one, other) == expected
+
+
+def test_weights_that_timm_publishes_are_part_of_the_recipe_by_their_bytes(tmp_path, monkeypatch):
+    file, asked = tmp_path / "model.safetensors", []
+    monkeypatch.setattr("unlearnable.models.timm_file", lambda model: asked.append(model) or file)
+
+    def found(content: bytes) -> dict:
+        file.write_bytes(content)
+        return hashes(model="timm:test_resnet", train={"weights": "timm"})
+
+    one, other = found(b"1"), found(b"2")
+    assert moved(one, other) == AFTER["train"] | AFTER["probe.train"]
+    assert set(asked) == {"timm:test_resnet"}
+    assert other == hashes(model="timm:test_resnet", train={"weights": str(file)})
+
+
+def test_weights_that_cannot_be_had_are_no_error_of_a_path(monkeypatch):
+    def none(model):
+        raise InputError(f"train.weights: expected the weights of '{model}', got none")
+
+    monkeypatch.setattr("unlearnable.models.timm_file", none)
+    with pytest.raises(InputError, match=r"^train\.weights: expected the weights of 'timm:x', got none$"):
+        loader(model="timm:x", train={"weights": "timm"})["catalog"]
+
+
+def test_recipes_from_before_weights_could_be_given_stay():
+    """What is null is not in them; what is given is, and so is a file that is missing."""
+    for artifact, block in (("clean_checkpoints", "train"), ("probed_checkpoints", "probe.train")):
+        assert not {"weights", "freeze"} & set(loader().recipe(artifact)[block])
+        given = loader(train={"weights": "nothing.safetensors", "freeze": "all but the head"}).recipe(artifact)[block]
+        assert (given["weights"], given["freeze"]) == (None, "all but the head")
 
 
 def test_hashes_are_stable():

@@ -28,6 +28,7 @@ from unlearnable.training.trainer import plain_loss
 
 CPU = torch.device("cpu")
 IMAGES = make_images(48, classes=4, side=16)
+ORIGINALS = replace(IMAGES, images=IMAGES.images - IMAGES.images // 8)
 FEW = make_images(28, classes=4, side=16)
 CROP_AND_FLIP = Augmentation(crop=2, flip=True)
 PUBLISHED = replace(
@@ -56,7 +57,7 @@ def trained(
     """Return the checkpoints of a training, or of one that goes on after ``done`` epochs."""
     settings = SETTINGS.get(name, {})
     recovery = recovery_named(name, settings)
-    recovered = recover(name, IMAGES, seed=0, device=device, settings=settings)
+    recovered = recover(name, IMAGES, clean=ORIGINALS, seed=0, device=device, settings=settings)
 
     def run(before: list[Checkpoint]) -> list[Checkpoint]:
         model = build(network, shape=IMAGES.shape, num_classes=4, seed=0)
@@ -81,7 +82,7 @@ def trained_once(device: torch.device, name: str) -> list[object]:
 
 def changed(device: torch.device, name: str) -> list[object]:
     """Return a hash of the images as a recovery that changes nothing else leaves them."""
-    recovered = recover(name, IMAGES, seed=0, device=device, settings=SETTINGS.get(name, {}))
+    recovered = recover(name, IMAGES, clean=ORIGINALS, seed=0, device=device, settings=SETTINGS.get(name, {}))
     return [hashlib.sha256(resident(recovered, CPU).numpy().tobytes()).hexdigest()]
 
 

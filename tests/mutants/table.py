@@ -177,6 +177,20 @@ POISONS = (
 
 RECOVERIES = (
     Mutant(
+        "pairs take the mean perturbation of all classes off each image",
+        "src/unlearnable/recoveries/pairs.py",
+        "means[labels]  # noqa",
+        "means.mean(0)  # noqa",
+        ("tests/recoveries/test_pairs.py::test_means_of_classes_by_hand",),
+    ),
+    Mutant(
+        "the ridge of the map of pairs is not that of their mean error",
+        "src/unlearnable/recoveries/pairs.py",
+        "len(centred) * l2 * torch.eye",
+        "l2 * torch.eye",
+        ("tests/recoveries/test_pairs.py::test_the_linear_map_is_that_of_numpys_least_squares",),
+    ),
+    Mutant(
         "the learning rate of the linear model drops an epoch late",
         "src/unlearnable/recoveries/orthogonal_projection.py",
         "sum(epoch >= drop for drop in drops)",
@@ -381,6 +395,27 @@ RESULTS = (
 )
 TRAINING = (
     Mutant(
+        "frozen BatchNorm moves its statistics",
+        "src/unlearnable/models/base.py",
+        "        for part in self._frozen:\n            part.eval()\n",
+        "",
+        ("tests/training/test_fine_tuning.py::test_what_is_frozen_does_not_change_at_all",),
+    ),
+    Mutant(
+        "a head for other classes is an error",
+        "src/unlearnable/models/pretrained.py",
+        "found is None or (own.shape[1:] == found.shape[1:] and len(own) != len(found))",
+        "found is None",
+        ("tests/models/test_pretrained.py::test_the_head_is_new_where_the_file_has_none_for_these_classes",),
+    ),
+    Mutant(
+        "the control of a probe has random weights where the training had those of a file",
+        "src/unlearnable/training/engine.py",
+        "initialisation=recipe.initialisation, weights=start)",
+        "initialisation=recipe.initialisation)",
+        ("tests/training/test_fine_tuning.py::test_the_control_of_a_probe_is_the_network_that_the_training_started_from",),
+    ),
+    Mutant(
         "every epoch mirrors the same images",
         "src/unlearnable/training/trainer.py",
         "return half ^ (epochs_done % 2 == 1)",
@@ -391,7 +426,7 @@ TRAINING = (
         "a whitening is fitted to the images that are trained on",
         "src/unlearnable/training/engine.py",
         "whiten(model, like, normalisation)",
-        "whiten(model, train, normalisation)",
+        "whiten(model, images, normalisation)",
         ("tests/training/test_engine.py::test_a_whitening_is_fitted_to_the_clean_images_and_saved",),
     ),
     Mutant(
@@ -798,6 +833,20 @@ DATASETS = (
 
 CONFIGURATION = (
     Mutant(
+        "other weights in a file are the same recipe",
+        "src/unlearnable/config/recipe.py",
+        '"craft.ar_linf.processes", *WEIGHTS)',
+        '"craft.ar_linf.processes")',
+        ("tests/config/test_recipe.py::test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes",),
+    ),
+    Mutant(
+        "settings of trainings that are null move the recipes from before them",
+        "src/unlearnable/config/loader.py",
+        "        for name in UNSET:\n",
+        "        for name in ():\n",
+        ("tests/config/test_recipe.py::test_recipes_from_before_weights_could_be_given_stay",),
+    ),
+    Mutant(
         "an entry that stands for a part of a block is left out of the recipe",
         "src/unlearnable/config/graph.py",
         "part = entry(choice.entries[name]) if name in choice.entries",
@@ -946,8 +995,8 @@ CONFIGURATION = (
     Mutant(
         "a listing of pipelines waits for torch",
         "src/unlearnable/hooks.py",
-        "from unlearnable.config.recipe import PARTS, RELEASED\n",
-        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED\n",
+        "from unlearnable.config.recipe import PARTS, RELEASED, TIMM\n",
+        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED, TIMM\n",
         ("tests/test_startup.py::test_listing_and_refusing_import_neither_torch_nor_mlflow",),
     ),
 )
@@ -1153,8 +1202,15 @@ RUNS = (
         ("tests/pipelines/test_audit.py::test_the_verdict_says_what_the_numbers_say",),
     ),
     Mutant(
+        "the likeness of recovered images is that of the images before they are projected",
+        "src/unlearnable/pipelines/perceptibility.py",
+        "pixels if images.projection is None else torch.from_numpy(images.projection(pixels.numpy()))",
+        "pixels",
+        ("tests/pipelines/test_likeness.py::test_psnr_and_ssim_are_those_of_their_formulas",),
+    ),
+    Mutant(
         "the worst PSNR is the best",
-        "src/unlearnable/pipelines/audit/perceptibility.py",
+        "src/unlearnable/pipelines/perceptibility.py",
         'of.max() if name in ("l2", "linf") else of.min()',
         "of.max()",
         ("tests/pipelines/test_audit.py::test_norms_and_psnr_are_those_of_their_formulas",),
@@ -2502,7 +2558,7 @@ DOCUMENTS = (
     Mutant(
         "numbers of a projection are no metrics",
         "src/unlearnable/tracking/tracker.py",
-        '"accuracy", "projection", "dfr"',
+        '"accuracy", "projection", "likeness", "dfr"',
         '"accuracy", "dfr"',
         ("tests/tracking/test_tracker.py::test_of_an_audit_the_main_numbers_are_metrics",),
     ),

@@ -57,6 +57,13 @@ STAND_INS: dict[str, StandIn] = {
         why="an ablation of ours; held to scikit-learn's components",
         tests=("tests/recoveries/test_battery.py::test_principal_components_are_those_of_scikit_learn",),
     ),
+    "recovery pairs": StandIn(
+        why="the paper of this threat model trains a diffusion bridge instead; the map is held to NumPy's least squares",
+        tests=(
+            "tests/recoveries/test_pairs.py::test_a_perturbation_of_each_class_is_gone_from_one_pair_a_class_on",
+            "tests/recoveries/test_pairs.py::test_the_linear_map_is_that_of_numpys_least_squares",
+        ),
+    ),
     "recovery dfr": StandIn(
         why="a head that is fitted once to clean images, as the estimator frozen",
         tests=("tests/recoveries/test_battery.py::test_a_new_head_takes_the_place_of_the_last_one_and_of_nothing_else",),

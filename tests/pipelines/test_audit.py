@@ -15,9 +15,9 @@ from tests.sources.formats import write_folder
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.pipeline_registry import register_pipelines
-from unlearnable.pipelines.audit.perceptibility import perceptibility
 from unlearnable.pipelines.audit.repeats import chosen
 from unlearnable.pipelines.audit.verdict import audit_scores, verdict
+from unlearnable.pipelines.perceptibility import perceptibility
 
 SIDE = 16  # pixels
 SMALL = {

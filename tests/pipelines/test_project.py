@@ -100,6 +100,7 @@ def test_the_main_job_writes_scores(project):
         assert 0 <= accuracy["last"] <= accuracy["peak"] <= 1
     assert scores["projection"]["removed_directions"] == 10
     assert 0 < scores["projection"]["captured_energy"] <= 1
+    assert set(scores["likeness"]) == {"poisoned", "recovered"}
     assert set(scores["seconds"]) == {"recovery", *scores["accuracy"]}
     assert {"python", "torch", "kedro"} <= set(scores["versions"])
     here = made_on(torch.device("cpu"), "float32")

@@ -44,6 +44,7 @@ def test_with_no_recovery_nothing_is_trained_again(project):
     assert run(project, pipeline="recover", recovery="none") == MADE - {"recovered_checkpoints"}
     accuracy = newest_scores(project)["accuracy"]
     assert accuracy["recovered"] == accuracy["poisoned"]
+    assert "likeness" not in newest_scores(project)
 
 
 @pytest.mark.parametrize(("poison", "trainings"), [("lsp", 2), ("none", 1)])

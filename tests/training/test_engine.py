@@ -3,6 +3,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from tests.conftest import make_images
@@ -168,13 +169,16 @@ def test_deviations_of_the_recipe_are_what_images_are_divided_by(clean):
         normalisation_of(clean, TrainingRecipe(epochs=1, batch_size=60, learning_rate=0.1, deviations=[0.2]))
 
 
-def test_every_setting_of_a_recipe_changes_the_training(clean):
+def test_every_setting_of_a_recipe_changes_the_training(clean, tmp_path):
+    weights = str(tmp_path / "weights.safetensors")
+    save_file(build("tiny_cnn", shape=clean.shape, num_classes=3, seed=9).state_dict(), weights)
     base = {"epochs": 2, "batch_size": 20, "learning_rate": 0.05, "precision": "float32"}
     steps = {"schedule": "multistep", "milestones": [1]}
     changes = [{}, {"epochs": 3}, {"batch_size": 16}, {"learning_rate": 0.04}, {"final_learning_rate": 0.01}, {"optimiser": "adam"}]
     changes += [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": True}, steps, {**steps, "gamma": 0.4}, {"warmup": 0.5}]
     changes += [{"cosine_epochs": 5}, {"rate_changes": "epoch"}, {"initialisation": "torch"}, {"deviations": [0.2, 0.3, 0.4]}]
     changes += [{"gradient_clip": 0.1}, {"label_smoothing": 0.1}, {"precision": "bfloat16"}, {"augmentation": Augmentation(flip=True)}]
+    changes += [{"weights": weights}, {"freeze": "0"}]
     assert {name for change in changes for name in change} == {setting.name for setting in fields(TrainingRecipe)}
     heads = [train(clean, recipe=TrainingRecipe(**base | change))[-1].state["head.weight"] for change in changes]
     assert len({head.numpy().tobytes() for head in heads}) == len(changes)

@@ -27,6 +27,7 @@ from yaml import YAMLError
 from unlearnable.config.entries import at_its_new_name, missing, require_keys
 from unlearnable.config.graph import Graph, Recipe, hashed
 from unlearnable.config.recipe import (
+    ANY_OF_TIMM,
     DERIVED,
     FOLLOWED,
     FORMAT,
@@ -34,6 +35,9 @@ from unlearnable.config.recipe import (
     PLACES,
     READ,
     RELEASED_PLACES,
+    TIMM,
+    UNSET,
+    WEIGHTS,
     code,
     craft_seed,
     names,
@@ -183,6 +187,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """Return the catalog, once what its paths are made of is there: an error in that would be said to be one of a path."""
         for source in self._graph.sources(self._parameters):
             self._decides(source)
+        _ = self._with_bytes
         catalog = self._resolved("catalog")
         self._require_credentials(catalog)
         require_keys(catalog)
@@ -298,17 +303,25 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @cached_property
     def _with_bytes(self) -> dict[str, Any]:
-        """The parameters; a path of a file is replaced by the hash of its bytes."""
+        """The parameters; a path of a file is replaced by the hash of its bytes, and what UNSET names is left out where it is null."""
         found = dict(self._parameters)
+        for name in UNSET:
+            *block, last = name.split(".")
+            if isinstance(holder := _at(found, block), dict) and holder.get(last) is None:
+                found = _replaced(found, block, {key: value for key, value in holder.items() if key != last})
         for name in READ:
-            block, *inner, last = name.split(".")
-            holder: Any = found
-            for part in (block, *inner):
-                holder = holder.get(part) if isinstance(holder, dict) else None
-            if isinstance(holder, dict) and isinstance(path := holder.get(last), str):
-                content = self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))
-                found[block] = _replaced(found[block], [*inner, last], content)
+            if isinstance(path := _at(found, name.split(".")), str):
+                found = _replaced(found, name.split("."), self._content(name, path))
         return found
+
+    def _content(self, name: str, path: str) -> str | None:
+        """Return the hash of the file that a parameter names."""
+        model = str(self._parameters.get("model"))
+        if name not in WEIGHTS or path != TIMM or not model.startswith(ANY_OF_TIMM):
+            return self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))  # type: ignore[no-any-return]
+        from unlearnable.models import timm_file  # which imports torch
+
+        return self._once("file", f"{name} {model}", lambda: fingerprint(timm_file(model), name))  # type: ignore[no-any-return]
 
     def _decides(self, name: str) -> dict[str, Any]:
         """Return what decides the bytes of an entry that no node makes: its settings, and the hash of its files if none is published."""
@@ -473,6 +486,13 @@ def _home(setting: str, path: str) -> str:
     if found.startswith("~"):
         raise InputError(f"catalog: '{setting}': expected the home of a user, got {path!r}, of no known one")
     return found
+
+
+def _at(settings: Any, names: list[str]) -> Any:
+    """Return what nested settings have at the end of ``names``, None where they have nothing."""
+    for name in names:
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return settings
 
 
 def _replaced(settings: dict[str, Any], names: list[str], value: Any) -> dict[str, Any]:

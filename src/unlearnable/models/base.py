@@ -1,15 +1,21 @@
 """What every network has, and how it is made."""
 
+from collections.abc import Sequence
+from typing import Self
+
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearnable.errors import InputError
-from unlearnable.models.any_timm import PREFIX, require_timm, timm_network
+from unlearnable.models.any_timm import PREFIX, TIMM, require_timm, timm_network
 from unlearnable.models.networks import MODELS, Shape
-from unlearnable.register import unknown
+from unlearnable.models.pretrained import fitting
+from unlearnable.register import nearest, unknown
 from unlearnable.seeds import borrowed_global_torch
 
 OWN = "own"
+ALL_BUT_HEAD = "all but the head"
 
 
 class ImageClassifier(nn.Module):
@@ -25,6 +31,7 @@ class ImageClassifier(nn.Module):
         super().__init__()
         self.extractor = extractor
         self.head = nn.Linear(width, num_classes)
+        self._frozen: list[nn.Module] = []  # which stay in evaluation mode
 
     def features(self, images: Tensor) -> Tensor:
         """Return features (N, width) of normalised images (N, C, H, W)."""
@@ -36,9 +43,50 @@ class ImageClassifier(nn.Module):
         logits: Tensor = self.head(self.features(images))
         return logits
 
+    def freeze(self, parts: str | Sequence[str]) -> None:
+        """Leave parts of the extractor as they are from now on: their weights, and the statistics of their BatchNorm.
 
-def build(name: str, *, shape: Shape, num_classes: int, seed: int, initialisation: str = OWN) -> ImageClassifier:
-    """Return the model of that name; its first weights depend on ``seed`` alone.
+        Args:
+            parts: ``all but the head``, or one or several names of modules or parameters, as torch has them within ``extractor``.
+
+        Raises:
+            InputError: there is no part of that name.
+        """
+        modules = {name or ALL_BUT_HEAD: part for name, part in self.extractor.named_modules() if _has_weights(part)}
+        known: dict[str, nn.Module | nn.Parameter] = dict(self.extractor.named_parameters()) | modules
+        for name in [parts] if isinstance(parts, str) else parts:
+            if name not in known:
+                expected = f"'{ALL_BUT_HEAD}', or names of parts such as {', '.join(_parts(self.extractor))}"
+                raise InputError(f"train.freeze: expected {expected}; got '{name}'{nearest(name, list(known))}")
+            part = known[name].requires_grad_(False)
+            if isinstance(part, nn.Module):
+                self._frozen += [each.eval() for each in part.modules() if isinstance(each, _BatchNorm)]
+
+    def train(self, mode: bool = True) -> Self:  # as torch has it
+        """Set the mode as torch does; frozen BatchNorm stays in evaluation mode, or each batch would move its statistics."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _parts(module: nn.Module, prefix: str = "") -> list[str]:
+    """Return names of the parts with weights: the children of a module, or theirs where there is only one."""
+    children = {prefix + name: child for name, child in module.named_children() if _has_weights(child)}
+    if len(children) == 1:
+        [(name, child)] = children.items()
+        return _parts(child, f"{name}.") or [name]
+    return list(children)
+
+
+def build(
+    name: str, *, shape: Shape, num_classes: int, seed: int, initialisation: str = OWN, weights: str | None = None
+) -> ImageClassifier:
+    """Return the model of that name; where ``weights`` are not given, its first weights depend on ``seed`` alone.
 
     Args:
         name: one of MODELS, or ``timm:NAME``.
@@ -46,27 +94,44 @@ def build(name: str, *, shape: Shape, num_classes: int, seed: int, initialisatio
         num_classes: the number of classes.
         seed: of the first weights.
         initialisation: of convolutions: the network's ``own``, or ``torch`` for the default of torch.
+        weights: a safetensors file of a network of that name, such as a checkpoint; or ``timm`` for those that timm publishes.
+            The head is new where the file has another number of classes, or none.
 
     Raises:
-        InputError: the name is unknown, or the network cannot take images of that shape.
+        InputError: the name is unknown, the network cannot take images of that shape, or the weights are not its own.
     """
     require_model("model", name)
+    _require_published(name, weights)
     with borrowed_global_torch(seed, f"model/{name}"):
-        extractor = _extractor(name, shape)
-        for part in extractor.modules() if initialisation != OWN else ():
+        extractor = _extractor(name, shape, is_pretrained=weights == TIMM)
+        for part in extractor.modules() if initialisation != OWN and weights is None else ():
             if isinstance(part, nn.Conv2d):
                 part.reset_parameters()
-        return ImageClassifier(extractor, _width(name, extractor, shape), num_classes)
+        model = ImageClassifier(extractor, _width(name, extractor, shape), num_classes)
+    if weights not in (None, TIMM):
+        model.load_state_dict(fitting(model.state_dict(), str(weights), name))
+    return model
 
 
-def require_takes(name: str, shape: Shape) -> None:
-    """Raise InputError if the model of that name cannot take images of that shape; nothing is computed."""
+def require_takes(name: str, shape: Shape, *, weights: str | None = None, freeze: str | Sequence[str] | None = None) -> None:
+    """Raise InputError if the model of that name cannot take such images or weights, or has no such parts; nothing is computed."""
+    _require_published(name, weights)
     with torch.device("meta"):
-        _width(name, _extractor(name, shape), shape)
+        extractor = _extractor(name, shape)
+        model = ImageClassifier(extractor, _width(name, extractor, shape), num_classes=1)
+    if weights not in (None, TIMM):
+        fitting(model.state_dict(), str(weights), name)
+    if freeze is not None:
+        model.freeze(freeze)
 
 
-def _extractor(name: str, shape: Shape) -> nn.Module:
-    return timm_network(name, shape) if name.startswith(PREFIX) else MODELS[name](shape)
+def _require_published(name: str, weights: str | None) -> None:
+    if weights == TIMM and not name.startswith(PREFIX):
+        raise InputError(f"train.weights: expected a file for '{name}', got '{TIMM}', which has weights of {PREFIX}NAME alone")
+
+
+def _extractor(name: str, shape: Shape, *, is_pretrained: bool = False) -> nn.Module:
+    return timm_network(name, shape, is_pretrained=is_pretrained) if name.startswith(PREFIX) else MODELS[name](shape)
 
 
 def _width(name: str, extractor: nn.Module, shape: Shape) -> int:

@@ -21,12 +21,10 @@ def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters
     """Raise InputError if a node needs more images than ``clean`` has, or others: its inputs say what it needs."""
     inputs = {name for node in nodes for name in node.inputs}
     recipes = {"params:train": parameters["train"], "params:probe.train": parameters["probe"]["train"]}
-    asked = [recipe for name, recipe in recipes.items() if name in inputs]
-    for training in map(recipe_from, asked):
+    for training in [recipe_from(recipe) for name, recipe in recipes.items() if name in inputs]:
         require_batch(training, clean)
         require_deviations(training, clean)
-    if asked:
-        require_takes(parameters["model"], clean.shape)
+        require_takes(parameters["model"], clean.shape, weights=training.weights, freeze=training.freeze)
     recoveries = {"params:recovery": parameters["recovery"], "params:audit.recovery": parameters["audit"]["recovery"]}
     recoveries["params:recover.orthogonal_projection"] = "orthogonal_projection"
     for recovery in [recovery for name, recovery in recoveries.items() if name in inputs]:

@@ -25,7 +25,6 @@ from torch import Tensor
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, require_every_class
 from unlearnable.metrics import accuracy
-from unlearnable.models import build
 from unlearnable.probes.softmax import Values, fit_softmax
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, NOT_EMPTY, POSITIVE
 from unlearnable.register import Register
@@ -38,10 +37,10 @@ from unlearnable.training import (
     Progress,
     Report,
     TrainingRecipe,
+    first_network,
     ignore,
     no_report,
     normalisation_of,
-    whiten,
 )
 from unlearnable.training.augmentation import augment
 from unlearnable.training.device import is_out_of_memory
@@ -243,9 +242,8 @@ def reweight(
     """
     estimators = {name: ESTIMATORS[name] for name in recipe.estimators}
     fitted, held_out = fitted_and_held_out(clean, recipe)
-    network = build(model, shape=clean.shape, num_classes=clean.num_classes, seed=seed, initialisation=training.initialisation)
     normalisation = normalisation or normalisation_of(clean, training)
-    whiten(network, clean, normalisation)
+    network = first_network(model, clean, like=clean, recipe=training, normalisation=normalisation, seed=seed)
     bench = Bench(
         network=Network(network, normalisation, device, training.precision),
         pixels=resident(fitted, device),

@@ -69,6 +69,10 @@ class Recovery:
         """Return the set that is trained on."""
         return poisoned
 
+    def recovered_beside(self, poisoned: LabelledImages, clean: LabelledImages, *, seed: int, device: torch.device) -> LabelledImages:  # noqa: ARG002
+        """Return the set that is trained on, where clean samples may be drawn from ``clean`` for it; most recoveries need none."""
+        return self.recovered(poisoned, seed=seed, device=device)
+
     def test(self, test: LabelledImages, recovered: LabelledImages) -> LabelledImages:  # noqa: ARG002
         """Return the test images in the form in which a network trained on ``recovered`` is measured on them."""
         return test
@@ -139,14 +143,33 @@ def recovery_named(name: str, settings: dict[str, Any]) -> Recovery:
     return kind(**nested(kind, settings))
 
 
-def recover(name: str, poisoned: LabelledImages, *, seed: int, device: torch.device, settings: dict[str, Any]) -> LabelledImages:
+def recover(
+    name: str,
+    poisoned: LabelledImages,
+    *,
+    seed: int,
+    device: torch.device,
+    settings: dict[str, Any],
+    clean: LabelledImages | None = None,
+) -> LabelledImages:
     """Return the set that the recovery of that name makes of ``poisoned``, with the seconds that it took.
 
+    Args:
+        name: of the recovery.
+        poisoned: the set.
+        seed: decides every draw.
+        device: where.
+        settings: of the recovery.
+        clean: what clean samples are drawn from, by a recovery that needs some to make the set.
+
     Raises:
-        InputError: the name is unknown.
+        InputError: the name is unknown, or there are too few clean images.
     """
-    start = time.perf_counter()
-    recovered = recovery_named(name, settings).recovered(poisoned, seed=seed, device=device)
+    start, chosen = time.perf_counter(), recovery_named(name, settings)
+    if clean is None:
+        recovered = chosen.recovered(poisoned, seed=seed, device=device)
+    else:
+        recovered = chosen.recovered_beside(poisoned, clean, seed=seed, device=device)
     return replace(recovered, seconds=time.perf_counter() - start)
 
 
@@ -160,10 +183,22 @@ def transforms() -> Any:
 
 def each_changed(images: LabelledImages, function: Callable[[Tensor], Tensor], device: torch.device) -> LabelledImages:
     """Return images changed once by ``function`` of float32 chunks (n, C, H, W) in units of [0, 1], rounded to 256 levels."""
+    return each_changed_by_label(images, lambda chunk, labels: function(chunk), device)  # noqa: ARG005
+
+
+def each_changed_by_label(images: LabelledImages, function: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> LabelledImages:
+    """Return images changed once, rounded to 256 levels.
+
+    Args:
+        images: the set.
+        function: of a chunk, float32 (n, C, H, W) in units of [0, 1], and its labels (n,); it returns the changed chunk.
+        device: where.
+    """
     changed = blank(images.images.shape, np.uint8)
     for start in range(0, len(images), FLOATS_AT_ONCE):
-        chunk = torch.from_numpy(images.images[start : start + FLOATS_AT_ONCE]).to(device)
-        changed[start : start + FLOATS_AT_ONCE] = function(as_float(chunk)).mul(255).round_().clamp_(0, 255).byte().cpu().numpy()
+        part = slice(start, start + FLOATS_AT_ONCE)
+        chunk, labels = (torch.from_numpy(each[part]).to(device) for each in (images.images, images.labels))
+        changed[part] = function(as_float(chunk), labels).mul(255).round_().clamp_(0, 255).byte().cpu().numpy()
     return replace(images, images=changed)
 
 

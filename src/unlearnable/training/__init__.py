@@ -2,7 +2,17 @@
 
 from unlearnable.seeds import Draws
 from unlearnable.training.checkpoint import Checkpoint, goes_on, spelled
-from unlearnable.training.engine import Report, fit, fit_named, no_report, normalisation_of, require_batch, require_deviations, whiten
+from unlearnable.training.engine import (
+    Report,
+    first_network,
+    fit,
+    fit_named,
+    no_report,
+    normalisation_of,
+    require_batch,
+    require_deviations,
+    whiten,
+)
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from
 from unlearnable.training.trainer import PLAIN, Loss, Method, Progress, Trainer, ignore, mixed_loss, pasted_loss, plain_loss
@@ -20,6 +30,7 @@ __all__ = [
     "Report",
     "Trainer",
     "TrainingRecipe",
+    "first_network",
     "fit",
     "fit_named",
     "goes_on",

@@ -124,9 +124,8 @@ def fit_named(
         InputError: the model is unknown, the device is missing, a batch is larger than the set, or the training diverges.
     """
     require_batch(recipe, train)
-    model = build(name, shape=train.shape, num_classes=train.num_classes, seed=seed, initialisation=recipe.initialisation)
     normalisation = normalisation_of(like, recipe)
-    whiten(model, like, normalisation)
+    model = first_network(name, train, like=like, recipe=recipe, normalisation=normalisation, seed=seed)
     yield from fit(
         model,
         train,
@@ -140,6 +139,29 @@ def fit_named(
         method=method,
         resumable=resumable,
     )
+
+
+def first_network(
+    name: str, images: LabelledImages, *, like: LabelledImages, recipe: TrainingRecipe, normalisation: Normalisation, seed: int
+) -> ImageClassifier:
+    """Return the network that a training on ``images`` starts from.
+
+    Args:
+        name: of the model.
+        images: whose shape and classes the network has.
+        like: the images that a whitening is fitted to; one in the recipe's weights stays, as the layers after it were trained with it.
+        recipe: of the training.
+        normalisation: mean and standard deviation of each channel, in units of [0, 1].
+        seed: of what is drawn.
+
+    Raises:
+        InputError: the model is unknown, it cannot take such images, or the recipe's weights are of another one.
+    """
+    classes, start = images.num_classes, recipe.weights
+    model = build(name, shape=images.shape, num_classes=classes, seed=seed, initialisation=recipe.initialisation, weights=start)
+    if start is None:
+        whiten(model, like, normalisation)
+    return model
 
 
 def whiten(model: nn.Module, images: LabelledImages, normalisation: Normalisation) -> None:

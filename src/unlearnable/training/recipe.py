@@ -67,6 +67,10 @@ class TrainingRecipe:
         cosine_epochs: the length of the whole cosine or line, which may end after the training does; None is the training less its warm-up.
         rate_changes: the learning rate follows its schedule at every ``step``, or at the start of every ``epoch``.
         initialisation: of convolutions: each network's ``own``, or ``torch``'s default, uniform within one over the root of the fan-in.
+        weights: what the network starts from: a safetensors file, such as a checkpoint of a training, or ``timm`` for the weights that timm
+            publishes of a network ``timm:NAME``; None draws them. The head is new where the file has another number of classes.
+        freeze: what stays as it is, with the statistics of its BatchNorm: ``all but the head``, or one or several parts of the network by
+            their names in torch, such as ``layer1``; None trains all.
         deviations: of the channels, in units of [0, 1], by which images are divided; None is those of the clean images.
         precision: ``bfloat16`` (autocast and channels_last), ``float32``, or ``auto``: bfloat16 where the device computes in it.
     """
@@ -89,6 +93,8 @@ class TrainingRecipe:
     label_smoothing: Annotated[float, FRACTION] = 0.0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     initialisation: Literal["own", "torch"] = "own"
+    weights: str | None = None
+    freeze: str | list[str] | None = None
     deviations: list[float] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 

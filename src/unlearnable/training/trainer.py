@@ -103,7 +103,7 @@ class Trainer(Network):
     """A network with its optimiser and what is done to every batch: trainings and the surrogates of poisons share it.
 
     Args:
-        model: moved to ``device``.
+        model: moved to ``device``; what the recipe freezes is frozen.
         recipe: optimiser, precision and augmentation; its schedule is followed by ``epoch`` alone.
         normalisation: mean and standard deviation of each channel, in units of [0, 1].
         device: where.
@@ -122,6 +122,8 @@ class Trainer(Network):
         super().__init__(model, normalisation, device, recipe.precision)
         self.recipe = recipe
         self.method = method
+        if recipe.freeze is not None:
+            model.freeze(recipe.freeze)
         self.optimiser = _optimiser(model, recipe, device)
         self.steps_done = 0
         self._unchecked: list[Tensor] = []
@@ -168,7 +170,7 @@ class Trainer(Network):
         """Yield what the optimiser keeps: for each parameter its name, itself, and what of it."""
         kept = SLOTS[self.recipe.optimiser] if self.recipe.momentum or self.recipe.optimiser != "sgd" else ()
         for name, parameter in self.model.named_parameters():
-            yield from ((name, parameter, slot) for slot in kept)
+            yield from ((name, parameter, slot) for slot in kept if parameter.requires_grad)
 
     def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Train on one batch of images in units of [0, 1] with labels (N,); return its loss before the step.

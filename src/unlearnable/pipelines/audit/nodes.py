@@ -19,7 +19,7 @@ reweight_last = new_heads
 
 def measure(clean: "LabelledImages", poisoned: "LabelledImages") -> dict[str, Any]:
     """Return how much of the protection can be seen."""
-    from unlearnable.pipelines.audit.perceptibility import perceptibility
+    from unlearnable.pipelines.perceptibility import perceptibility
 
     return perceptibility(clean, poisoned)
 

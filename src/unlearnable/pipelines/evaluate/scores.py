@@ -36,6 +36,7 @@ def score(
         **cell,
         "accuracy": {name: _last_and_peak(rows["test_accuracy"]) | _held_out(rows) for name, rows in trainings.items()},
         **_projection(recovered, clean, poisoned),
+        **_likeness(recovered, clean, poisoned),
         "seconds": {"recovery": recovered.seconds} | {name: float(rows["seconds"].sum()) for name, rows in trainings.items()},
         "threads": {name: sorted({int(count) for count in rows["threads"]}) for name, rows in trainings.items()},
         "made_on": {name: _made_on(rows) for name, rows in trainings.items()},
@@ -110,6 +111,17 @@ def _projection(recovered: "LabelledImages", clean: "LabelledImages", poisoned: 
     means = mean_perturbations(clean, poisoned).reshape(clean.num_classes, -1)
     energy = captured_energy(recovered.projection.basis, means)
     return {"projection": {"removed_directions": recovered.projection.removed_directions, "captured_energy": energy}}
+
+
+def _likeness(recovered: "LabelledImages", clean: "LabelledImages", poisoned: "LabelledImages") -> dict[str, Any]:
+    """Return how like their originals protected and recovered images are; nothing where the recovery left the images as they are."""
+    import numpy as np
+
+    from unlearnable.pipelines.perceptibility import likeness
+
+    if recovered.projection is None and np.array_equal(recovered.images, poisoned.images):
+        return {}
+    return {"likeness": {"poisoned": likeness(clean, poisoned), "recovered": likeness(clean, recovered)}}
 
 
 def _held_out(rows: "pd.DataFrame") -> dict[str, Any]:

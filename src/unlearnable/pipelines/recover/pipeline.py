@@ -9,10 +9,10 @@ SHARED = ("params:recover", "params:seed", "params:device")
 
 
 def create_pipeline(*labels: str) -> Pipeline:
-    """Return the pipeline poisoned_train -> recovered_train, or another set for each of the labels."""
+    """Return the pipeline poisoned_train, clean_train -> recovered_train, or another set for each of the labels."""
     return Pipeline([_recovery(label) for label in labels or ("recovered",)])
 
 
 def _recovery(label: str) -> Node:
     name = "recover_images" if label == "recovered" else f"recover_images_{label}"
-    return Node(recover, ["poisoned_train", CHOSEN_BY[label], *SHARED], f"{label}_train", name=name)
+    return Node(recover, ["poisoned_train", "clean_train", CHOSEN_BY[label], *SHARED], f"{label}_train", name=name)

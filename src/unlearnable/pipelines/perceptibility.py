@@ -1,6 +1,7 @@
-"""How much of a perturbation can be seen: norms, PSNR, and SSIM by torchmetrics.
+"""How far images are from their originals, perturbed or recovered: norms, PSNR, and SSIM by torchmetrics.
 
 SSIM: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity" (2004), with its Gaussian window of 11 pixels.
+torchmetrics mirrors the borders, where the authors' code leaves them out.
 """
 
 from typing import Any
@@ -13,6 +14,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.training.pixels import as_float
 
 TOGETHER = 128  # images
+MOST = 1_000  # images whose likeness is measured: SSIM takes longer than some recoveries do
 WINDOW = 11  # pixels of SSIM: smaller images have none
 
 
@@ -36,9 +38,22 @@ def perceptibility(clean: LabelledImages, poisoned: LabelledImages) -> dict[str,
     return told
 
 
+def likeness(clean: LabelledImages, images: LabelledImages) -> dict[str, float]:
+    """Return how like their originals images are, those of a projected set as they are trained on: medians of at most 1,000.
+
+    Returns:
+        ``psnr`` in dB, 120 for images that are their originals, and ``ssim`` in [-1, 1] where images have 11 pixels or more.
+    """
+    places = np.linspace(0, len(images) - 1, min(len(images), MOST)).astype(np.int64)
+    asked = images.subset(places)
+    originals = clean.matching(asked)
+    rows = [_measured(originals, asked, slice(start, start + TOGETHER)) for start in range(0, len(asked), TOGETHER)]
+    return {name: float(np.median(np.concatenate([row[name] for row in rows]))) for name in ("psnr", "ssim") if name in rows[0]}
+
+
 def _measured(clean: LabelledImages, poisoned: LabelledImages, part: slice) -> dict[str, Any]:
     """Return each measure (n,) of a part of the images."""
-    before, after = (as_float(torch.from_numpy(images.images[part])) for images in (clean, poisoned))
+    before, after = (_seen(images, part) for images in (clean, poisoned))
     change = (after - before).flatten(1)
     mean_square = change.square().mean(1)
     found = {
@@ -50,3 +65,9 @@ def _measured(clean: LabelledImages, poisoned: LabelledImages, part: slice) -> d
         similarity = structural_similarity_index_measure(after, before, data_range=1.0, reduction="none")
         found["ssim"] = np.atleast_1d(similarity.numpy())  # type: ignore[union-attr]
     return found
+
+
+def _seen(images: LabelledImages, part: slice) -> torch.Tensor:
+    """Return a part of the images as they are to be seen, float32 in units of [0, 1]."""
+    pixels = as_float(torch.from_numpy(images.images[part]))
+    return pixels if images.projection is None else torch.from_numpy(images.projection(pixels.numpy()))
