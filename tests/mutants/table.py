@@ -1956,6 +1956,13 @@ REFERENCED_POISONS = (
         ("tests/oracles/test_poisons.py::test_classwise_noise_is_the_uniform_draw_of_the_reference",),
     ),
     Mutant(
+        "the colours of regions stay within the bound where they are to reach it",
+        "src/unlearnable/poisons/synthetic.py",
+        "np.float32(linf) * np.sign(_regions(clean, crafting, name, linf))",
+        "_regions(clean, crafting, name, linf)",
+        ("tests/oracles/test_poisons.py::test_regions_of_corner_colours_are_those_of_the_reference[sign_regions_16-4]",),
+    ),
+    Mutant(
         "error-minimising noise starts anew in each round",
         "src/unlearnable/poisons/error_minimising.py",
         "descend(losses, images, delta[chunk], ",

@@ -34,6 +34,7 @@ PATCHES = StandIn(why=REGIONS.why, tests=("tests/poisons/test_recipes.py::test_p
 STAND_INS: dict[str, StandIn] = {
     "poison regions_4": REGIONS,
     "poison regions_16": REGIONS,
+    "poison regions_64": REGIONS,
     "poison l2_regions_4": replace(REGIONS, tests=("tests/poisons/test_recipes.py::test_l2_regions_have_their_norm_before_rounding",)),
     "poison patches_4": PATCHES,
     "poison patches_8": PATCHES,

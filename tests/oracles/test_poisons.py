@@ -106,6 +106,15 @@ def test_classwise_noise_is_the_uniform_draw_of_the_reference(monkeypatch):
     assert_levels(perturbation, numbers("classwise_random")["patterns"] * 2)
 
 
+@pytest.mark.parametrize(("name", "side"), [("sign_regions_4", 2), ("sign_regions_16", 4), ("sign_regions_64", 8)])
+def test_regions_of_corner_colours_are_those_of_the_reference(name, side, monkeypatch):
+    drawn = weights(3, side, side, 3).permute(0, 3, 1, 2).numpy()  # the reference draws the channels last
+    generator = SimpleNamespace(uniform=lambda low, high, size: high * drawn.reshape(size))
+    monkeypatch.setattr("unlearnable.poisons.synthetic.numpy_generator", lambda *seed: generator)
+    perturbation = POISONS[name](labelled(6, classes=3, side=8), Crafting(), linf=8 / 255)
+    assert_levels(perturbation, numbers("sign_regions")[name] * 2)
+
+
 # ---- noise that a network decides: one with weights set by hand, after a normalisation by round numbers
 
 SURROGATE = Surrogate(model="set by hand", batch_size=6, learning_rate=0.01, precision="float32")

@@ -50,6 +50,10 @@ BUDGETS = {
     "patches_8": ({"linf": EIGHT}, "linf", EIGHT),
     "regions_16": ({"linf": EIGHT}, "linf", EIGHT),
     "regions_4": ({"linf": EIGHT}, "linf", EIGHT),
+    "regions_64": ({"linf": EIGHT}, "linf", EIGHT),
+    "sign_regions_16": ({"linf": EIGHT}, "linf", EIGHT),
+    "sign_regions_4": ({"linf": EIGHT}, "linf", EIGHT),
+    "sign_regions_64": ({"linf": EIGHT}, "linf", EIGHT),
 }
 
 

@@ -224,7 +224,7 @@ def test_processes_that_cannot_be_found_are_said():
 # ---- synthetic
 
 
-@pytest.mark.parametrize(("name", "side"), [("regions_4", 2), ("regions_16", 4)])
+@pytest.mark.parametrize(("name", "side"), [("regions_4", 2), ("regions_16", 4), ("regions_64", 8)])
 def test_regions_are_flat_and_of_one_colour_a_class(images, name, side):
     perturbation = POISONS[name](images, Crafting(), linf=8 / 255)
     grid = perturbation.reshape(200, 3, side, 32 // side, side, 32 // side)
@@ -238,9 +238,20 @@ def test_l2_regions_have_their_norm_before_rounding(images):
     assert np.allclose(norms, 1.0, rtol=1e-5)
 
 
+def test_corner_colours_have_the_published_norm(images):
+    """Of CIFAR-10's 3,072 values each is 8/255: 1.74 in all."""
+    norms = np.sqrt(np.square(POISONS["sign_regions_16"](images, Crafting()), dtype=float).sum((1, 2, 3)))
+    assert np.allclose(norms, 1.74, atol=0.005)
+
+
 def test_regions_refuse_images_that_they_cannot_cut():
     with pytest.raises(InputError, match="poison 'regions_16': expected images of a height and width divisible by 4, got 6 x 6"):
         POISONS["regions_16"](make_images(3, classes=3, side=6), Crafting(), linf=0.1)
+
+
+def test_a_pattern_that_cannot_be_cut_is_named():
+    with pytest.raises(InputError, match="poison 'sign_regions_64': expected images of a height and width divisible by 8, got 6 x 6"):
+        POISONS["sign_regions_64"](make_images(3, classes=3, side=6), Crafting(), linf=0.1)
 
 
 @pytest.mark.parametrize(("name", "side"), [("patches_4", 4), ("patches_8", 8)])

@@ -8,6 +8,9 @@ only images of its regions and patches, and no generator; the definitions here a
 
 They are drawn for each class: colours uniform in [-linf, linf] in every channel, or scaled to an L2 norm; pixels of a tile
 -linf or linf, since fine patterns that are weaker are hardly learned.
+
+The colours of ``sign_regions_*`` are -linf or linf in every channel too. The code of Zhu et al., "Detection and Defense of Unlearnable
+Examples" (AAAI 2024), draws regions so: no pattern has a larger norm within the bound.
 """
 
 import math
@@ -25,7 +28,8 @@ from unlearnable.seeds import numpy_generator
 
 Linf = Annotated[float, POSITIVE_FRACTION]
 
-made_at_any_size("classwise_random", "regions_4", "regions_16", "l2_regions_4", "patches_4", "patches_8")
+made_at_any_size("classwise_random", "regions_4", "regions_16", "regions_64", "l2_regions_4", "patches_4", "patches_8")
+made_at_any_size("sign_regions_4", "sign_regions_16", "sign_regions_64")
 
 
 @POISONS.add("classwise_random")
@@ -37,19 +41,43 @@ def classwise_random(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 
 @POISONS.add("regions_4")
 def regions_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 2 x 2 flat regions of its class; linf in units of [0, 1]."""
-    return of_each_class(_regions(clean, crafting, 4, linf), clean)
+    return of_each_class(_regions(clean, crafting, "regions_4", linf), clean)
 
 
 @POISONS.add("regions_16")
 def regions_16(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 4 x 4 flat regions of its class; linf in units of [0, 1]."""
-    return of_each_class(_regions(clean, crafting, 16, linf), clean)
+    return of_each_class(_regions(clean, crafting, "regions_16", linf), clean)
+
+
+@POISONS.add("regions_64")
+def regions_64(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
+    """Return for each image the 8 x 8 flat regions of its class; linf in units of [0, 1]."""
+    return of_each_class(_regions(clean, crafting, "regions_64", linf), clean)
+
+
+@POISONS.add("sign_regions_4")
+def sign_regions_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
+    """Return for each image the 2 x 2 flat regions of its class, each value -linf or linf, in units of [0, 1]."""
+    return of_each_class(_sign_regions(clean, crafting, "sign_regions_4", linf), clean)
+
+
+@POISONS.add("sign_regions_16")
+def sign_regions_16(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
+    """Return for each image the 4 x 4 flat regions of its class, each value -linf or linf, in units of [0, 1]."""
+    return of_each_class(_sign_regions(clean, crafting, "sign_regions_16", linf), clean)
+
+
+@POISONS.add("sign_regions_64")
+def sign_regions_64(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
+    """Return for each image the 8 x 8 flat regions of its class, each value -linf or linf, in units of [0, 1]."""
+    return of_each_class(_sign_regions(clean, crafting, "sign_regions_64", linf), clean)
 
 
 @POISONS.add("l2_regions_4")
 def l2_regions_4(clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE] = 1.0) -> Perturbation:
     """Return for each image the 2 x 2 flat regions of its class, scaled to the norm ``l2`` in units of [0, 1]."""
-    return of_each_class(scaled_to_l2(_regions(clean, crafting, 4, 1.0), l2), clean)
+    return of_each_class(scaled_to_l2(_regions(clean, crafting, "regions_4", 1.0), l2), clean)
 
 
 @POISONS.add("patches_4")
@@ -64,25 +92,36 @@ def patches_8(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255
     return of_each_class(_patches(clean, crafting, 8, linf), clean)
 
 
-def require_grid(clean: LabelledImages, *, regions: int, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError if images cannot be cut into a grid of ``regions`` equal rectangles."""
-    side = math.isqrt(regions)
+def require_grid(clean: LabelledImages, *, name: str, **others: object) -> None:  # noqa: ARG001
+    """Raise InputError if images cannot be cut into the grid of equal rectangles of that poison."""
+    side = _side(name)
     _, height, width = clean.shape
     if height % side or width % side:
-        raise InputError(f"poison 'regions_{regions}': expected images of a height and width divisible by {side}, got {height} x {width}")
+        raise InputError(f"poison '{name}': expected images of a height and width divisible by {side}, got {height} x {width}")
 
 
-required_by("regions_4", "l2_regions_4")(partial(require_grid, regions=4))
-required_by("regions_16")(partial(require_grid, regions=16))
+for _name in ("regions_4", "regions_16", "regions_64", "l2_regions_4", "sign_regions_4", "sign_regions_16", "sign_regions_64"):
+    required_by(_name)(partial(require_grid, name=_name))
 
 
-def _regions(clean: LabelledImages, crafting: Crafting, regions: int, linf: float) -> npt.NDArray[np.float32]:
-    """Draw patterns (K, C, H, W) of ``regions`` flat rectangles."""
-    require_grid(clean, regions=regions)
-    side = math.isqrt(regions)
+def _side(name: str) -> int:
+    """Return how many regions lie side by side: the name of a poison ends in how many there are in all."""
+    return math.isqrt(int(name.rpartition("_")[2]))
+
+
+def _regions(clean: LabelledImages, crafting: Crafting, name: str, linf: float) -> npt.NDArray[np.float32]:
+    """Draw patterns (K, C, H, W) of flat rectangles, their colours uniform in [-linf, linf]."""
+    require_grid(clean, name=name)
+    side = _side(name)
     _, height, width = clean.shape
-    colours = _drawn(clean, crafting, f"regions_{regions}", (side, side), linf)
+    colours = _drawn(clean, crafting, name, (side, side), linf)
     return colours.repeat(height // side, axis=2).repeat(width // side, axis=3)
+
+
+def _sign_regions(clean: LabelledImages, crafting: Crafting, name: str, linf: float) -> npt.NDArray[np.float32]:
+    """Draw patterns (K, C, H, W) of flat rectangles, their colours -linf or linf in every channel."""
+    patterns: npt.NDArray[np.float32] = np.float32(linf) * np.sign(_regions(clean, crafting, name, linf))
+    return patterns
 
 
 def _patches(clean: LabelledImages, crafting: Crafting, side: int, linf: float) -> npt.NDArray[np.float32]:
