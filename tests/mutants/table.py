@@ -1970,6 +1970,27 @@ REFERENCED_POISONS = (
         ("tests/oracles/test_poisons.py::test_em_samplewise_is_the_noise_of_the_reference",),
     ),
     Mutant(
+        "features that are gathered keep their lengths",
+        "src/unlearnable/poisons/mutual_information.py",
+        "F.normalize(workshop.trainer.penultimate(images).float())",
+        "workshop.trainer.penultimate(images).float()",
+        ("tests/poisons/test_surrogates.py::test_mi_ue_compares_each_image_with_its_own_class_and_with_all",),
+    ),
+    Mutant(
+        "the steps that gather features do not grow",
+        "src/unlearnable/poisons/mutual_information.py",
+        "self.step + done * (self.last_step - self.step)",
+        "self.step",
+        ("tests/oracles/test_poisons.py::test_mi_ue_is_the_noise_of_the_reference",),
+    ),
+    Mutant(
+        "a surrogate that is trained on noise in the making keeps its first rate",
+        "src/unlearnable/poisons/surrogate.py",
+        "self.recipe.learning_rate * self.recipe.learning_rate_factor(epochs_done)",
+        "self.recipe.learning_rate",
+        ("tests/oracles/test_poisons.py::test_mi_ue_is_the_noise_of_the_reference",),
+    ),
+    Mutant(
         "the noise of a class is the sum of what its images ask for",
         "src/unlearnable/poisons/error_minimising.py",
         "(sums[present] / counts[present].view(-1, 1, 1, 1))",

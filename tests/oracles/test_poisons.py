@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from tests.oracles.inputs import fractions, inward, labelled, moved, network, pixels, planted, weights
 from tests.oracles.table import numbers
 from unlearnable.images import LabelledImages
+from unlearnable.models import ImageClassifier
 from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.poisons.adversarial_noise import Attack, shift_and_flip
 from unlearnable.poisons.autoregressive import Search, response
@@ -154,6 +156,22 @@ def test_em_classwise_is_the_noise_of_the_reference(by_hand):
     perturbation = POISONS["em_classwise"](muted(), crafting, surrogate=SURROGATE, noise=noise, portion=1.0)
     assert_levels(perturbation, expected["noise"] * 2)
     assert [measured["train_error"] for measured in rounds] == pytest.approx(expected["errors"], abs=1e-6)
+
+
+def with_features(sequence):
+    """Return that network as one that has features: what its linear layer takes."""
+    *extractor, head = sequence
+    model = ImageClassifier(nn.Sequential(*extractor), head.in_features, head.out_features)
+    model.head = head
+    return model
+
+
+def test_mi_ue_is_the_noise_of_the_reference(by_hand, monkeypatch):
+    expected, (rounds, crafting) = numbers("mi_ue"), recorded()
+    monkeypatch.setattr("unlearnable.poisons.surrogate.build", lambda *name, **settings: with_features(network(classes=3)))
+    perturbation = POISONS["mi_ue"](muted(), crafting, surrogate=replace(SURROGATE, weight_decay=1e-4), epochs=3)
+    assert_levels(perturbation, expected["noise"], atol=1e-3)
+    assert [measured["loss"] for measured in rounds] == pytest.approx(expected["losses"], abs=1e-5)
 
 
 def test_ops_plus_em_is_the_sum_of_the_reference(by_hand):

@@ -24,6 +24,7 @@ BUDGETS = {
     "em_samplewise": ({"surrogate": SURROGATE, "noise": NOISE}, "linf", EIGHT),
     "error_max": ({"surrogate": SURROGATE, "epochs": 2, "attack": ATTACK}, "linf", EIGHT),
     "hypo": ({"surrogate": SURROGATE, "epochs": 2, "attack": ATTACK}, "linf", EIGHT),
+    "mi_ue": ({"surrogate": SURROGATE, "epochs": 2, "noise": {"linf": EIGHT, "step": EIGHT, "steps": 1}}, "linf", EIGHT),
     "ntga": ({"linf": EIGHT, "step": EIGHT / 2, "steps": 3, "block_size": 25}, "linf", EIGHT),
     "ops_plus_em": ({"surrogate": SURROGATE, "noise": NOISE}, "linf but for one pixel", EIGHT),
     "pil": ({"linf": EIGHT, "step": EIGHT / 5, "epochs": 2, "steps": 7, "batch_size": 25}, "linf", EIGHT),
@@ -126,7 +127,7 @@ def test_apply_rounds_to_nearest_and_clips(clean):
     assert (apply(clean, np.full(clean.images.shape, np.float32(-2))).images == 0).all()
 
 
-@pytest.mark.parametrize("name", ["em_samplewise", "em_classwise", "ntga", "pil", "rem", "tap"])
+@pytest.mark.parametrize("name", ["em_samplewise", "em_classwise", "mi_ue", "ntga", "pil", "rem", "tap"])
 def test_images_and_noise_that_would_fill_the_card_stay_on_the_host_and_are_the_same(name, monkeypatch):
     images = make_images(40, classes=4)
     settings = BUDGETS[name][0]

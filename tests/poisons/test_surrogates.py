@@ -13,6 +13,7 @@ from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, adversarial_noise, apply, craft
 from unlearnable.poisons.adversarial_noise import Attack, _attacked, _in_steps, shift_and_flip
 from unlearnable.poisons.error_minimising import ErrorMinimisation
+from unlearnable.poisons.mutual_information import gathered
 from unlearnable.poisons.ntga import prediction, tangent_kernel
 from unlearnable.poisons.robust_error_minimising import Steps, _defended, _raised
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
@@ -104,6 +105,16 @@ def test_ops_plus_em_is_the_one_with_the_other_on_top(images):
     of_shortcuts = np.stack(places)[images.labels][:, None]
     assert of_shortcuts.sum((1, 2, 3)).tolist() == [1] * 120
     assert np.array_equal(both.images, np.where(of_shortcuts, shortcut, em.images))
+
+
+def test_mi_ue_compares_each_image_with_its_own_class_and_with_all(monkeypatch, images):
+    """Two classes at a right angle: log(1 + exp(-1 / 0.1)). Three in one direction: log(3). One class alone: log(1)."""
+    workshop = Workshop(images, Crafting(), SMALL, "mi_ue")
+    monkeypatch.setattr(workshop.trainer, "penultimate", lambda features: features)
+    right, same = torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([[1.0, 2.0]] * 3)
+    assert gathered(workshop, torch.tensor([0, 1]), 0.1)(right).tolist() == pytest.approx([4.54e-5, 4.54e-5], rel=1e-2)
+    assert gathered(workshop, torch.tensor([0, 1, 2]), 0.1)(same).tolist() == pytest.approx([1.0986] * 3, rel=1e-4)
+    assert gathered(workshop, torch.tensor([1, 1]), 0.1)(right).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 # ---- adversarial examples

@@ -1,6 +1,6 @@
 """The network that a poison is crafted against."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -107,8 +107,26 @@ class Workshop:
     def batches(self) -> Iterator[Tensor]:
         """Yield indices of training batches without end, in a new random order for each pass."""
         while True:
-            order = torch.randperm(len(self.pixels), generator=self.generator).to(self.pixels.device)
-            yield from order.split(self.recipe.batch_size)
+            yield from self.batches_of_all(self.recipe.batch_size)
+
+    def batches_of_all(self, size: int) -> tuple[Tensor, ...]:
+        """Return indices of all images in a new random order, cut into batches of that size."""
+        order = torch.randperm(len(self.pixels), generator=self.generator).to(self.pixels.device)
+        batches: tuple[Tensor, ...] = order.split(size)
+        return batches
+
+    def trained_on(self, seen: Callable[[Tensor], Tensor], epochs_done: int) -> float:
+        """Train the surrogate for an epoch, at the rate of its schedule; return the mean loss of the batches.
+
+        Args:
+            seen: returns images (n, C, H, W) in units of [0, 1] for the indices (n,) of a batch.
+            epochs_done: before this one.
+        """
+        for group in self.trainer.optimiser.param_groups:
+            group["lr"] = self.recipe.learning_rate * self.recipe.learning_rate_factor(epochs_done)
+        batches = self.batches_of_all(self.recipe.batch_size)
+        losses = [self.trainer.step(seen(batch), self.labels[batch], self.generator) for batch in batches]
+        return float(torch.stack(losses).mean())
 
     def images(self, indices: Tensor) -> Tensor:
         """Return clean images (n, C, H, W), float32 in units of [0, 1]."""

@@ -54,6 +54,11 @@ class Network:
         logits: Tensor = self._applied(self.model, images)
         return logits
 
+    def penultimate(self, images: Tensor) -> Tensor:
+        """Return features (N, width) of images (N, C, H, W) in units of [0, 1], in the precision of the training, with their gradients."""
+        features: Tensor = self._applied(self.model.features, images)
+        return features
+
     def _applied(self, function: Callable[[Tensor], T], images: Tensor) -> T:
         images = torch.addcmul(self.shift, images, self.scale).contiguous(memory_format=self.layout)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
