@@ -1991,6 +1991,20 @@ REFERENCED_POISONS = (
         ("tests/oracles/test_poisons.py::test_mi_ue_is_the_noise_of_the_reference",),
     ),
     Mutant(
+        "a view in other colours is shown to every surrogate",
+        "src/unlearnable/poisons/augmented.py",
+        "torch.where(chosen[0], coloured, cut)",
+        "coloured",
+        ("tests/poisons/test_surrogates.py::test_views_of_aue_are_cropped_and_mirrored_and_some_in_other_colours_or_grey",),
+    ),
+    Mutant(
+        "augmented noise takes its steps on plain images",
+        "src/unlearnable/poisons/augmented.py",
+        "losses(view(images))",
+        "losses(images)",
+        ("tests/oracles/test_poisons.py::test_aue_is_the_noise_of_the_reference",),
+    ),
+    Mutant(
         "the noise of a class is the sum of what its images ask for",
         "src/unlearnable/poisons/error_minimising.py",
         "(sums[present] / counts[present].view(-1, 1, 1, 1))",

@@ -174,6 +174,15 @@ def test_mi_ue_is_the_noise_of_the_reference(by_hand, monkeypatch):
     assert [measured["loss"] for measured in rounds] == pytest.approx(expected["losses"], abs=1e-5)
 
 
+def test_aue_is_the_noise_of_the_reference(by_hand, monkeypatch):
+    """With the same moves of images in place of the random views of both."""
+    expected, (rounds, crafting), times = numbers("aue"), recorded(), itertools.count()
+    monkeypatch.setattr("unlearnable.poisons.augmented.strong_view", lambda images, **settings: moved(images, next(times)))
+    perturbation = POISONS["aue"](muted(), crafting, surrogate=replace(SURROGATE, weight_decay=1e-4), epochs=3)
+    assert_levels(perturbation, expected["noise"])
+    assert [measured["loss"] for measured in rounds] == pytest.approx(expected["losses"], abs=1e-4)
+
+
 def test_ops_plus_em_is_the_sum_of_the_reference(by_hand):
     clean, expected = replace(muted(), images=planted()), numbers("ops_plus_em")
     noise = ErrorMinimisation(steps=5, train_batches=1, stop_error=-1.0, rounds=3)

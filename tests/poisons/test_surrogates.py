@@ -12,6 +12,7 @@ from unlearnable.adversarial import within
 from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, adversarial_noise, apply, craft
 from unlearnable.poisons.adversarial_noise import Attack, _attacked, _in_steps, shift_and_flip
+from unlearnable.poisons.augmented import strong_view
 from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.mutual_information import gathered
 from unlearnable.poisons.ntga import prediction, tangent_kernel
@@ -115,6 +116,17 @@ def test_mi_ue_compares_each_image_with_its_own_class_and_with_all(monkeypatch, 
     assert gathered(workshop, torch.tensor([0, 1]), 0.1)(right).tolist() == pytest.approx([4.54e-5, 4.54e-5], rel=1e-2)
     assert gathered(workshop, torch.tensor([0, 1, 2]), 0.1)(same).tolist() == pytest.approx([1.0986] * 3, rel=1e-4)
     assert gathered(workshop, torch.tensor([1, 1]), 0.1)(right).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_views_of_aue_are_cropped_and_mirrored_and_some_in_other_colours_or_grey():
+    """A crop of a flat image shows nothing, so at half strength 0.6 x 0.9 of them stay and 0.1 are grey. Half are mirrored."""
+    flat = torch.tensor([0.2, 0.5, 0.7]).view(1, 3, 1, 1).expand(3000, 3, 4, 4)
+    seen = strong_view(flat, strength=0.5, generator=torch_generator(0, "views"))
+    assert ((seen - flat).abs().amax((1, 2, 3)) < 1e-6).float().mean() == pytest.approx(0.54, abs=0.03)
+    assert (np.ptp(seen.numpy(), axis=1).max((1, 2)) < 1e-6).mean() == pytest.approx(0.1, abs=0.02)
+    slope = torch.linspace(0, 1, 32).expand(500, 1, 32, 32)
+    rise = strong_view(slope, strength=0.5, generator=torch_generator(0, "views")).diff(dim=3).mean((1, 2, 3))
+    assert (rise < 0).float().mean() == pytest.approx(0.5, abs=0.08)
 
 
 # ---- adversarial examples

@@ -14,13 +14,12 @@ from torch import Tensor
 from unlearnable.adversarial import Objective, descend
 from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation
-from unlearnable.poisons.surrogate import Surrogate, Workshop
+from unlearnable.poisons.surrogate import FALLING, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, POSITIVE, POSITIVE_FRACTION
 from unlearnable.training import Augmentation
 from unlearnable.training.augmentation import augment
 
 MIRRORED = Augmentation(flip=True)  # images are, the noise on them is not: the published code does so
-FALLING = {"rate_changes": "epoch", "final_learning_rate": 1e-6}
 
 
 @dataclass(frozen=True, kw_only=True)

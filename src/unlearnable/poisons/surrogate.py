@@ -19,6 +19,7 @@ from unlearnable.training import Augmentation, Trainer, TrainingRecipe, whiten
 from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, no_noise, resident
 
 ONE_EPOCH = {"epochs": 1}
+FALLING = {"rate_changes": "epoch", "final_learning_rate": 1e-6}  # by a cosine; of surrogates that are trained on noise in the making
 CROP_AND_FLIP = Augmentation(crop=4, flip=True)  # the published augmentation of surrogates on CIFAR-10
 
 

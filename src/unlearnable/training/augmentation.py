@@ -154,7 +154,8 @@ def draw_hue(most: float, count: int, generator: torch.Generator) -> Tensor:
     return mean + cos * (torch.eye(3) - mean) + sin * turned  # Rodrigues' rotation about (1, 1, 1)
 
 
-def _grey(images: Tensor) -> Tensor:
+def grey(images: Tensor) -> Tensor:
+    """Return the luma (N, 1, H, W) of images, or the mean of their channels where these are not three."""
     if images.shape[1] != len(LUMA):
         return images.mean(1, keepdim=True)
     return torch.einsum("nchw,c->nhw", images, _luma(images.device)).unsqueeze(1)
@@ -167,11 +168,11 @@ def _luma(device: torch.device) -> Tensor:
 
 
 def _contrast(images: Tensor, factor: Tensor) -> Tensor:
-    return torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, factor)
+    return torch.lerp(grey(images).mean((2, 3), keepdim=True), images, factor)
 
 
 def _saturation(images: Tensor, factor: Tensor) -> Tensor:
-    return torch.lerp(_grey(images), images, factor)
+    return torch.lerp(grey(images), images, factor)
 
 
 def _brightness(images: Tensor, factor: Tensor) -> Tensor:

@@ -1,0 +1,82 @@
+"""AUE: Wang et al., "Efficient Availability Attacks against Supervised and Contrastive Learning Simultaneously" (NeurIPS 2024).
+
+Error-minimising noise whose surrogate, and whose own steps, see images through the strong augmentation of contrastive learning. So
+the noise is learned without labels too, for which a plain one is hardly of use.
+"""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from unlearnable.adversarial import Objective, descend
+from unlearnable.images import LabelledImages
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation
+from unlearnable.poisons.robust_error_minimising import Steps
+from unlearnable.poisons.surrogate import FALLING, Surrogate, Workshop
+from unlearnable.ranges import AT_LEAST_ONE, POSITIVE_FRACTION
+from unlearnable.seeds import sent_one
+from unlearnable.training import Augmentation
+from unlearnable.training.augmentation import augment, grey
+
+LEAST_AREA = 0.05  # of an image that a crop keeps
+OFTEN = 0.99  # the most that colours are changed
+
+PUBLISHED = Surrogate(weight_decay=1e-4)
+NOISE = Steps(step=0.8 / 255, steps=5)
+
+
+@POISONS.add("aue")
+def aue(
+    clean: LabelledImages,
+    crafting: Crafting,
+    *,
+    surrogate: Surrogate = PUBLISHED,
+    epochs: Annotated[int, AT_LEAST_ONE] = 60,
+    strength: Annotated[float, POSITIVE_FRACTION] = 0.6,
+    noise: Steps = NOISE,
+) -> Perturbation:
+    """Return error-minimising noise that withstands the augmentation of contrastive learning.
+
+    Args:
+        clean: images (N, C, H, W).
+        crafting: what decides draws, device and reports.
+        surrogate: the network and its training (published: ResNet-18, batches of 128).
+        epochs: in each, the surrogate is trained on all images, then the noise on each takes its steps.
+        strength: of the augmentation (published: 0.6 for CIFAR-10, 1 for CIFAR-100).
+        noise: its bound and steps; a step sees another view (published: 5 steps of 0.8/255 within 8/255).
+    """
+    workshop = Workshop(clean, crafting, surrogate, "aue", schedule={"epochs": epochs, **FALLING})
+    delta, view = workshop.noise(), partial(strong_view, strength=strength, generator=workshop.generator)
+    for epoch in range(epochs):
+        loss = workshop.trained_on(lambda batch: view(workshop.images(batch) + delta[batch]), epoch)
+        for batch in workshop.batches_of_all(surrogate.batch_size):
+            losses, images = _through(view, workshop.losses(workshop.labels[batch])), workshop.images(batch)
+            delta[batch] = descend(losses, images, delta[batch], linf=noise.linf, step=noise.step, steps=noise.steps)
+        crafting.progress(epoch + 1, epochs)
+        crafting.report(epoch + 1, {"loss": loss})
+    return delta.cpu().numpy()
+
+
+def strong_view(images: Tensor, *, strength: float, generator: torch.Generator) -> Tensor:
+    """Return images (N, C, H, W) cropped, mirrored, and some with changed colours or in grey, as in SimCLR (Chen et al., ICML 2020).
+
+    With the strength, from 0 to 1, grow what a crop leaves out, how far colours are changed, and in how many images.
+    """
+    cut = augment(images, Augmentation(resized_crop=max(LEAST_AREA, 1 - 0.9 * strength), flip=True), generator)
+    coloured = augment(cut, _colours(strength), generator)
+    chances = torch.tensor([min(OFTEN, 0.8 * strength), 0.2 * strength]).view(2, 1, 1, 1, 1)
+    chosen = sent_one(torch.rand(2, len(images), 1, 1, 1, generator=generator) < chances, images.device)
+    seen = torch.where(chosen[0], coloured, cut)
+    return torch.where(chosen[1], grey(seen), seen)
+
+
+def _colours(strength: float) -> Augmentation:
+    most, hue = 0.4 * strength, 0.1 * strength
+    return Augmentation(brightness=most, contrast=most, saturation=most, hue=hue, clip_jitter=True, shuffle_jitter=True)
+
+
+def _through(view: partial[Tensor], losses: Objective) -> Objective:
+    """Return the losses of what ``view`` makes of images."""
+    return lambda images: losses(view(images))
