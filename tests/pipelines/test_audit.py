@@ -225,7 +225,7 @@ def test_the_page_says_it_and_asks_nothing_of_other_files(audited):
     for name in found["audit"]["ways"]:
         assert name.replace("_", " ") in text
     assert "Is the folder protected at all?" in text
-    assert "The thresholds are for ten classes" in text  # there are five
+    assert "The thresholds are meant for ten classes" in text  # there are five
     assert f"at commit <code>{found['versions']['commit']}</code>" in text
     assert found["made"]["on"] in text
 
