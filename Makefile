@@ -14,7 +14,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/installed ## run the main job on the built-in dataset; finished results are kept
-	@echo "Three networks are trained on 6,000 images: on clean, on poisoned and on recovered ones. That takes one to two minutes."
+	@echo "Three networks are trained on 6,000 images: on clean, on poisoned and on recovered ones. That takes one to four minutes."
 	$(KEDRO) run --pipeline=orthoproj --only-missing-outputs
 
 test: .venv/installed ## run the tests
