@@ -11,7 +11,7 @@ from docsite import CONF, code, table
 from unlearnable.config.recipe import RELEASED
 from unlearnable.config.settings import settings
 from unlearnable.methods import flat, in_words
-from unlearnable.models.any_timm import PREFIX
+from unlearnable.of_timm import PREFIX
 from unlearnable.signatures import defaults_of
 
 BY_NETWORK = "by_model"

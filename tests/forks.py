@@ -1,6 +1,7 @@
 """Processes of tests that start in a tenth of a second: forks of one that has imported what they import."""
 
 import io
+import json
 import multiprocessing
 import os
 import runpy
@@ -99,6 +100,14 @@ def run_module(name: str, arguments: list[str], output: Path) -> None:
     os.dup2(file, 2)
     sys.argv = [name, *arguments]
     runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def printed_last(name: str, arguments: list[str], output: Path) -> Any:
+    """Run a module in a process of its own and return the JSON that it prints last."""
+    process = fork(run_module, name, arguments, output)
+    process.join()
+    assert process.exitcode == 0, output.read_text()[-3000:]
+    return json.loads(output.read_text().splitlines()[-1])
 
 
 def run_kedro(project: Path, arguments: list[str], output: Path) -> None:

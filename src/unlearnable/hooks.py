@@ -11,9 +11,10 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
-from unlearnable.config.recipe import PARTS, RELEASED, TIMM
+from unlearnable.config.recipe import PARTS, RELEASED
 from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
+from unlearnable.of_timm import TIMM
 from unlearnable.parts import MIXTURE
 from unlearnable.tracking.hooks import recipe_of, trained_on
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from unlearnable.config.settings import left_out, settings
-from unlearnable.models.any_timm import PREFIX
+from unlearnable.of_timm import PREFIX
 from unlearnable.plugins import identity
 from unlearnable.register import unknown
 from unlearnable.signatures import Description, defaults_of
@@ -21,7 +21,7 @@ def listed(kind: str) -> Iterator[str]:
     known = settings()
     found = {name: about["does"] + _brought(known, name) for name, about in sorted(known["about"][kind].items())}
     if kind == "models":
-        found[f"{PREFIX}NAME"] = "Any network of timm, without weights."
+        found[f"{PREFIX}NAME"] = "Any network of timm; train.weights=timm starts from the weights that it publishes."
     width = max(map(len, found))
     yield from (f"{name:{width}}  {does}" for name, does in found.items())
     yield from left_out()

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tests.forks import fork
-from tests.forks import run_module as run_module_there
+from tests.forks import printed_last
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +17,7 @@ def run_module(tmp_path_factory):
 
     def run(module, *arguments, before=()):
         if not before:
-            output = tmp_path_factory.mktemp(module) / "printed"
-            process = fork(run_module_there, f"tests.faults.{module}", [*map(str, arguments)], output)
-            process.join()
-            assert process.exitcode == 0, output.read_text()[-3000:]
-            return json.loads(output.read_text().splitlines()[-1])
+            return printed_last(f"tests.faults.{module}", [*map(str, arguments)], tmp_path_factory.mktemp(module) / "printed")
         command = [*before, sys.executable, "-m", f"tests.faults.{module}", *map(str, arguments)]
         environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -1,10 +1,8 @@
 """What runs on a pretended GPU is refused nothing, computes the same, and neither waits for it nor keeps it busy with much."""
 
-import json
-
 import pytest
 
-from tests.forks import fork, run_module
+from tests.forks import printed_last
 from unlearnable.poisons import POISONS
 from unlearnable.recoveries import RECOVERIES
 
@@ -15,11 +13,7 @@ KERNELS = {"plain": 22, "published": 60, "randaugment": 150, "ueraser_lite": 180
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     """What a process of its own has seen."""
-    output = tmp_path_factory.mktemp("gpu") / "seen"
-    process = fork(run_module, "tests.gpu", [], output)
-    process.join()
-    assert process.exitcode == 0, output.read_text()
-    return json.loads(output.read_text().splitlines()[-1])
+    return printed_last("tests.gpu", [], tmp_path_factory.mktemp("gpu") / "seen")
 
 
 def test_everything_computes_there_what_it_computes_on_the_cpu(seen):

@@ -995,8 +995,8 @@ CONFIGURATION = (
     Mutant(
         "a listing of pipelines waits for torch",
         "src/unlearnable/hooks.py",
-        "from unlearnable.config.recipe import PARTS, RELEASED, TIMM\n",
-        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED, TIMM\n",
+        "from unlearnable.config.recipe import PARTS, RELEASED\n",
+        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED\n",
         ("tests/test_startup.py::test_listing_and_refusing_import_neither_torch_nor_mlflow",),
     ),
 )

@@ -158,6 +158,13 @@ def dotted(settings: Mapping[str, Any], name: str) -> Any:
     return settings
 
 
+def found_at(settings: Any, name: str) -> Any:
+    """Return a nested setting by its dotted name, None if there is none."""
+    for part in name.split("."):
+        settings = settings.get(part) if isinstance(settings, Mapping) else None
+    return settings
+
+
 def hashed(recipe: Recipe, *also: object) -> str:
     """Return the first 12 hexadecimal digits of the SHA-256 of a recipe, and of what else decides: a format, versions."""
     return hashlib.sha256(json.dumps([recipe, *also], sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -25,9 +25,8 @@ from parse import parse
 from yaml import YAMLError
 
 from unlearnable.config.entries import at_its_new_name, missing, require_keys
-from unlearnable.config.graph import Graph, Recipe, hashed
+from unlearnable.config.graph import Graph, Recipe, found_at, hashed
 from unlearnable.config.recipe import (
-    ANY_OF_TIMM,
     DERIVED,
     FOLLOWED,
     FORMAT,
@@ -35,7 +34,6 @@ from unlearnable.config.recipe import (
     PLACES,
     READ,
     RELEASED_PLACES,
-    TIMM,
     UNSET,
     WEIGHTS,
     code,
@@ -44,6 +42,7 @@ from unlearnable.config.recipe import (
 )
 from unlearnable.config.settings import defaults
 from unlearnable.errors import InputError
+from unlearnable.of_timm import PREFIX, TIMM
 from unlearnable.plugins import source as source_named
 from unlearnable.register import nearest
 from unlearnable.signatures import filled_in
@@ -306,18 +305,18 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """The parameters; a path of a file is replaced by the hash of its bytes, and what UNSET names is left out where it is null."""
         found = dict(self._parameters)
         for name in UNSET:
-            *block, last = name.split(".")
-            if isinstance(holder := _at(found, block), dict) and holder.get(last) is None:
-                found = _replaced(found, block, {key: value for key, value in holder.items() if key != last})
+            block, _, last = name.rpartition(".")
+            if isinstance(holder := found_at(found, block), dict) and holder.get(last) is None:
+                found = _replaced(found, block.split("."), {key: value for key, value in holder.items() if key != last})
         for name in READ:
-            if isinstance(path := _at(found, name.split(".")), str):
+            if isinstance(path := found_at(found, name), str):
                 found = _replaced(found, name.split("."), self._content(name, path))
         return found
 
     def _content(self, name: str, path: str) -> str | None:
         """Return the hash of the file that a parameter names."""
         model = str(self._parameters.get("model"))
-        if name not in WEIGHTS or path != TIMM or not model.startswith(ANY_OF_TIMM):
+        if name not in WEIGHTS or path != TIMM or not model.startswith(PREFIX):
             return self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))  # type: ignore[no-any-return]
         from unlearnable.models import timm_file  # which imports torch
 
@@ -486,13 +485,6 @@ def _home(setting: str, path: str) -> str:
     if found.startswith("~"):
         raise InputError(f"catalog: '{setting}': expected the home of a user, got {path!r}, of no known one")
     return found
-
-
-def _at(settings: Any, names: list[str]) -> Any:
-    """Return what nested settings have at the end of ``names``, None where they have nothing."""
-    for name in names:
-        settings = settings.get(name) if isinstance(settings, dict) else None
-    return settings
 
 
 def _replaced(settings: dict[str, Any], names: list[str], value: Any) -> dict[str, Any]:

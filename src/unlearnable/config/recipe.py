@@ -37,8 +37,6 @@ OWN_BYTES = ("FolderImages", "HuggingFaceImages")  # datasets whose makers publi
 FOLLOWED = (*OWN_BYTES, "OriginalFolder", "ProtectedFolder")  # datasets that read what links lead to
 RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")
 
-TIMM = "timm"  # said instead of a file of weights, for those that timm publishes
-ANY_OF_TIMM = "timm:"  # what the names of timm's networks begin with
 WEIGHTS = ("train.weights", "probe.train.weights")
 READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes", *WEIGHTS)  # parameters that name a file: its bytes decide
 UNSET = (*WEIGHTS, "train.freeze", "probe.train.freeze")  # not in recipes where they are null: recipes from before they were there stay

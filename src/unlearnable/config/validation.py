@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from unlearnable.config.recipe import ANY_OF_TIMM, DERIVED, PARTS, RELEASED, TIMM
+from unlearnable.config.recipe import DERIVED, PARTS, RELEASED
 from unlearnable.config.settings import settings
 from unlearnable.errors import InputError
+from unlearnable.of_timm import PREFIX, require_published
 from unlearnable.parts import MIXTURE, require_shares
 from unlearnable.register import unknown
 from unlearnable.signatures import Description, Problem, problems
@@ -76,9 +77,10 @@ def check(parameters: Mapping[str, Any]) -> None:
     _require("recovery", given["recovery"], list(known["recoveries"]), broken["recoveries"])
     _require("audit.recovery", given["audit"]["recovery"], list(known["recoveries"]), broken["recoveries"])
     for parameter, network in _networks(given):
-        if not network.startswith(ANY_OF_TIMM):
-            _require(parameter, network, [*known["models"], f"{ANY_OF_TIMM}NAME"], broken["models"])
-    _require_published(given["model"], {"train": given["train"], "probe.train": probe["train"]})
+        if not network.startswith(PREFIX):
+            _require(parameter, network, [*known["models"], f"{PREFIX}NAME"], broken["models"])
+    for name, training in {"train": given["train"], "probe.train": probe["train"]}.items():
+        require_published(name, given["model"], training.get("weights"))
     for estimator in probe["estimators"]:
         _require("estimator", estimator, known["estimators"], {})
     epochs, asked = probe["train"]["epochs"], max(probe["epochs"] or [0])
@@ -103,13 +105,6 @@ def check_machine(parameters: Mapping[str, Any]) -> None:
 def _require(parameter: str, name: str, known: list[str], broken: Mapping[str, str]) -> None:
     if name not in known:
         raise unknown(parameter, name, known, broken)
-
-
-def _require_published(model: str, trainings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise InputError if a training is to start from weights that timm publishes, and the network is none of timm's."""
-    for name, training in trainings.items():
-        if training.get("weights") == TIMM and not model.startswith(ANY_OF_TIMM):
-            raise InputError(f"{name}.weights: expected a file for '{model}', got '{TIMM}', which has weights of {ANY_OF_TIMM}NAME alone")
 
 
 def _require_parts(poison: str, craft: Mapping[str, Any]) -> None:

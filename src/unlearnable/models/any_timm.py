@@ -6,10 +6,9 @@ from typing import Any
 from torch import nn
 
 from unlearnable.errors import InputError
+from unlearnable.of_timm import PREFIX
 from unlearnable.register import nearest
 
-PREFIX = "timm:"
-TIMM = "timm"  # what is said instead of a file of weights for those that timm publishes
 SAFE = ".safetensors"
 FILE = f"model{SAFE}"  # of a network on the hub
 

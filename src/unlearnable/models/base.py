@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearnable.errors import InputError
-from unlearnable.models.any_timm import PREFIX, TIMM, require_timm, timm_network
+from unlearnable.models.any_timm import require_timm, timm_network
 from unlearnable.models.networks import MODELS, Shape
 from unlearnable.models.pretrained import fitting
+from unlearnable.of_timm import PREFIX, TIMM, require_published
 from unlearnable.register import nearest, unknown
 from unlearnable.seeds import borrowed_global_torch
 
@@ -101,7 +102,7 @@ def build(
         InputError: the name is unknown, the network cannot take images of that shape, or the weights are not its own.
     """
     require_model("model", name)
-    _require_published(name, weights)
+    require_published("train", name, weights)
     with borrowed_global_torch(seed, f"model/{name}"):
         extractor = _extractor(name, shape, is_pretrained=weights == TIMM)
         for part in extractor.modules() if initialisation != OWN and weights is None else ():
@@ -115,7 +116,7 @@ def build(
 
 def require_takes(name: str, shape: Shape, *, weights: str | None = None, freeze: str | Sequence[str] | None = None) -> None:
     """Raise InputError if the model of that name cannot take such images or weights, or has no such parts; nothing is computed."""
-    _require_published(name, weights)
+    require_published("train", name, weights)
     with torch.device("meta"):
         extractor = _extractor(name, shape)
         model = ImageClassifier(extractor, _width(name, extractor, shape), num_classes=1)
@@ -123,11 +124,6 @@ def require_takes(name: str, shape: Shape, *, weights: str | None = None, freeze
         fitting(model.state_dict(), str(weights), name)
     if freeze is not None:
         model.freeze(freeze)
-
-
-def _require_published(name: str, weights: str | None) -> None:
-    if weights == TIMM and not name.startswith(PREFIX):
-        raise InputError(f"train.weights: expected a file for '{name}', got '{TIMM}', which has weights of {PREFIX}NAME alone")
 
 
 def _extractor(name: str, shape: Shape, *, is_pretrained: bool = False) -> nn.Module:

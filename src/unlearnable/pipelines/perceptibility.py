@@ -25,9 +25,7 @@ def perceptibility(clean: LabelledImages, poisoned: LabelledImages) -> dict[str,
         ``images``, their number, ``changed``, the fraction that differs at all; and ``median`` and ``worst`` over the images that differ of
         ``l2`` and ``linf``, in units of [0, 1], ``psnr`` in dB and ``ssim`` in [-1, 1]; empty where none differs.
     """
-    clean = clean.matching(poisoned)
-    rows = [_measured(clean, poisoned, slice(start, start + TOGETHER)) for start in range(0, len(poisoned), TOGETHER)]
-    found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    found = _measured(clean, poisoned)
     differ = found["linf"] > 0
     told: dict[str, Any] = {"images": len(poisoned), "changed": float(differ.mean()), "median": {}, "worst": {}}
     for name, values in found.items():
@@ -45,13 +43,18 @@ def likeness(clean: LabelledImages, images: LabelledImages) -> dict[str, float]:
         ``psnr`` in dB, 120 for images that are their originals, and ``ssim`` in [-1, 1] where images have 11 pixels or more.
     """
     places = np.linspace(0, len(images) - 1, min(len(images), MOST)).astype(np.int64)
-    asked = images.subset(places)
-    originals = clean.matching(asked)
-    rows = [_measured(originals, asked, slice(start, start + TOGETHER)) for start in range(0, len(asked), TOGETHER)]
-    return {name: float(np.median(np.concatenate([row[name] for row in rows]))) for name in ("psnr", "ssim") if name in rows[0]}
+    found = _measured(clean, images.subset(places))
+    return {name: float(np.median(found[name])) for name in ("psnr", "ssim") if name in found}
 
 
-def _measured(clean: LabelledImages, poisoned: LabelledImages, part: slice) -> dict[str, Any]:
+def _measured(clean: LabelledImages, images: LabelledImages) -> dict[str, Any]:
+    """Return each measure (N,) of how far images are from their originals."""
+    clean = clean.matching(images)
+    rows = [_measured_part(clean, images, slice(start, start + TOGETHER)) for start in range(0, len(images), TOGETHER)]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _measured_part(clean: LabelledImages, poisoned: LabelledImages, part: slice) -> dict[str, Any]:
     """Return each measure (n,) of a part of the images."""
     before, after = (_seen(images, part) for images in (clean, poisoned))
     change = (after - before).flatten(1)

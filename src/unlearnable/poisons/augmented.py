@@ -1,7 +1,7 @@
 """AUE: Wang et al., "Efficient Availability Attacks against Supervised and Contrastive Learning Simultaneously" (NeurIPS 2024).
 
 Error-minimising noise whose surrogate, and whose own steps, see images through the strong augmentation of contrastive learning. So
-the noise is learned without labels too, for which a plain one is hardly of use.
+networks that learn without labels learn this noise too; they hardly learn plain error-minimising noise.
 """
 
 from functools import partial
@@ -48,15 +48,13 @@ def aue(
         noise: its bound and steps; a step sees another view (published: 5 steps of 0.8/255 within 8/255).
     """
     workshop = Workshop(clean, crafting, surrogate, "aue", schedule={"epochs": epochs, **FALLING})
-    delta, view = workshop.noise(), partial(strong_view, strength=strength, generator=workshop.generator)
-    for epoch in range(epochs):
-        loss = workshop.trained_on(lambda batch: view(workshop.images(batch) + delta[batch]), epoch)
-        for batch in workshop.batches_of_all(surrogate.batch_size):
-            losses, images = _through(view, workshop.losses(workshop.labels[batch])), workshop.images(batch)
-            delta[batch] = descend(losses, images, delta[batch], linf=noise.linf, step=noise.step, steps=noise.steps)
-        crafting.progress(epoch + 1, epochs)
-        crafting.report(epoch + 1, {"loss": loss})
-    return delta.cpu().numpy()
+    view = partial(strong_view, strength=strength, generator=workshop.generator)
+
+    def moved(batch: Tensor, delta: Tensor, done: int) -> Tensor:  # noqa: ARG001
+        losses = _through(view, workshop.losses(workshop.labels[batch]))
+        return descend(losses, workshop.images(batch), delta, linf=noise.linf, step=noise.step, steps=noise.steps)
+
+    return workshop.taking_turns(lambda batch, delta: view(workshop.images(batch) + delta), moved, surrogate.batch_size).cpu().numpy()
 
 
 def strong_view(images: Tensor, *, strength: float, generator: torch.Generator) -> Tensor:

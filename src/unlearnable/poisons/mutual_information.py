@@ -62,15 +62,12 @@ def mi_ue(
 ) -> Perturbation:
     """Return noise that gathers the features of each class (published: ResNet-18, 100 epochs, 10 steps of 0.2/255 in the first)."""
     workshop = Workshop(clean, crafting, surrogate, "mi_ue", schedule={"epochs": epochs, **FALLING})
-    delta = workshop.noise()
-    for epoch in range(epochs):
-        loss = workshop.trained_on(lambda batch: _mirrored(workshop, batch) + delta[batch], epoch)
-        for batch in workshop.batches_of_all(noise.batch_size):
-            apart, step = gathered(workshop, workshop.labels[batch], noise.temperature), noise.step_after(epoch / epochs)
-            delta[batch] = descend(apart, _mirrored(workshop, batch), delta[batch], linf=noise.linf, step=step, steps=noise.steps)
-        crafting.progress(epoch + 1, epochs)
-        crafting.report(epoch + 1, {"loss": loss})
-    return delta.cpu().numpy()
+
+    def moved(batch: Tensor, delta: Tensor, done: int) -> Tensor:
+        apart, step = gathered(workshop, workshop.labels[batch], noise.temperature), noise.step_after(done / epochs)
+        return descend(apart, _mirrored(workshop, batch), delta, linf=noise.linf, step=step, steps=noise.steps)
+
+    return workshop.taking_turns(lambda batch, delta: _mirrored(workshop, batch) + delta, moved, noise.batch_size).cpu().numpy()
 
 
 def gathered(workshop: Workshop, labels: Tensor, temperature: float) -> Objective:

@@ -19,7 +19,7 @@ from unlearnable.training import Augmentation, Trainer, TrainingRecipe, whiten
 from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, no_noise, resident
 
 ONE_EPOCH = {"epochs": 1}
-FALLING = {"rate_changes": "epoch", "final_learning_rate": 1e-6}  # by a cosine; of surrogates that are trained on noise in the making
+FALLING = {"rate_changes": "epoch", "final_learning_rate": 1e-6}  # along a cosine; of surrogates that take turns with the noise
 CROP_AND_FLIP = Augmentation(crop=4, flip=True)  # the published augmentation of surrogates on CIFAR-10
 
 
@@ -116,7 +116,24 @@ class Workshop:
         batches: tuple[Tensor, ...] = order.split(size)
         return batches
 
-    def trained_on(self, seen: Callable[[Tensor], Tensor], epochs_done: int) -> float:
+    def taking_turns(self, seen: Callable[[Tensor, Tensor], Tensor], moved: Callable[[Tensor, Tensor, int], Tensor], size: int) -> Pixels:
+        """Return noise (N, C, H, W): in each epoch the surrogate is trained on all images, then the noise on each is moved.
+
+        Args:
+            seen: returns images (n, C, H, W) in units of [0, 1] for the indices (n,) of a batch and the noise on it.
+            moved: returns the new noise of a batch, for its indices, the noise on it and the number of epochs done.
+            size: images whose noise is moved together.
+        """
+        delta, epochs = self.noise(), self.recipe.epochs
+        for epoch in range(epochs):
+            loss = self._trained_on(lambda batch: seen(batch, delta[batch]), epoch)
+            for batch in self.batches_of_all(size):
+                delta[batch] = moved(batch, delta[batch], epoch)
+            self.crafting.progress(epoch + 1, epochs)
+            self.crafting.report(epoch + 1, {"loss": loss})
+        return delta
+
+    def _trained_on(self, seen: Callable[[Tensor], Tensor], epochs_done: int) -> float:
         """Train the surrogate for an epoch, at the rate of its schedule; return the mean loss of the batches.
 
         Args:

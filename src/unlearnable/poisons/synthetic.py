@@ -14,6 +14,7 @@ Examples" (AAAI 2024), draws regions so: no pattern has a larger norm within the
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -22,14 +23,33 @@ import numpy.typing as npt
 
 from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
-from unlearnable.poisons.base import POISONS, Crafting, Perturbation, made_at_any_size, of_each_class, required_by, scaled_to_l2
+from unlearnable.poisons.base import POISONS, Crafting, Perturbation, Poison, made_at_any_size, of_each_class, required_by, scaled_to_l2
 from unlearnable.ranges import POSITIVE, POSITIVE_FRACTION
 from unlearnable.seeds import numpy_generator
 
 Linf = Annotated[float, POSITIVE_FRACTION]
 
-made_at_any_size("classwise_random", "regions_4", "regions_16", "regions_64", "l2_regions_4", "patches_4", "patches_8")
-made_at_any_size("sign_regions_4", "sign_regions_16", "sign_regions_64")
+made_at_any_size("classwise_random", "patches_4", "patches_8")
+
+
+def require_grid(clean: LabelledImages, *, name: str, **others: object) -> None:  # noqa: ARG001
+    """Raise InputError if images cannot be cut into the grid of equal rectangles of that poison."""
+    side = _side(name)
+    _, height, width = clean.shape
+    if height % side or width % side:
+        raise InputError(f"poison '{name}': expected images of a height and width divisible by {side}, got {height} x {width}")
+
+
+def _side(name: str) -> int:
+    """Return how many regions lie side by side: the name of a poison ends in how many there are in all."""
+    return math.isqrt(int(name.rpartition("_")[2]))
+
+
+def of_regions(name: str) -> Callable[[Poison], Poison]:
+    """Register the decorated poison under ``name``: flat regions, which images of any size have and which must divide an image."""
+    made_at_any_size(name)
+    required_by(name)(partial(require_grid, name=name))
+    return POISONS.add(name)
 
 
 @POISONS.add("classwise_random")
@@ -38,43 +58,43 @@ def classwise_random(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 
     return of_each_class(_drawn(clean, crafting, "classwise_random", clean.shape[1:], linf), clean)
 
 
-@POISONS.add("regions_4")
+@of_regions("regions_4")
 def regions_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 2 x 2 flat regions of its class; linf in units of [0, 1]."""
     return of_each_class(_regions(clean, crafting, "regions_4", linf), clean)
 
 
-@POISONS.add("regions_16")
+@of_regions("regions_16")
 def regions_16(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 4 x 4 flat regions of its class; linf in units of [0, 1]."""
     return of_each_class(_regions(clean, crafting, "regions_16", linf), clean)
 
 
-@POISONS.add("regions_64")
+@of_regions("regions_64")
 def regions_64(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 8 x 8 flat regions of its class; linf in units of [0, 1]."""
     return of_each_class(_regions(clean, crafting, "regions_64", linf), clean)
 
 
-@POISONS.add("sign_regions_4")
+@of_regions("sign_regions_4")
 def sign_regions_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 2 x 2 flat regions of its class, each value -linf or linf, in units of [0, 1]."""
     return of_each_class(_sign_regions(clean, crafting, "sign_regions_4", linf), clean)
 
 
-@POISONS.add("sign_regions_16")
+@of_regions("sign_regions_16")
 def sign_regions_16(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 4 x 4 flat regions of its class, each value -linf or linf, in units of [0, 1]."""
     return of_each_class(_sign_regions(clean, crafting, "sign_regions_16", linf), clean)
 
 
-@POISONS.add("sign_regions_64")
+@of_regions("sign_regions_64")
 def sign_regions_64(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 8 x 8 flat regions of its class, each value -linf or linf, in units of [0, 1]."""
     return of_each_class(_sign_regions(clean, crafting, "sign_regions_64", linf), clean)
 
 
-@POISONS.add("l2_regions_4")
+@of_regions("l2_regions_4")
 def l2_regions_4(clean: LabelledImages, crafting: Crafting, *, l2: Annotated[float, POSITIVE] = 1.0) -> Perturbation:
     """Return for each image the 2 x 2 flat regions of its class, scaled to the norm ``l2`` in units of [0, 1]."""
     return of_each_class(scaled_to_l2(_regions(clean, crafting, "regions_4", 1.0), l2), clean)
@@ -90,23 +110,6 @@ def patches_4(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255
 def patches_8(clean: LabelledImages, crafting: Crafting, *, linf: Linf = 8 / 255) -> Perturbation:
     """Return for each image the 8 x 8 tile of its class, repeated; linf in units of [0, 1]."""
     return of_each_class(_patches(clean, crafting, 8, linf), clean)
-
-
-def require_grid(clean: LabelledImages, *, name: str, **others: object) -> None:  # noqa: ARG001
-    """Raise InputError if images cannot be cut into the grid of equal rectangles of that poison."""
-    side = _side(name)
-    _, height, width = clean.shape
-    if height % side or width % side:
-        raise InputError(f"poison '{name}': expected images of a height and width divisible by {side}, got {height} x {width}")
-
-
-for _name in ("regions_4", "regions_16", "regions_64", "l2_regions_4", "sign_regions_4", "sign_regions_16", "sign_regions_64"):
-    required_by(_name)(partial(require_grid, name=_name))
-
-
-def _side(name: str) -> int:
-    """Return how many regions lie side by side: the name of a poison ends in how many there are in all."""
-    return math.isqrt(int(name.rpartition("_")[2]))
 
 
 def _regions(clean: LabelledImages, crafting: Crafting, name: str, linf: float) -> npt.NDArray[np.float32]:

@@ -7,7 +7,6 @@ some_scripts.sh and configs/cifar10/resnet18DVAE.yaml).
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 
 from unlearnable.images import LabelledImages
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
-from unlearnable.recoveries.base import Needs, Recovery, each_changed, register
+from unlearnable.recoveries.base import Needs, Recovery, each_changed_by_label, register
 from unlearnable.seeds import borrowed_global_torch, sent_one, torch_generator
-from unlearnable.training.pixels import FLOATS_AT_ONCE, as_float, resident
+from unlearnable.training.pixels import as_float, resident
 
 KL_WEIGHT = 0.01
 FREE_EPOCHS = 11  # in which a perturbation may have any size
@@ -38,8 +37,8 @@ class DVae(Recovery):
         learning_rate: of the first epoch; it falls along a cosine.
         width: channels of the first convolution; the latent code is made of twice as many.
         latent: numbers of the latent code in each of its places.
-        first_rate, second_rate: below these Kullback-Leibler divergences of a place, in nats, the code need not be; in the first and in the
-            second training.
+        first_rate, second_rate: the Kullback-Leibler divergence of a place of the code, in nats, up to which it costs nothing; in the first
+            and in the second training.
     """
 
     epochs: Annotated[int, AT_LEAST_ONE] = 60
@@ -67,7 +66,7 @@ class DVae(Recovery):
         return left
 
     def train(self, autoencoder: "Autoencoder", images: LabelledImages, rate: float, generator: torch.Generator) -> None:
-        """Train an autoencoder on images whose code has ``rate`` nats in a place for nothing."""
+        """Train an autoencoder on images; up to ``rate`` nats in a place of its code cost nothing."""
         optimiser = torch.optim.Adam(autoencoder.parameters(), lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
         device = autoencoder.device
@@ -89,7 +88,6 @@ class DVae(Recovery):
         self, autoencoder: "Autoencoder", images: LabelledImages, generator: torch.Generator, *, reconstruct: bool
     ) -> LabelledImages:
         """Return images less their perturbations, or the reconstructions of these."""
-        labels = _chunks(images, autoencoder.device)
 
         def purified(some: Tensor, their: Tensor) -> Tensor:
             decoded: Decoded = autoencoder(some, their, generator)
@@ -98,11 +96,11 @@ class DVae(Recovery):
                 decoded = autoencoder(left, their, generator)
             return decoded.images if reconstruct else left
 
-        def change(chunk: Tensor) -> Tensor:
-            parts = zip(chunk.split(self.batch_size), next(labels).split(self.batch_size), strict=True)
+        def change(chunk: Tensor, labels: Tensor) -> Tensor:
+            parts = zip(chunk.split(self.batch_size), labels.split(self.batch_size), strict=True)
             return torch.cat([purified(*part) for part in parts])
 
-        return each_changed(images, change, autoencoder.device)
+        return each_changed_by_label(images, change, autoencoder.device)
 
 
 class Decoded(NamedTuple):
@@ -186,8 +184,3 @@ def _decoder(width: int, channels: int) -> nn.Sequential:
         nn.ReLU(),
         nn.ConvTranspose2d(math.ceil(width / 2), channels, 3, padding=1),
     )
-
-
-def _chunks(images: LabelledImages, device: torch.device) -> Iterator[Tensor]:
-    """Yield labels in the chunks in which ``each_changed`` takes images."""
-    yield from torch.from_numpy(images.labels).to(device).split(FLOATS_AT_ONCE)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from unlearnable import __version__
+from unlearnable.config.graph import found_at
 from unlearnable.config.recipe import CELL_NAMES, FORMAT, PLACES
 from unlearnable.errors import InputError
 from unlearnable.origin import DIRTY, commit
@@ -56,7 +57,7 @@ def deciding(parameters: Settings, taken: Collection[str]) -> dict[str, str]:
     """Return the parameters that decide a run, by dotted name: those its nodes take, with the settings of the chosen methods only."""
     asked = [part.removeprefix("params:").split(".") for part in taken] + [[name] for name in EVERYWHERE]
     blocks = {block for block, *_ in asked}
-    chosen = {block: {get(parameters, name) for name in names if name.split(".")[0] in blocks} for block, names in ONE_OF.items()}
+    chosen = {block: {found_at(parameters, name) for name in names if name.split(".")[0] in blocks} for block, names in ONE_OF.items()}
     for block, part, *_ in (names for names in asked if len(names) > 1 and names[0] in chosen):
         chosen[block].add(part)  # a node takes this method by name
     kept = {block: _of_methods(value, chosen.get(block)) for block, value in parameters.items() if block in blocks}
@@ -111,14 +112,6 @@ def code() -> dict[str, str]:
     if found is None:
         return tags
     return tags | {"mlflow.source.git.commit": found.removesuffix(DIRTY), "mlflow.source.git.dirty": str(found.endswith(DIRTY)).lower()}
-
-
-def get(settings: Settings, dotted: str) -> Any:
-    """Return a nested setting by its dotted name, or None if it does not exist."""
-    found: Any = settings
-    for part in dotted.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
 
 
 def flatten(settings: Settings, prefix: str = "") -> dict[str, Any]:
