@@ -22,6 +22,7 @@ from kedro.framework.startup import bootstrap_project
 from omegaconf import OmegaConf
 
 from tests.faults.table import FUZZED, PAGE, ROW, Row, page
+from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.images import LabelledImages
 from unlearnable.tracking.record import read, records
 
@@ -73,20 +74,41 @@ def _bootstrapped():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _configuration_is_parsed_once():
-    """Have OmegaConf read each text once: our catalog takes 70 ms of it, and a copy that was pickled 3 ms."""
+def _configuration_is_read_once():
+    """Have equal files be read and merged once for each environment and command line, which takes OmegaConf half a second of CPU."""
     read, known = OmegaConf.load, {}
 
     def load(file):
         text = file.read() if hasattr(file, "read") else Path(file).read_text()
-        if text not in known:
-            known[text] = pickle.dumps(read(io.StringIO(text)))
-        return pickle.loads(known[text])  # what this process has pickled  # noqa: S301
+        return once(text, lambda: read(io.StringIO(text)))
+
+    def once(asked, find):
+        if asked not in known:
+            known[asked] = pickle.dumps(find())
+        return pickle.loads(known[asked])  # what this process has pickled  # noqa: S301
+
+    def of_equal_files(method):
+        def found(loader, key):
+            if key in ("catalog", "credentials"):  # paths depend on data too, and credentials on the environment's variables
+                return method(loader, key)
+            said = (method.__name__, key, loader.env, loader.runtime_params, loader._graph.entries, configuration(loader.conf_source))
+            return once(pickle.dumps(said), lambda: method(loader, key))
+
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load))
         patch.setattr(omegaconf.base, "parse", cache(omegaconf.base.parse))
+        for method in (RecipeConfigLoader._resolved, RecipeConfigLoader._read_entry):
+            patch.setattr(RecipeConfigLoader, method.__name__, of_equal_files(method))
         yield
+
+
+def configuration(folder: str) -> list[tuple[str, bytes]]:
+    """Return the name below the folder and the content of each file of a configuration, which may be an archive."""
+    place = Path(folder)
+    files = sorted(place.rglob("*.yml")) if place.is_dir() else [place]
+    return [(str(path.relative_to(place)), path.read_bytes()) for path in files if path.is_file()]
 
 
 @pytest.fixture(autouse=True)

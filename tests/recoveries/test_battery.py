@@ -31,14 +31,14 @@ SETTINGS = {
     "dfr": {"clean_samples": 20},
     "pairs": {"clean_samples": 20},
     "projected_fine_tuning": {"clean_samples": 20, "epochs": 1},
-    "d_vae": {"epochs": 1, "batch_size": 64, "width": 2, "latent": 2},
+    "d_vae": {"epochs": 1, "batch_size": 32, "width": 2, "latent": 2},
 }
 
 
 @pytest.fixture(params=[(3, 16), (1, 16), (3, 17)], ids=["RGB", "one channel", "odd side"])
 def poisoned(request):
     channels, side = request.param
-    images = make_images(64, classes=4, side=side)
+    images = make_images(32, classes=4, side=side)
     return replace(images, images=images.images[:, :channels])
 
 

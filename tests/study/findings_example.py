@@ -33,11 +33,17 @@ COMMIT = "7d0e473a0c5e"
 
 def example(**changes: Any) -> Findings:
     """Return findings of 6 poisons x 7 recoveries x 3 seeds, five cells of which did not finish, or with these ``changes``."""
-    cells = _cells().copy()
+    parts = {name: part.copy() if isinstance(part, pd.DataFrame) else part for name, part in _parts().items()}
+    return Findings(**(parts | changes))
+
+
+@cache
+def _parts() -> dict[str, Any]:
+    cells = _cells()
     lost = cells["poison"].eq("tap") & (
         cells["recovery"].eq("adversarial_training") | (cells["recovery"].eq("cutmix") & cells["seed"].gt(0))
     )
-    parts: dict[str, Any] = {
+    return {
         "name": "poisons-by-recoveries",
         "description": "Which recoveries give back what which poisons take, on 10,000 images of CIFAR-10 with a small network?",
         "cells": cells[~lost],
@@ -47,12 +53,11 @@ def example(**changes: Any) -> Findings:
         "pictures": {f"One image of each class: clean, {name}, recovered": picture(name) for name in ("lsp", "ops", "ar")},
         "made": "2026-11-25T09:30:00+00:00",
     }
-    return Findings(**(parts | changes))
 
 
 def nothing(table: str) -> pd.DataFrame:
     """Return ``table`` of the example without its rows."""
-    return getattr(example(), table).iloc[:0]
+    return _parts()[table].iloc[:0].copy()
 
 
 def cell(**changes: Any) -> dict[str, Any]:
@@ -79,7 +84,6 @@ def picture(name: str) -> bytes:
     return buffer.getvalue()
 
 
-@cache
 def _cells() -> pd.DataFrame:
     parameters = _parameters()
     rng = np.random.default_rng(0)
@@ -119,7 +123,6 @@ def _used(parameters: dict[str, Any], poison: str, recovery: str) -> dict[str, A
     return parameters | {stage: {name: parameters[stage].get(name, {})} for stage, name in chosen.items()}
 
 
-@cache
 def _parameters() -> dict[str, Any]:
     """Return the parameters of the built-in environment, on 10,000 images."""
     files = sorted((ROOT / "conf" / "base").glob("parameters_*.yml"))

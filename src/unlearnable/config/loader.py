@@ -448,13 +448,13 @@ def _expand(config: Any, known: list[str]) -> None:
             config[name] = _filled(entry, values)
 
 
-def _filled(entry: Any, values: dict[str, str]) -> Any:
+def _filled(entry: Any, values: dict[str, str]) -> dict[str, Any]:
     """Return a copy of an entry with values instead of its placeholders."""
     found: dict[str, Any] = OmegaConf.to_container(entry, resolve=False)  # type: ignore[assignment]
     for key, value in found.items():
         for name, given in values.items() if isinstance(value, str) else ():
             found[key] = found[key].replace(f"{{{name}}}", given)
-    return OmegaConf.create(found)
+    return found
 
 
 def _require_entries(known: list[str], *layers: dict[Any, Any]) -> None:
