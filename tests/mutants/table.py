@@ -1986,7 +1986,7 @@ REFERENCED_POISONS = (
     Mutant(
         "a surrogate that is trained on noise in the making keeps its first rate",
         "src/unlearnable/poisons/surrogate.py",
-        "self.recipe.learning_rate * self.recipe.learning_rate_factor(epochs_done)",
+        "self.recipe.learning_rate * factor",
         "self.recipe.learning_rate",
         ("tests/oracles/test_poisons.py::test_mi_ue_is_the_noise_of_the_reference",),
     ),
@@ -2003,6 +2003,20 @@ REFERENCED_POISONS = (
         "losses(view(images))",
         "losses(images)",
         ("tests/oracles/test_poisons.py::test_aue_is_the_noise_of_the_reference",),
+    ),
+    Mutant(
+        "the first epoch of a warm-up has a rate of zero",
+        "src/unlearnable/poisons/augmented.py",
+        "return (done + 1) / warm_up if",
+        "return done / warm_up if",
+        ("tests/poisons/test_surrogates.py::test_the_rate_of_aap_is_that_of_the_published_function",),
+    ),
+    Mutant(
+        "augmented adversarial examples are taken for their own class",
+        "src/unlearnable/poisons/augmented.py",
+        "(workshop.labels[chunk] + 1) % workshop.num_classes",
+        "workshop.labels[chunk]",
+        ("tests/oracles/test_poisons.py::test_aap_is_the_noise_of_the_reference",),
     ),
     Mutant(
         "the noise of a class is the sum of what its images ask for",

@@ -183,6 +183,16 @@ def test_aue_is_the_noise_of_the_reference(by_hand, monkeypatch):
     assert [measured["loss"] for measured in rounds] == pytest.approx(expected["losses"], abs=1e-4)
 
 
+def test_aap_is_the_noise_of_the_reference(by_hand, monkeypatch):
+    """With the same moves of images in place of the random views of both."""
+    expected, (rounds, crafting), times = numbers("aap"), recorded(), itertools.count()
+    monkeypatch.setattr("unlearnable.poisons.augmented.strong_view", lambda images, **settings: moved(images, next(times)))
+    surrogate, attack = replace(SURROGATE, weight_decay=1e-4), Steps(step=0.8 / 255, steps=25)
+    perturbation = POISONS["aap"](muted(), crafting, surrogate=surrogate, epochs=6, warm_up=3, attack=attack)
+    assert_levels(perturbation, expected["noise"])
+    assert [measured["loss"] for measured in rounds] == pytest.approx(expected["losses"], abs=1e-5)
+
+
 def test_ops_plus_em_is_the_sum_of_the_reference(by_hand):
     clean, expected = replace(muted(), images=planted()), numbers("ops_plus_em")
     noise = ErrorMinimisation(steps=5, train_batches=1, stop_error=-1.0, rounds=3)

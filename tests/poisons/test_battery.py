@@ -20,6 +20,7 @@ NOISE = {"linf": EIGHT, "step": EIGHT / 3, "steps": 4, "train_batches": 2, "roun
 ATTACK = {"linf": EIGHT, "step": EIGHT / 3, "steps": 5, "restarts": 2, "shift": 3.0}
 BUDGETS = {
     "none": ({}, "linf", 0.0),
+    "aap": ({"surrogate": SURROGATE, "epochs": 1, "attack": {"linf": EIGHT, "step": EIGHT, "steps": 1}}, "linf", EIGHT),
     "aue": ({"surrogate": SURROGATE, "epochs": 2, "noise": {"linf": EIGHT, "step": EIGHT, "steps": 1}}, "linf", EIGHT),
     "em_classwise": ({"surrogate": SURROGATE, "noise": NOISE}, "linf", EIGHT),
     "em_samplewise": ({"surrogate": SURROGATE, "noise": NOISE}, "linf", EIGHT),
@@ -128,7 +129,7 @@ def test_apply_rounds_to_nearest_and_clips(clean):
     assert (apply(clean, np.full(clean.images.shape, np.float32(-2))).images == 0).all()
 
 
-@pytest.mark.parametrize("name", ["aue", "em_samplewise", "em_classwise", "mi_ue", "ntga", "pil", "rem", "tap"])
+@pytest.mark.parametrize("name", ["aap", "aue", "em_samplewise", "em_classwise", "mi_ue", "ntga", "pil", "rem", "tap"])
 def test_images_and_noise_that_would_fill_the_card_stay_on_the_host_and_are_the_same(name, monkeypatch):
     images = make_images(40, classes=4)
     settings = BUDGETS[name][0]

@@ -12,13 +12,14 @@ from unlearnable.adversarial import within
 from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, adversarial_noise, apply, craft
 from unlearnable.poisons.adversarial_noise import Attack, _attacked, _in_steps, shift_and_flip
-from unlearnable.poisons.augmented import strong_view
+from unlearnable.poisons.augmented import risen_and_fallen, strong_view
 from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.mutual_information import gathered
 from unlearnable.poisons.ntga import prediction, tangent_kernel
 from unlearnable.poisons.robust_error_minimising import Steps, _defended, _raised
-from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
+from unlearnable.poisons.surrogate import CROP_AND_FLIP, FALLING, Surrogate, Workshop
 from unlearnable.seeds import torch_generator
+from unlearnable.training import TrainingRecipe
 from unlearnable.training.augmentation import augment
 
 EIGHT = 8 / 255
@@ -127,6 +128,13 @@ def test_views_of_aue_are_cropped_and_mirrored_and_some_in_other_colours_or_grey
     slope = torch.linspace(0, 1, 32).expand(500, 1, 32, 32)
     rise = strong_view(slope, strength=0.5, generator=torch_generator(0, "views")).diff(dim=3).mean((1, 2, 3))
     assert (rise < 0).float().mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_rate_of_aap_is_that_of_the_published_function():
+    """Its cosine_annealing gave these rates in epochs 1, 10, 11, 26 and 40 of 40, of which 10 are the warm-up."""
+    falling = TrainingRecipe(learning_rate=0.5, epochs=30, **FALLING)
+    rates = [0.5 * risen_and_fallen(falling, done, 10) for done in (0, 9, 10, 25, 39)]
+    assert rates == pytest.approx([0.05, 0.5, 0.5, 0.2500005, 0.00137052], abs=1e-8)
 
 
 # ---- adversarial examples

@@ -126,22 +126,22 @@ class Workshop:
         """
         delta, epochs = self.noise(), self.recipe.epochs
         for epoch in range(epochs):
-            loss = self._trained_on(lambda batch: seen(batch, delta[batch]), epoch)
+            loss = self.trained_on(lambda batch: seen(batch, delta[batch]), self.recipe.learning_rate_factor(epoch))
             for batch in self.batches_of_all(size):
                 delta[batch] = moved(batch, delta[batch], epoch)
             self.crafting.progress(epoch + 1, epochs)
             self.crafting.report(epoch + 1, {"loss": loss})
         return delta
 
-    def _trained_on(self, seen: Callable[[Tensor], Tensor], epochs_done: int) -> float:
-        """Train the surrogate for an epoch, at the rate of its schedule; return the mean loss of the batches.
+    def trained_on(self, seen: Callable[[Tensor], Tensor], factor: float) -> float:
+        """Train the surrogate for an epoch, at one rate; return the mean loss of the batches.
 
         Args:
             seen: returns images (n, C, H, W) in units of [0, 1] for the indices (n,) of a batch.
-            epochs_done: before this one.
+            factor: by which the recipe's rate is multiplied.
         """
         for group in self.trainer.optimiser.param_groups:
-            group["lr"] = self.recipe.learning_rate * self.recipe.learning_rate_factor(epochs_done)
+            group["lr"] = self.recipe.learning_rate * factor
         batches = self.batches_of_all(self.recipe.batch_size)
         losses = [self.trainer.step(seen(batch), self.labels[batch], self.generator) for batch in batches]
         return float(torch.stack(losses).mean())
