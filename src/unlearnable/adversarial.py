@@ -24,11 +24,16 @@ def random_start(images: Tensor, linf: float, generator: torch.Generator) -> Ten
     return within(sent_one(uniform(images.shape, generator), images.device) * linf, images, linf)
 
 
+def gradient(objective: Objective, images: Tensor, delta: Tensor) -> Tensor:
+    """Return the gradient (N, C, H, W) of the summed objective at ``images + delta``."""
+    delta = delta.detach().requires_grad_()
+    [found] = torch.autograd.grad(objective(images + delta).sum(), delta)
+    return found
+
+
 def signed_gradient(objective: Objective, images: Tensor, delta: Tensor) -> Tensor:
     """Return the sign of the gradient of the summed objective at ``images + delta``."""
-    delta = delta.detach().requires_grad_()
-    [gradient] = torch.autograd.grad(objective(images + delta).sum(), delta)
-    return gradient.sign()
+    return gradient(objective, images, delta).sign()
 
 
 def descend(objective: Objective, images: Tensor, delta: Tensor, *, linf: float, step: float, steps: int) -> Tensor:

@@ -2019,6 +2019,20 @@ REFERENCED_POISONS = (
         ("tests/oracles/test_poisons.py::test_aap_is_the_noise_of_the_reference",),
     ),
     Mutant(
+        "the checkpoints of an ensemble go on learning",
+        "src/unlearnable/poisons/self_ensemble.py",
+        "deepcopy(trainer.model)",
+        "trainer.model",
+        ("tests/poisons/test_surrogates.py::test_a_checkpoint_of_sep_stays_as_it_is_when_the_surrogate_goes_on_learning",),
+    ),
+    Mutant(
+        "the gradient of a drawn checkpoint is not corrected",
+        "src/unlearnable/poisons/self_ensemble.py",
+        " - gradients[place] + mean",
+        "",
+        ("tests/oracles/test_poisons.py::test_sep_is_the_noise_of_the_reference[4-3-noise]",),
+    ),
+    Mutant(
         "the noise of a class is the sum of what its images ask for",
         "src/unlearnable/poisons/error_minimising.py",
         "(sums[present] / counts[present].view(-1, 1, 1, 1))",

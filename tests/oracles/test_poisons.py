@@ -230,6 +230,29 @@ def test_hypo_is_the_noise_of_the_reference(by_hand, monkeypatch):
     assert_levels(perturbation, numbers("hypo")["noise"])
 
 
+def three_checkpoints(workshop):
+    """Yield three epochs; in each but the first the numbers of every parameter move one place on."""
+    for epoch in (1, 2, 3):
+        if epoch > 1:
+            with torch.no_grad():
+                for parameter in workshop.trainer.model.parameters():
+                    parameter.copy_(parameter.flatten().roll(1).view_as(parameter))
+        yield epoch
+
+
+@pytest.mark.parametrize(("draws", "steps", "expected"), [(0, 4, "without_draws"), (4, 3, "noise")])
+def test_sep_is_the_noise_of_the_reference(draws, steps, expected, by_hand, monkeypatch):
+    drawn = iter(numbers("sep")["draws"])
+    monkeypatch.setattr("unlearnable.poisons.surrogate.build", lambda *name, **settings: with_features(network(classes=10)))
+    monkeypatch.setattr(Workshop, "epochs", three_checkpoints)
+    monkeypatch.setattr(torch, "randint", lambda high, size, generator: torch.tensor([next(drawn) for _ in range(*size)]))
+    clean = labelled(10, classes=10, side=8)
+    clean = replace(clean, images=clean.images // 2 + 64)
+    noise = Steps(linf=2 / 255, step=1 / 255, steps=steps)
+    perturbation = POISONS["sep"](clean, Crafting(), surrogate=SURROGATE, epochs=3, checkpoints=3, draws=draws, noise=noise)
+    assert_levels(perturbation, numbers("sep")[expected])
+
+
 def test_rem_is_the_noise_of_the_reference(by_hand, monkeypatch):
     expected, (rounds, crafting), times = numbers("rem"), recorded(), itertools.count()
     monkeypatch.setattr("unlearnable.poisons.surrogate.channel_statistics", lambda images: ([0.5] * 3, [1.0] * 3))

@@ -41,6 +41,11 @@ BUDGETS = {
         "linf",
         EIGHT,
     ),
+    "sep": (
+        {"surrogate": SURROGATE, "epochs": 1, "checkpoints": 1, "draws": 1, "noise": {"linf": EIGHT / 4, "step": EIGHT / 4, "steps": 1}},
+        "linf",
+        EIGHT / 4,
+    ),
     "tap": ({"surrogate": SURROGATE, "epochs": 2, "attack": ATTACK}, "linf", EIGHT),
     "ar": ({"l2": 1.0, "search": {}}, "l2", ROUNDED),
     "ar_linf": ({"linf": EIGHT, "search": {}}, "linf", EIGHT),
@@ -129,7 +134,7 @@ def test_apply_rounds_to_nearest_and_clips(clean):
     assert (apply(clean, np.full(clean.images.shape, np.float32(-2))).images == 0).all()
 
 
-@pytest.mark.parametrize("name", ["aap", "aue", "em_samplewise", "em_classwise", "mi_ue", "ntga", "pil", "rem", "tap"])
+@pytest.mark.parametrize("name", ["aap", "aue", "em_samplewise", "em_classwise", "mi_ue", "ntga", "pil", "rem", "sep", "tap"])
 def test_images_and_noise_that_would_fill_the_card_stay_on_the_host_and_are_the_same(name, monkeypatch):
     images = make_images(40, classes=4)
     settings = BUDGETS[name][0]

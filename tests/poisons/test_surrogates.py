@@ -9,14 +9,16 @@ import torch.nn.functional as F
 
 from tests.conftest import make_images
 from unlearnable.adversarial import within
+from unlearnable.errors import InputError
 from unlearnable.models import build
-from unlearnable.poisons import POISONS, Crafting, adversarial_noise, apply, craft
+from unlearnable.poisons import POISONS, Crafting, adversarial_noise, apply, craft, require
 from unlearnable.poisons.adversarial_noise import Attack, _attacked, _in_steps, shift_and_flip
 from unlearnable.poisons.augmented import risen_and_fallen, strong_view
 from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.mutual_information import gathered
 from unlearnable.poisons.ntga import prediction, tangent_kernel
 from unlearnable.poisons.robust_error_minimising import Steps, _defended, _raised
+from unlearnable.poisons.self_ensemble import _member, kept_epochs
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, FALLING, Surrogate, Workshop
 from unlearnable.seeds import torch_generator
 from unlearnable.training import TrainingRecipe
@@ -260,6 +262,31 @@ def test_rem_trains_its_surrogate_and_reports_it(images):
     POISONS["rem"](images, crafting, surrogate=SMALL, train_steps=20, defender=steps, adversary=steps, transformations=1)
     assert [number for number, _ in rounds] == list(range(1, 21))
     assert np.mean([m["loss"] for _, m in rounds[-5:]]) < np.mean([m["loss"] for _, m in rounds[:5]])
+
+
+# ---- self-ensemble
+
+
+def test_checkpoints_of_sep_are_those_that_the_published_code_takes():
+    """Of 120 files in the order of their epochs it takes every eighth or fourth, the last one included."""
+    assert kept_epochs(120, 15) == {8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120}
+    assert sorted(kept_epochs(120, 30))[::10] == [4, 44, 84]
+    assert kept_epochs(7, 3) == {2, 4, 7}
+
+
+def test_a_checkpoint_of_sep_stays_as_it_is_when_the_surrogate_goes_on_learning():
+    workshop = Workshop(make_images(6, classes=3), Crafting(), SMALL, "sep")
+    distances, seen = _member(workshop)(workshop.labels), workshop.images(torch.arange(6))
+    before = distances(seen)
+    with torch.no_grad():
+        for parameter in workshop.trainer.model.parameters():
+            parameter.add_(0.1)
+    assert torch.equal(distances(seen), before)
+
+
+def test_more_checkpoints_than_epochs_are_one_line(images):
+    with pytest.raises(InputError, match=r"^poison 'sep': expected at most a checkpoint an epoch, got 15 of 14$"):
+        require("sep", images, {"epochs": 14})
 
 
 # ---- NTGA

@@ -101,9 +101,15 @@ class Workshop:
 
     def train(self) -> None:
         """Train the surrogate on the clean images for all its epochs, and report each."""
+        for _ in self.epochs():
+            pass
+
+    def epochs(self) -> Iterator[int]:
+        """Do the same, and yield the number of each epoch, from 1, when it is done."""
         for epoch in range(1, self.recipe.epochs + 1):
             loss = self.trainer.epoch(self.pixels, self.labels, self.generator, self.crafting.progress)
             self.crafting.report(epoch, {"loss": loss, "train_accuracy": 1 - self.error(None)})
+            yield epoch
 
     def batches(self) -> Iterator[Tensor]:
         """Yield indices of training batches without end, in a new random order for each pass."""
