@@ -2033,6 +2033,20 @@ REFERENCED_POISONS = (
         ("tests/oracles/test_poisons.py::test_sep_is_the_noise_of_the_reference[4-3-noise]",),
     ),
     Mutant(
+        "the wrong class of an image may be its own",
+        "src/unlearnable/poisons/binding.py",
+        "logits.scatter(1, labels[:, None], -torch.inf).argmax(1)",
+        "logits.argmax(1)",
+        ("tests/poisons/test_surrogates.py::test_wrong_classes_of_bait_are_the_likeliest_any_and_the_least_likely",),
+    ),
+    Mutant(
+        "a generator is asked for its noise as it was trained",
+        "src/unlearnable/poisons/binding.py",
+        "self.network.eval()",
+        "self.network.train()",
+        ("tests/oracles/test_poisons.py::test_bait_is_the_noise_of_the_reference",),
+    ),
+    Mutant(
         "the noise of a class is the sum of what its images ask for",
         "src/unlearnable/poisons/error_minimising.py",
         "(sums[present] / counts[present].view(-1, 1, 1, 1))",

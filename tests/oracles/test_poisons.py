@@ -18,6 +18,7 @@ from unlearnable.models import ImageClassifier
 from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.poisons.adversarial_noise import Attack, shift_and_flip
 from unlearnable.poisons.autoregressive import Search, response
+from unlearnable.poisons.binding import Generation, Generator
 from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.ntga import prediction, tangent_kernel
 from unlearnable.poisons.robust_error_minimising import Steps
@@ -251,6 +252,35 @@ def test_sep_is_the_noise_of_the_reference(draws, steps, expected, by_hand, monk
     noise = Steps(linf=2 / 255, step=1 / 255, steps=steps)
     perturbation = POISONS["sep"](clean, Crafting(), surrogate=SURROGATE, epochs=3, checkpoints=3, draws=draws, noise=noise)
     assert_levels(perturbation, numbers("sep")[expected])
+
+
+def generator_by_hand(*settings):
+    """Return the generator of bait with weights set by hand."""
+    made = Generator(*settings)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.3 * weights(*parameter.shape))
+    return made
+
+
+def test_bait_is_the_noise_of_the_reference(by_hand, monkeypatch):
+    """With the same moves of images in place of the random crops of both, and the same draws of wrong labels."""
+    expected, (rounds, crafting), times = numbers("bait"), recorded(), itertools.count()
+    clean = labelled(6, classes=3, side=16)
+    wrong = iter(expected["wrong"])
+    monkeypatch.setattr("unlearnable.poisons.surrogate.build", lambda *name, **settings: network(classes=3, side=16))
+    monkeypatch.setattr("unlearnable.poisons.binding.Generator", generator_by_hand)
+    monkeypatch.setattr("unlearnable.poisons.binding.augment", lambda images, *recipe: moved(images, next(times)))
+    monkeypatch.setattr(torch, "randint", lambda low, high, shape, generator: torch.tensor(next(wrong)) - torch.from_numpy(clean.labels))
+    perturbation = POISONS["bait"](
+        replace(clean, images=clean.images // 2 + 64),
+        crafting,
+        rounds=6,
+        surrogate=replace(SURROGATE, gradient_clip=5.0),
+        generator=Generation(width=1, blocks=2),
+    )
+    assert [measured["loss"] for measured in rounds] == pytest.approx(expected["losses"], abs=1e-4)
+    assert_levels(perturbation[:, :, ::2, ::2], expected["noise"] * 2, atol=5e-3)
 
 
 def test_rem_is_the_noise_of_the_reference(by_hand, monkeypatch):

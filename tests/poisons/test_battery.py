@@ -22,6 +22,7 @@ BUDGETS = {
     "none": ({}, "linf", 0.0),
     "aap": ({"surrogate": SURROGATE, "epochs": 1, "attack": {"linf": EIGHT, "step": EIGHT, "steps": 1}}, "linf", EIGHT),
     "aue": ({"surrogate": SURROGATE, "epochs": 2, "noise": {"linf": EIGHT, "step": EIGHT, "steps": 1}}, "linf", EIGHT),
+    "bait": ({"surrogate": SURROGATE, "rounds": 1, "generator": {"width": 1, "blocks": 1, "learning_rate": 0.01}}, "linf", EIGHT),
     "em_classwise": ({"surrogate": SURROGATE, "noise": NOISE}, "linf", EIGHT),
     "em_samplewise": ({"surrogate": SURROGATE, "noise": NOISE}, "linf", EIGHT),
     "error_max": ({"surrogate": SURROGATE, "epochs": 2, "attack": ATTACK}, "linf", EIGHT),

@@ -1,6 +1,7 @@
 """What each poison with a surrogate is to do to it, on images small enough for seconds."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, adversarial_noise, apply, craft, require
 from unlearnable.poisons.adversarial_noise import Attack, _attacked, _in_steps, shift_and_flip
 from unlearnable.poisons.augmented import risen_and_fallen, strong_view
+from unlearnable.poisons.binding import Generation, wrong_labels
 from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.mutual_information import gathered
 from unlearnable.poisons.ntga import prediction, tangent_kernel
 from unlearnable.poisons.robust_error_minimising import Steps, _defended, _raised
 from unlearnable.poisons.self_ensemble import _member, kept_epochs
-from unlearnable.poisons.surrogate import CROP_AND_FLIP, FALLING, Surrogate, Workshop
+from unlearnable.poisons.surrogate import CROP_AND_FLIP, FALLING, Surrogate, Workshop, mean_of_each_class
 from unlearnable.seeds import torch_generator
 from unlearnable.training import TrainingRecipe
 from unlearnable.training.augmentation import augment
@@ -287,6 +289,34 @@ def test_a_checkpoint_of_sep_stays_as_it_is_when_the_surrogate_goes_on_learning(
 def test_more_checkpoints_than_epochs_are_one_line(images):
     with pytest.raises(InputError, match=r"^poison 'sep': expected at most a checkpoint an epoch, got 15 of 14$"):
         require("sep", images, {"epochs": 14})
+
+
+# ---- binding to wrong classes
+
+
+def test_the_mean_of_each_class_is_zero_where_it_has_no_image():
+    assert mean_of_each_class(torch.tensor([[1.0], [5.0], [3.0]]), torch.tensor([2, 0, 2]), 4).tolist() == [[5.0], [0.0], [2.0], [0.0]]
+
+
+def test_wrong_classes_of_bait_are_the_likeliest_any_and_the_least_likely():
+    logits, labels = torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 2.0, 1.0, 4.0]]).repeat(100, 1), torch.tensor([0, 1]).repeat(100)
+    adapted = SimpleNamespace(forward=lambda images: logits)
+    likeliest, others, least = (wrong_labels(adapted, logits, labels, stage, torch_generator(0, "wrong")) for stage in range(3))
+    assert likeliest.tolist() == [1, 3] * 100
+    assert least.tolist() == [3, 0] * 100
+    assert (set(others[::2].tolist()), set(others[1::2].tolist())) == ({1, 2, 3}, {0, 2, 3})
+
+
+def test_bait_is_one_pattern_a_class_also_where_sides_are_no_multiple_of_eight():
+    images = make_images(6, classes=3, side=12)
+    patterns = POISONS["bait"](images, Crafting(), rounds=1, surrogate=SMALL, generator=Generation(width=1, blocks=1))
+    assert patterns.shape == (6, 3, 12, 12)
+    assert len(np.unique(patterns.reshape(6, -1), axis=0)) == 3
+
+
+def test_images_that_are_too_small_for_bait_are_one_line():
+    with pytest.raises(InputError, match=r"^poison 'bait': expected images of at least 9 x 9, got 8 x 8$"):
+        require("bait", make_images(3, classes=3, side=8), {})
 
 
 # ---- NTGA

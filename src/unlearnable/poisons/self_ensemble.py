@@ -17,7 +17,7 @@ from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages
 from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_by
 from unlearnable.poisons.robust_error_minimising import Steps
-from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop
+from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop, mean_of_each_class
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE
 from unlearnable.training import Network
 
@@ -89,9 +89,7 @@ def _member(workshop: Workshop) -> Member:
     trainer, labels, classes = workshop.trainer, workshop.labels, workshop.num_classes
     model = deepcopy(trainer.model).requires_grad_(False).eval()
     network = Network(model, trainer.normalisation, trainer.device, workshop.recipe.precision)
-    features = network.features(workshop.pixels)
-    sums = torch.zeros(classes, features.shape[1], device=features.device).index_add_(0, labels, features)
-    means = sums / torch.bincount(labels, minlength=classes).clamp(min=1)[:, None]
+    means = mean_of_each_class(network.features(workshop.pixels), labels, classes)
 
     def drawn_to_another_class(labels: Tensor) -> Objective:
         wanted = means[(labels + classes // 2) % classes]

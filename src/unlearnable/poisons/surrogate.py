@@ -46,6 +46,13 @@ class Surrogate:
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
 
 
+def mean_of_each_class(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return the mean (K, ...) of values (N, ...) over each class, zero for a class without any."""
+    members = F.one_hot(labels, classes).to(values.dtype)  # a product of matrices, since a GPU would add values of an index in any order
+    means = members.T @ values.flatten(1) / members.sum(0).clamp(min=1)[:, None]
+    return means.view(classes, *values.shape[1:])
+
+
 class OfEachClass:
     """Noise that is one pattern (K, C, H, W) a class, indexed by places as if there were one for each image."""
 
