@@ -68,6 +68,8 @@ WRONG = [
     ("train.weights", 3, "parameter 'train.weights': expected a valid string, got 3"),
     ("train.weights", "timm", "train.weights: expected a file for 'tiny_cnn', got 'timm', which has weights of timm:NAME alone"),
     ("train.freeze", 3, "parameter 'train.freeze.0': expected a valid string, got 3"),
+    ("train.pretraining", "byol", "parameter 'train.pretraining': expected 'simclr', got 'byol'"),
+    ("train.simclr.temperature", 0, "parameter 'train.simclr.temperature': expected greater than 0, got 0"),
     ("train.warmup", 1.0, "parameter 'train.warmup': expected less than 1, got 1.0"),
     ("ingest.train_size", 0, "parameter 'ingest.train_size': expected greater than or equal to 1, got 0"),
     ("recover.orthogonal_projection.epochs", 0, "expected greater than or equal to 1, got 0"),
@@ -131,6 +133,13 @@ def test_what_the_training_that_is_probed_has_from_the_others_is_named_once():
     )
     with pytest.raises(InputError, match=r"'train.epochs': .*, got 0; parameter 'probe.train.epochs': .*, got -1$"):
         check(loader(train={"epochs": 0}, probe={"train": {"epochs": -1}})["parameters"])
+
+
+def test_epochs_of_a_pretraining_can_be_probed():
+    asked = {"train": {"epochs": 2, "pretraining": "simclr", "simclr": {"epochs": 3}}}
+    check(loader(**asked, probe={"epochs": [5]})["parameters"])
+    with pytest.raises(InputError, match=r"^probe\.epochs: expected at most 5, the epochs of the training, got 6$"):
+        check(loader(**asked, probe={"epochs": [6]})["parameters"])
 
 
 def test_a_gpu_asked_for_and_missing_is_said_before_anything_runs(monkeypatch):

@@ -22,7 +22,7 @@ from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, craft
 from unlearnable.probes import ReweightingRecipe, SeparabilityRecipe, perturbations, reweight, separability
 from unlearnable.recoveries import RECOVERIES, Recovery, recover, recovery_named
-from unlearnable.training import PLAIN, Augmentation, Checkpoint, Method, Trainer, TrainingRecipe, fit
+from unlearnable.training import PLAIN, Augmentation, Checkpoint, Method, SimCLR, Trainer, TrainingRecipe, fit
 from unlearnable.training.pixels import resident
 from unlearnable.training.trainer import plain_loss
 
@@ -48,6 +48,7 @@ ADAM = replace(RECIPE, optimiser="adam", learning_rate=1e-3, gradient_clip=1.0)
 STEPS = 3, 5  # of two epochs, whose difference is that of their steps
 
 
+PRETRAINED = replace(RECIPE, epochs=1, pretraining="simclr", simclr=SimCLR(epochs=2, batch_size=20, learning_rate=0.05, width=4))
 ALTERNATING = replace(RECIPE, schedule="linear", augmentation=replace(CROP_AND_FLIP, alternate_flip=True))
 
 
@@ -119,6 +120,7 @@ def cases() -> Iterable[tuple[str, Callable[[torch.device], list[object]]]]:
     for optimiser, recipe in (("sgd", RECIPE), ("adam", ADAM)):
         yield f"resumed with {optimiser}", lambda device, recipe=recipe: outcome(trained(device, recipe=recipe, done=1))
     yield "resumed fast_cnn", lambda device: outcome(trained(device, recipe=ALTERNATING, done=1, network="fast_cnn"))
+    yield "resumed in a pretraining", lambda device: outcome(trained(device, recipe=PRETRAINED, done=1))
     for name in POISONS:
         yield f"poison {name}", partial(crafted, name=name)
     yield "deep feature reweighting", reweighted

@@ -395,6 +395,27 @@ RESULTS = (
 )
 TRAINING = (
     Mutant(
+        "a view is compared with itself",
+        "src/unlearnable/training/simclr.py",
+        ".fill_diagonal_(-math.inf)",
+        "",
+        ("tests/training/test_simclr.py::test_the_loss_of_two_images_whose_views_are_equal",),
+    ),
+    Mutant(
+        "a training that was cut off after its pretraining goes on from random weights",
+        "src/unlearnable/training/engine.py",
+        "        model.load_state_dict(last.state)\n",
+        "",
+        ("tests/training/test_simclr.py::test_it_resumes_in_the_pretraining_after_it_and_in_what_follows",),
+    ),
+    Mutant(
+        "settings of a pretraining are in recipes without one",
+        "src/unlearnable/config/loader.py",
+        "(dict(zip(UNSET, UNSET, strict=True)) | UNUSED)",
+        "dict(zip(UNSET, UNSET, strict=True))",
+        ("tests/config/test_recipe.py::test_settings_of_a_pretraining_decide_where_there_is_one",),
+    ),
+    Mutant(
         "frozen BatchNorm moves its statistics",
         "src/unlearnable/models/base.py",
         "        for part in self._frozen:\n            part.eval()\n",
@@ -842,8 +863,8 @@ CONFIGURATION = (
     Mutant(
         "settings of trainings that are null move the recipes from before them",
         "src/unlearnable/config/loader.py",
-        "        for name in UNSET:\n",
-        "        for name in ():\n",
+        "dict(zip(UNSET, UNSET, strict=True)) | UNUSED",
+        "UNUSED",
         ("tests/config/test_recipe.py::test_recipes_from_before_weights_could_be_given_stay",),
     ),
     Mutant(
@@ -1992,8 +2013,8 @@ REFERENCED_POISONS = (
     ),
     Mutant(
         "a view in other colours is shown to every surrogate",
-        "src/unlearnable/poisons/augmented.py",
-        "torch.where(chosen[0], coloured, cut)",
+        "src/unlearnable/training/simclr.py",
+        'torch.where(draws["chosen"][0], coloured, cut)',
         "coloured",
         ("tests/poisons/test_surrogates.py::test_views_of_aue_are_cropped_and_mirrored_and_some_in_other_colours_or_grey",),
     ),

@@ -14,7 +14,7 @@ from unlearnable.errors import InputError
 from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, adversarial_noise, apply, craft, require
 from unlearnable.poisons.adversarial_noise import Attack, _attacked, _in_steps, shift_and_flip
-from unlearnable.poisons.augmented import risen_and_fallen, strong_view
+from unlearnable.poisons.augmented import risen_and_fallen
 from unlearnable.poisons.binding import Generation, wrong_labels
 from unlearnable.poisons.error_minimising import ErrorMinimisation
 from unlearnable.poisons.mutual_information import gathered
@@ -25,6 +25,7 @@ from unlearnable.poisons.surrogate import CROP_AND_FLIP, FALLING, Surrogate, Wor
 from unlearnable.seeds import torch_generator
 from unlearnable.training import TrainingRecipe
 from unlearnable.training.augmentation import augment
+from unlearnable.training.simclr import strong_view
 
 EIGHT = 8 / 255
 SMALL = Surrogate(model="tiny_cnn", batch_size=20, learning_rate=0.02, precision="float32")

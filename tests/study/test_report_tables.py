@@ -123,9 +123,9 @@ def test_an_absent_value_is_told_from_a_text_of_that_name():
 # ---- peers
 
 
-def trained(*, epochs=60, **augmentation):
+def trained(*, epochs=60, pretraining=None, **augmentation):
     """Return the recipe of a training on all images, with the peers' crop and flip but for what is given."""
-    recipe = {"epochs": epochs, "augmentation": {"crop": 4, "flip": True, "cutmix": 0.0} | augmentation}
+    recipe = {"epochs": epochs, "pretraining": pretraining, "augmentation": {"crop": 4, "flip": True, "cutmix": 0.0} | augmentation}
     return json.dumps({"ingest": {"train_size": None}, "train": recipe})
 
 
@@ -153,6 +153,7 @@ def test_peers_stand_beside_ours_where_dataset_images_and_network_agree():
         ({"recipe": trained(cutmix=0.5)}, "training recipe"),
         ({"recipe": trained(crop=0)}, "training recipe"),
         ({"recipe": trained(epochs=50)}, "training recipe"),
+        ({"recipe": trained(pretraining="simclr")}, "training recipe"),
     ],
 )
 def test_each_setting_of_the_peers_is_asked_for(changes, difference):

@@ -83,9 +83,15 @@ def check(parameters: Mapping[str, Any]) -> None:
         require_published(name, given["model"], training.get("weights"))
     for estimator in probe["estimators"]:
         _require("estimator", estimator, known["estimators"], {})
-    epochs, asked = probe["train"]["epochs"], max(probe["epochs"] or [0])
+    epochs, asked = _epochs(probe["train"]), max(probe["epochs"] or [0])
     if asked > epochs:
         raise InputError(f"probe.epochs: expected at most {epochs}, the epochs of the training, got {asked}")
+
+
+def _epochs(training: Mapping[str, Any]) -> int:
+    """Return how many epochs a training has, with those of its pretraining."""
+    pretraining = training["simclr"]["epochs"] if training.get("pretraining") else 0
+    return int(training["epochs"] + pretraining)
 
 
 def check_machine(parameters: Mapping[str, Any]) -> None:

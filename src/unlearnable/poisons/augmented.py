@@ -7,7 +7,6 @@ augmentation of contrastive learning. So networks that learn without labels lear
 from functools import partial
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from unlearnable.adversarial import Objective, descend
@@ -16,12 +15,8 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation
 from unlearnable.poisons.robust_error_minimising import Steps
 from unlearnable.poisons.surrogate import FALLING, Surrogate, Workshop
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE_FRACTION
-from unlearnable.seeds import sent_one
-from unlearnable.training import Augmentation, TrainingRecipe
-from unlearnable.training.augmentation import augment, grey
-
-LEAST_AREA = 0.05  # of an image that a crop keeps
-OFTEN = 0.99  # the most that colours are changed
+from unlearnable.training import TrainingRecipe
+from unlearnable.training.simclr import strong_view
 
 PUBLISHED = Surrogate(weight_decay=1e-4)
 NOISE = Steps(step=0.8 / 255, steps=5)
@@ -103,24 +98,6 @@ def risen_and_fallen(recipe: TrainingRecipe, done: int, warm_up: int) -> float:
     The warm-up of a recipe that changes its rate once an epoch would give the first epoch a rate of zero.
     """
     return (done + 1) / warm_up if done < warm_up else recipe.learning_rate_factor(done - warm_up)
-
-
-def strong_view(images: Tensor, *, strength: float, generator: torch.Generator) -> Tensor:
-    """Return images (N, C, H, W) cropped, mirrored, and some with changed colours or in grey, as in SimCLR (Chen et al., ICML 2020).
-
-    With the strength, from 0 to 1, grow what a crop leaves out, how far colours are changed, and in how many images.
-    """
-    cut = augment(images, Augmentation(resized_crop=max(LEAST_AREA, 1 - 0.9 * strength), flip=True), generator)
-    coloured = augment(cut, _colours(strength), generator)
-    chances = torch.tensor([min(OFTEN, 0.8 * strength), 0.2 * strength]).view(2, 1, 1, 1, 1)
-    chosen = sent_one(torch.rand(2, len(images), 1, 1, 1, generator=generator) < chances, images.device)
-    seen = torch.where(chosen[0], coloured, cut)
-    return torch.where(chosen[1], grey(seen), seen)
-
-
-def _colours(strength: float) -> Augmentation:
-    most, hue = 0.4 * strength, 0.1 * strength
-    return Augmentation(brightness=most, contrast=most, saturation=most, hue=hue, clip_jitter=True, shuffle_jitter=True)
 
 
 def _through(view: partial[Tensor], losses: Objective) -> Objective:

@@ -15,6 +15,7 @@ from unlearnable.reporting.recipes import flat
 from unlearnable.reporting.tables import PANEL, records
 
 TRAIN_SIZE, EPOCHS, AUGMENTATION = "ingest.train_size", "train.epochs", "train.augmentation"
+PRETRAINING = "train.pretraining"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +74,11 @@ def _has(recipe: Mapping[str, str], settings: Mapping[str, Any]) -> bool:
 
 
 def _trained_alike(recipe: Mapping[str, str]) -> bool:
-    """Return whether a training has the published augmentation and enough epochs."""
+    """Return whether a training has the published augmentation, enough epochs and no pretraining."""
     wanted = published()["recipe"]
     enough = int(json.loads(recipe.get(EPOCHS, str(wanted["least_epochs"])))) >= wanted["least_epochs"]
-    return enough and _has(recipe, {f"{AUGMENTATION}.{name}": value for name, value in wanted["augmentation"].items()})
+    augmentation = {f"{AUGMENTATION}.{name}": value for name, value in wanted["augmentation"].items()}
+    return enough and _has(recipe, {PRETRAINING: None} | augmentation)
 
 
 def theirs() -> str:

@@ -14,7 +14,7 @@ from unlearnable.training.engine import (
     whiten,
 )
 from unlearnable.training.network import Network, Normalisation
-from unlearnable.training.recipe import Augmentation, TrainingRecipe, recipe_from
+from unlearnable.training.recipe import Augmentation, SimCLR, TrainingRecipe, recipe_from
 from unlearnable.training.trainer import PLAIN, Loss, Method, Progress, Trainer, ignore, mixed_loss, pasted_loss, plain_loss
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Normalisation",
     "Progress",
     "Report",
+    "SimCLR",
     "Trainer",
     "TrainingRecipe",
     "first_network",

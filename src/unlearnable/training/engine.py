@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from unlearnable.errors import DivergedError, InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
-from unlearnable.models import ImageClassifier, build
+from unlearnable.models import ALL_BUT_HEAD, ImageClassifier, build
 from unlearnable.models.whitening import Whitening
 from unlearnable.seeds import torch_generator
 from unlearnable.training.checkpoint import Checkpoint, carried_on
@@ -19,6 +21,7 @@ from unlearnable.training.device import choose_device, made_on, on_host
 from unlearnable.training.network import BATCH, Network, Normalisation
 from unlearnable.training.pixels import as_float, seen
 from unlearnable.training.recipe import TrainingRecipe
+from unlearnable.training.simclr import Pretraining
 from unlearnable.training.trainer import PLAIN, Method, Progress, Trainer, ignore
 
 WHITENED = 1_000  # images whose patches decide a whitening: of CIFAR-10, 961,000 patches for 78 different numbers
@@ -43,7 +46,9 @@ def fit(
     method: Method = PLAIN,
     resumable: bool = True,
 ) -> Iterator[Checkpoint]:
-    """Train ``model`` and yield a checkpoint after every epoch.
+    """Train ``model`` and yield a checkpoint after every epoch, those of a pretraining first where the recipe has one.
+
+    A pretraining leaves the head as it was drawn, so the accuracies of its epochs are those of chance.
 
     If an earlier training was interrupted, its checkpoints ``done`` are yielded first. The training resumes from the last of
     them, to the same losses and weights as if it had never stopped.
@@ -59,7 +64,7 @@ def fit(
         normalisation: mean and standard deviation of each channel, in units of [0, 1].
         seed: decides order and augmentation.
         device: where.
-        progress: called with steps done and steps in all.
+        progress: called with steps done and steps in all, of a pretraining and then of the rest.
         done: checkpoints of the same recipe, the last with what resuming needs.
         method: how the training differs from plain training.
         resumable: checkpoints hold what resuming needs, which is as large as the network.
@@ -67,41 +72,78 @@ def fit(
     Raises:
         DivergedError: the loss or a weight is no longer finite; it names the step, and no checkpoint is yielded after it.
     """
-    run = Trainer(model, recipe, normalisation, device, method=method)
+    network = Network(model, normalisation, device, recipe.precision)
     pixels, labels = seen(train, device), torch.from_numpy(train.labels).to(device)
     test_pixels, test_labels = seen(test, device), torch.from_numpy(test.labels).to(device)
-    generator = torch_generator(seed, "train")
     yield from done
-    history: list[dict[str, float]] = []
+    last = done[-1] if done else None  # which may be read from the disk
+    history: list[dict[str, float]] = list(last.history) if last else []
     here = made_on(device, recipe.precision)
-    if done:
-        last = done[-1]  # which may be read from the disk
-        history, here = list(last.history), carried_on(last.made_on, here)
-        run.resume(last, generator)
-    for epoch in range(len(history) + 1, recipe.epochs + 1):
-        start = time.perf_counter()
-        try:
-            loss = run.epoch(pixels, labels, generator, progress)
-            if epoch == recipe.epochs:
-                method.finish(run)
-        except DivergedError as error:
-            where = f"in epoch {epoch} of {recipe.epochs}; checkpoints before it are kept"
-            raise DivergedError(f"{error}, {where}: a lower train.learning_rate may help") from None
-        seconds = time.perf_counter() - start
-        measured: dict[str, float] = {
-            "loss": loss,
-            "test_accuracy": accuracy(run.logits(test_pixels), test_labels),
-            "learning_rate": run.learning_rate,
-            "images_per_second": len(train) / seconds,
-            "seconds": seconds,
-            "threads": torch.get_num_threads(),  # losses differ between thread counts from the second step on
-        }
-        if method.held_out is not None:
-            measured["held_out_accuracy"] = _accuracy(run, method.held_out)
-        history.append(measured)
-        training = run.training(generator) if resumable and epoch < recipe.epochs else {}
-        state = _finite(model, epoch)
-        yield Checkpoint(epoch=epoch, epochs=recipe.epochs, state=state, history=list(history), training=training, made_on=here)
+    if last:
+        here = carried_on(last.made_on, here)
+        model.load_state_dict(last.state)
+    for part in _parts(model, recipe, normalisation, seed=seed, device=device, method=method):
+        if len(history) >= part.last:
+            continue
+        run, generator = part.begin(), torch_generator(seed, part.name)
+        if last and len(history) >= part.first:
+            run.resume(last, generator)
+        for epoch in range(len(history) + 1, part.last + 1):
+            start = time.perf_counter()
+            try:
+                loss = run.epoch(pixels, labels, generator, progress)
+                if epoch == recipe.all_epochs:
+                    method.finish(run)
+            except DivergedError as error:
+                where = f"in epoch {epoch} of {recipe.all_epochs}; checkpoints before it are kept"
+                raise DivergedError(f"{error}, {where}: a lower {part.rate} may help") from None
+            seconds = time.perf_counter() - start
+            measured: dict[str, float] = {
+                "loss": loss,
+                "test_accuracy": accuracy(network.logits(test_pixels), test_labels),
+                "learning_rate": run.learning_rate,
+                "images_per_second": len(train) / seconds,
+                "seconds": seconds,
+                "threads": torch.get_num_threads(),  # losses differ between thread counts from the second step on
+            }
+            if method.held_out is not None:
+                measured["held_out_accuracy"] = _accuracy(network, method.held_out)
+            history.append(measured)
+            training = run.training(generator) if resumable and epoch < recipe.all_epochs else {}
+            state = _finite(model, epoch)
+            yield Checkpoint(epoch=epoch, epochs=recipe.all_epochs, state=state, history=list(history), training=training, made_on=here)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Some epochs of a training that have one trainer.
+
+    Args:
+        name: of what the generator of the order and the augmentation is for.
+        first: its first epoch, from 1.
+        last: its last epoch.
+        rate: the parameter that is its learning rate.
+        begin: returns its trainer, once the part before it has ended.
+    """
+
+    name: str
+    first: int
+    last: int
+    rate: str
+    begin: Callable[[], Trainer]
+
+
+def _parts(
+    model: ImageClassifier, recipe: TrainingRecipe, normalisation: Normalisation, *, seed: int, device: torch.device, method: Method
+) -> Iterator[_Part]:
+    """Yield the pretraining of the features, where the recipe has one, and the training of the classifier."""
+    before, own = recipe.pretraining_epochs, recipe
+    if before:
+        begin = partial(Pretraining, model, recipe, normalisation, device, seed=seed)
+        yield _Part(name="pretrain", first=1, last=before, rate="train.simclr.learning_rate", begin=begin)
+        own = replace(recipe, freeze=ALL_BUT_HEAD if recipe.freeze is None else recipe.freeze)
+    begin_own = partial(Trainer, model, own, normalisation, device, method=method)
+    yield _Part(name="train", first=before + 1, last=recipe.all_epochs, rate="train.learning_rate", begin=begin_own)
 
 
 def fit_named(
@@ -197,8 +239,10 @@ def require_deviations(recipe: TrainingRecipe, images: LabelledImages) -> None:
 
 def require_batch(recipe: TrainingRecipe, train: LabelledImages) -> None:
     """Raise InputError if a batch is larger than the training set."""
-    if recipe.batch_size > len(train):
-        raise InputError(f"train.batch_size: expected at most {len(train)}, the images of the training set, got {recipe.batch_size}")
+    sizes = {"train.batch_size": recipe.batch_size} | ({"train.simclr.batch_size": recipe.simclr.batch_size} if recipe.pretraining else {})
+    for setting, size in sizes.items():
+        if size > len(train):
+            raise InputError(f"{setting}: expected at most {len(train)}, the images of the training set, got {size}")
 
 
 def _accuracy(network: Network, images: LabelledImages) -> float:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, Range
+from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION, Range
 from unlearnable.signatures import nested
 
 ROUNDING = 1e-9  # of steps divided by the steps of an epoch
@@ -49,6 +49,29 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SimCLR:
+    """Settings of a pretraining by SimCLR, by stochastic gradient descent with momentum and a cosine.
+
+    Args:
+        batch_size: images, of each of which the network sees two views.
+        learning_rate: the largest.
+        warmup: the fraction of these epochs in which the learning rate rises linearly from zero.
+        temperature: by which likenesses are divided.
+        strength: of the views, from 0 to 1: how much is cropped off, how far colours are changed, and in how many images.
+        width: of the projection, which is thrown away afterwards.
+    """
+
+    epochs: Annotated[int, AT_LEAST_ONE] = 1000
+    batch_size: Annotated[int, Range(ge=2)] = 512
+    learning_rate: Annotated[float, POSITIVE] = 0.5
+    weight_decay: Annotated[float, NON_NEGATIVE] = 1e-4
+    warmup: Annotated[float, Range(ge=0, lt=1)] = 0.01
+    temperature: Annotated[float, POSITIVE] = 0.5
+    strength: Annotated[float, POSITIVE_FRACTION] = 1.0
+    width: Annotated[int, AT_LEAST_ONE] = 128
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
     """Settings of a training by stochastic gradient descent with momentum, or by Adam.
 
@@ -70,7 +93,10 @@ class TrainingRecipe:
         weights: what the network starts from: a safetensors file, such as a checkpoint of a training, or ``timm`` for the weights that timm
             publishes of a network ``timm:NAME``; None draws them. The head is new where the file has another number of classes.
         freeze: what stays as it is, with the statistics of its BatchNorm: ``all but the head``, or one or several parts of the network by
-            their names in torch, such as ``layer1``; None trains all.
+            their names in torch, such as ``layer1``; None trains all, or the head alone after a pretraining.
+        pretraining: how the features are learned first, from the images without their labels: ``simclr``; None leaves that out. All other
+            settings but ``precision`` and ``weights``, and what a recovery does to batches, are those of the training that follows.
+        simclr: settings of that pretraining.
         deviations: of the channels, in units of [0, 1], by which images are divided; None is those of the clean images.
         precision: ``bfloat16`` (autocast and channels_last), ``float32``, or ``auto``: bfloat16 where the device computes in it.
     """
@@ -95,8 +121,20 @@ class TrainingRecipe:
     initialisation: Literal["own", "torch"] = "own"
     weights: str | None = None
     freeze: str | list[str] | None = None
+    pretraining: Literal["simclr"] | None = None
+    simclr: SimCLR = field(default_factory=SimCLR)
     deviations: list[float] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @property
+    def pretraining_epochs(self) -> int:
+        """How many epochs go before those of the classifier."""
+        return self.simclr.epochs if self.pretraining else 0
+
+    @property
+    def all_epochs(self) -> int:
+        """How many epochs the whole training has."""
+        return self.pretraining_epochs + self.epochs
 
     def learning_rate_factor(self, epochs_done: float) -> float:
         """Return what the learning rate is multiplied with after ``epochs_done`` (fractional) epochs."""

@@ -160,11 +160,15 @@ class Trainer(Network):
 
     def resume(self, checkpoint: Checkpoint, generator: torch.Generator) -> None:
         """Restore model, optimiser, ``generator`` and steps done from ``checkpoint``."""
-        self.model.load_state_dict(checkpoint.state)
+        self.restore(checkpoint)
         generator.set_state(checkpoint.training["generator"])
         self.steps_done = int(checkpoint.training["steps_done"])
         for name, parameter, slot in self._slots():
             self.optimiser.state[parameter][slot] = _like(checkpoint.training[f"{slot}/{name}"], parameter)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Restore the model."""
+        self.model.load_state_dict(checkpoint.state)
 
     def _slots(self) -> Iterator[tuple[str, nn.Parameter, str]]:
         """Yield what the optimiser keeps: for each parameter its name, itself, and what of it."""
