@@ -123,7 +123,7 @@ def _named() -> dict[str, list[str]]:
 def _signatures() -> Iterator[tuple[str, Setting]]:
     """Yield the settings of every poison, recovery, training and probe, from the signatures that check them."""
     known = settings()
-    blocks = {name: known[name] for name in ("train", "probe", "separability")}
+    blocks = {name: known[name] for name in ("train", "probe", "separability", "learnability")}
     blocks |= {f"craft.{name}": block for name, block in known["poisons"].items()}
     blocks |= {f"recover.{name}": block for name, block in known["recoveries"].items()}
     for name, block in blocks.items():

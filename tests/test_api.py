@@ -136,6 +136,11 @@ def test_a_probe_sees_images_as_the_network_did(monkeypatch):
     assert np.allclose(networks[0].shift.flatten(), expected, rtol=1e-4)
 
 
+def test_learnability_is_asked_of_the_network_that_was_taken(training):
+    found = unlearnable.learnability(training, (TEST.images, TEST.labels), draws=2, deviation=1e-9)
+    assert found["accuracies"] == [found["plain_accuracy"]] * 2 == pytest.approx([training.accuracy] * 2)
+
+
 def test_perturbations_of_one_tile_a_class_are_separable_and_none_are_not():
     found = unlearnable.separability(PAIR, unlearnable.craft("patches_4", *PAIR))
     assert found["models"]["linear"]["train_accuracy"] == 1.0
@@ -158,11 +163,15 @@ def _asked(path: str, value: object) -> None:
         unlearnable.train("tiny_cnn", IMAGES, TEST, **{key: given for key, given in settings.items() if key != "keep_checkpoints"})
     elif block == "probe":
         unlearnable.probe(None, IMAGES, TEST, **{key: given for key, given in settings.items() if key != "train"})
+    elif block == "learnability":
+        unlearnable.learnability(None, IMAGES, **settings)
     else:
         unlearnable.separability(IMAGES, IMAGES, **settings)
 
 
-OURS = [row for row in WRONG if "." in row[0] and row[0].split(".")[0] in ("craft", "recover", "train", "probe", "separability")]
+OURS = [
+    row for row in WRONG if "." in row[0] and row[0].split(".")[0] in ("craft", "recover", "train", "probe", "learnability", "separability")
+]
 ASKED = [row for row in OURS if row[0] != "craft.seed" and not row[0].startswith("probe.train") and "estimator" not in row[0]]
 
 

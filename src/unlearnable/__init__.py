@@ -1,6 +1,7 @@
 """Unlearnable: craft poisons that protect images from training, and measure whether the protection holds.
 
-``unlearnable.api`` has what is imported from here: ``craft``, ``recover``, ``train``, ``probe``, ``separability`` and ``labelled``.
+``unlearnable.api`` has what is imported from here: ``craft``, ``recover``, ``train``, ``probe``, ``learnability``, ``separability`` and
+``labelled``.
 """
 
 from importlib import import_module
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from unlearnable.waiting import politely
 
 if TYPE_CHECKING:
-    from unlearnable.api import InputError, LabelledImages, Training, craft, labelled, probe, recover, separability, train
+    from unlearnable.api import InputError, LabelledImages, Training, craft, labelled, learnability, probe, recover, separability, train
 
 __version__ = "0.1.0"
 
-__all__ = ["InputError", "LabelledImages", "Training", "craft", "labelled", "probe", "recover", "separability", "train"]
+__all__ = ["InputError", "LabelledImages", "Training", "craft", "labelled", "learnability", "probe", "recover", "separability", "train"]
 
 politely()
 

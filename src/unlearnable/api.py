@@ -1,4 +1,4 @@
-"""The library as one imports it: ``import unlearnable``, then ``craft``, ``recover``, ``train``, ``probe`` and ``separability``.
+"""The library as one imports it: ``import unlearnable``, then ``craft``, ``recover``, ``train``, ``probe`` and others.
 
 Images are uint8 arrays (N, C, H, W), their labels whole numbers from 0 on (N,). ``LabelledImages`` holds both; wherever one is taken, the
 pair (images, labels) will do. Settings are keyword arguments, checked before anything runs, with their published values as defaults;
@@ -35,7 +35,7 @@ from unlearnable.training import (
 from unlearnable.training.device import choose_device, enough_memory
 from unlearnable.training.pixels import seen
 
-__all__ = ["InputError", "LabelledImages", "Training", "craft", "labelled", "probe", "recover", "separability", "train"]
+__all__ = ["InputError", "LabelledImages", "Training", "craft", "labelled", "learnability", "probe", "recover", "separability", "train"]
 
 Images = LabelledImages | tuple[npt.ArrayLike, npt.ArrayLike]
 CHANNELS = (1, 3, 4)
@@ -293,6 +293,34 @@ def probe(
             normalisation=training.normalisation,
         )
     return pd.DataFrame(rows)
+
+
+def learnability(training: Training, test: Images, *, device: str = "cpu", progress: Progress = ignore, **settings: Any) -> dict[str, Any]:
+    """Return a bound on what networks near a trained one reach, each with noise on its weights; see ``probes.learnability``.
+
+    Args:
+        training: what ``train`` returned; its seed is that of the noise too.
+        test: the set that networks are measured on.
+        device: where.
+        progress: called with draws done and in all.
+        settings: ``draws``, ``deviation``, ``quantile`` and ``radii``.
+
+    Raises:
+        InputError: a setting is wrong.
+    """
+    signatures.require("learnability", signatures.settings_of(probes.LearnabilityRecipe), settings)
+    with enough_memory("the number of images"):
+        return probes.learnability(
+            training.taken,
+            _set(test, training.network.model.head.out_features),
+            model=training.model,
+            training=training.recipe,
+            recipe=probes.LearnabilityRecipe(**settings),
+            normalisation=training.normalisation,
+            seed=training.seed,
+            device=choose_device(device),
+            progress=progress,
+        )
 
 
 def separability(clean: Images, poisoned: Images, *, device: str = "cpu", progress: Progress = ignore, **settings: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from unlearnable.pipelines import (
     craft_poison,
     evaluate,
     ingest,
+    learnability,
     orthogonal_projection,
     probe_checkpoints,
     protect,
@@ -34,6 +35,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "orthoproj": poisoned + stages["orthogonal_projection"] + trained + evaluate.create_pipeline("orthoproj"),
         "dfr": poisoned + train_poisoned.create_pipeline("probed") + stages["probe_checkpoints"] + evaluate.create_pipeline("dfr"),
         "separability": poisoned + stages["separability_analysis"] + evaluate.create_pipeline("separability"),
+        "learnability": poisoned + train_poisoned.create_pipeline("poisoned") + learnability.create_pipeline(),
         "audit": poisoned
         + recover.create_pipeline("recovered", "second")
         + trained

@@ -73,6 +73,16 @@ def _separability(scores: Scores) -> Iterator[RenderableType]:
     yield f"class means of the perturbations hold {means['energy']:.1%} of their energy, 99 % of that in {means['rank']} directions"
 
 
+def _learnability(scores: Scores) -> Iterator[RenderableType]:
+    found, cell = scores["learnability"], ", ".join(str(scores[name]) for name in ("dataset", "poison", "model"))
+    table = _table(f"Certified learnability ({cell}, seed {scores['seed']})", ["weights moved by at most"], ["accuracy at most"])
+    for radius, bound in found["bounds"].items():
+        table.add_row(radius, "too few draws" if bound is None else _percent(bound))
+    yield table
+    noise = f"noise of deviation {found['deviation']:g} on the weights, {found['draws']:,} draws, {found['confidence']:.0%} sure"
+    yield f"of the {found['quantile']:g} quantile under {noise}; without noise {_percent(found['plain_accuracy'])}"
+
+
 def _audit(scores: Scores) -> Iterator[RenderableType]:
     audit = scores["audit"]
     cell = ", ".join(str(scores[name]) for name in ("dataset", "poison", "model"))
@@ -92,6 +102,7 @@ PARTS = {
     "likeness": _likeness,
     "dfr": _dfr,
     "separability": _separability,
+    "learnability": _learnability,
     "audit": _audit,
 }
 

@@ -48,6 +48,7 @@ REPEATED = {"audit_repeats"} | AUDIT
 SECOND = {"second_train", "second_checkpoints"} | REPEATED
 PROBED = {"dfr_table", "dfr_scores", "dfr_figure"}
 SEPARABLE = {"separability_scores", "separability_figure"}
+CERTIFIED = {"learnability", "learnability_scores"}
 TRAINED = {"clean_checkpoints", "poisoned_checkpoints", "recovered_checkpoints", "second_checkpoints"}
 SCORED = {"history", "scores", "accuracy_figure"}
 DIRECTIONS = {"linear_weights", "removed_directions", "directions_figure"}
@@ -56,16 +57,17 @@ AFTER = {
     "ingest": ARTIFACTS - PROTECTED,
     "craft": ARTIFACTS - OF_CLEAN_IMAGES,
     "recover": DIRECTIONS | RECOVERED,
-    "train": TRAINED | SCORED | REPEATED,
+    "train": TRAINED | SCORED | REPEATED | CERTIFIED,
     "probe": PROBED | REPEATED,
     "probe.train": PROBED | REPEATED | {"probed_checkpoints"},
     "separability": {"perturbation_separability", "clean_separability"} | SEPARABLE | AUDIT,
+    "learnability": CERTIFIED,
     "audit": SECOND,
     "audit.seeds": REPEATED,
     "protect": {"protected_images"},
 }
 CELLS = (
-    SCORED | {"dfr_scores", "dfr_figure", "examples_figure", "directions_figure", "audit_figure"} | SEPARABLE | AUDIT
+    SCORED | {"dfr_scores", "dfr_figure", "examples_figure", "directions_figure", "audit_figure", "learnability_scores"} | SEPARABLE | AUDIT
 )  # what names its cell
 EXPECTED = {
     "poison": AFTER["craft"],

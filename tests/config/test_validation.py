@@ -80,6 +80,8 @@ WRONG = [
     ("probe.clean_samples", "many", "parameter 'probe.clean_samples.0': expected a valid integer, got 'many'"),
     ("probe.epochs", [], "parameter 'probe.epochs': expected at least 1 item, got []"),
     ("probe.estimators", ["forzen"], "unknown estimator 'forzen'; known: frozen, recalibrated, reference (did you mean 'frozen'?)"),
+    ("learnability.quantile", 1, "parameter 'learnability.quantile': expected less than 1, got 1"),
+    ("learnability.radii", [0.1, -1], "parameter 'learnability.radii.1': expected greater than or equal to 0, got -1"),
     ("separability.held_out", 1.0, "parameter 'separability.held_out': expected less than 1, got 1.0"),
 ]
 

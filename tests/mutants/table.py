@@ -320,6 +320,20 @@ RECOVERIES = (
 
 PROBES = (
     Mutant(
+        "a bound of learnability forgets how far weights may move",
+        "src/unlearnable/probes/learnability.py",
+        " + radius / recipe.deviation",
+        "",
+        ("tests/probes/test_learnability.py::test_the_bound_holds_for_a_network_that_is_moved_straight_uphill",),
+    ),
+    Mutant(
+        "noise on weights adds up over the draws",
+        "src/unlearnable/probes/learnability.py",
+        "weight.copy_(trained + recipe",
+        "weight.add_(recipe",
+        ("tests/probes/test_learnability.py::test_noise_of_the_deviation_is_on_every_weight_and_goes_again",),
+    ),
+    Mutant(
         "heads are fitted to the images that are held out",
         "src/unlearnable/probes/reweighting.py",
         "order[largest : largest + recipe.held_out]",
@@ -329,7 +343,7 @@ PROBES = (
     Mutant(
         "checkpoints are asked about without their weights",
         "src/unlearnable/probes/reweighting.py",
-        "            _restore(bench.network, state, epoch, model)\n",
+        "            restore(bench.network, state, epoch, model)\n",
         "",
         ("tests/probes/test_reweighting.py::test_each_estimator_is_given_each_checkpoint_with_its_own_weights",),
     ),
@@ -1495,8 +1509,8 @@ WHOLE_RUNS = (
     Mutant(
         "a probe of the library sees images by the channels of others",
         "src/unlearnable/api.py",
-        "normalisation=training.normalisation,",
-        "normalisation=None,",
+        "            normalisation=training.normalisation,\n        )\n    return pd",
+        "            normalisation=None,\n        )\n    return pd",
         ("tests/test_api.py::test_a_probe_sees_images_as_the_network_did",),
     ),
     Mutant(

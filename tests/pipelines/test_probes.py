@@ -101,6 +101,17 @@ def test_a_changed_setting_makes_what_it_decides_and_nothing_else(project):
     assert run(project, pipeline="separability", recovery="none") == SEPARABILITY - {"perturbation_separability"}
 
 
+def test_learnability_is_asked_of_the_training_that_is_there(project):
+    assert run(project, pipeline="learnability") == {"learnability", "learnability_scores"}
+    found, trained = scores_of(project, "learnability"), scores_of(project, "accuracy")
+    assert found["learnability"]["plain_accuracy"] == trained["accuracy"]["poisoned"]["last"]
+    assert found["learnability"]["bounds"] == {"0.01": None, "0.05": None, "0.1": None}
+    assert (found["learnability"]["draws"], set(found["seconds"])) == (3, {"poisoned", "learnability"})
+    assert run(project, pipeline="learnability", learnability={"quantile": 0.1}) == {"learnability", "learnability_scores"}
+    bounds = newest_scores(project)["learnability"]["bounds"].values()
+    assert all(0 <= bound <= 1 for bound in bounds)
+
+
 def test_the_default_pipeline_is_all_chains():
     pipelines = register_pipelines()
     chains = [pipelines[name] for name in ("orthoproj", "dfr", "separability")]

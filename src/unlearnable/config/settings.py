@@ -30,7 +30,7 @@ READ_FROM = ("config/settings.py", "models", "poisons", "probes", "ranges.py", "
 
 @cache
 def settings() -> Description:
-    """Return what may be set: ``poisons`` and ``recoveries`` by name, names of ``models`` and ``estimators``, and three blocks.
+    """Return what may be set: ``poisons`` and ``recoveries`` by name, names of ``models`` and ``estimators``, and four blocks.
 
     ``packages`` says where each poison, recovery and network comes from, ``about`` what it is, and ``broken`` why plug-ins are left out.
     """
@@ -47,7 +47,7 @@ def read() -> Description:
     """Return what ``settings`` returns, read from the signatures."""
     from unlearnable.models import MODELS
     from unlearnable.poisons import POISONS, is_made_at_any_size
-    from unlearnable.probes import ESTIMATORS, ReweightingRecipe, SeparabilityRecipe
+    from unlearnable.probes import ESTIMATORS, LearnabilityRecipe, ReweightingRecipe, SeparabilityRecipe
     from unlearnable.recoveries import RECOVERIES
     from unlearnable.training import TrainingRecipe
 
@@ -65,6 +65,7 @@ def read() -> Description:
         "train": settings_of(TrainingRecipe),
         "probe": settings_of(ReweightingRecipe),
         "separability": settings_of(SeparabilityRecipe),
+        "learnability": settings_of(LearnabilityRecipe),
     }
 
 
@@ -73,7 +74,7 @@ def defaults() -> dict[str, Any]:
     known = settings()
     named = {"craft": known["poisons"], "recover": known["recoveries"]}
     of_each = {block: {name: defaults_of(one) for name, one in blocks.items()} for block, blocks in named.items()}
-    return of_each | {block: defaults_of(known[block]) for block in ("train", "probe", "separability")}
+    return of_each | {block: defaults_of(known[block]) for block in ("train", "probe", "separability", "learnability")}
 
 
 def _blocks(register: Mapping[str, Callable[..., Any]]) -> Description:

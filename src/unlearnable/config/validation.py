@@ -58,6 +58,7 @@ def _all_parameters() -> Description:
         train=_block(**known["train"]["fields"], keep_checkpoints={"is": "int", "ge": 0}),
         probe=_block(**known["probe"]["fields"], train=known["train"]),
         separability=known["separability"],
+        learnability=known["learnability"],
     )
 
 

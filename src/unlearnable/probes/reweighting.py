@@ -261,7 +261,7 @@ def reweight(
         progress(done, len(asked) + 1)
         found = []
         for name, estimator in estimators.items():
-            _restore(bench.network, state, epoch, model)
+            restore(bench.network, state, epoch, model)
             found += [{"epoch": epoch, "estimator": name, "plain_accuracy": plain} | row for row in _rows(bench, estimator, answers)]
         rows += found
         report(epoch, _reported(found))
@@ -342,7 +342,8 @@ def _states(bench: Bench, answers: "_Answers", checkpoints: Iterable[Checkpoint]
         yield checkpoint.epoch, checkpoint.state, checkpoint.measured["test_accuracy"]
 
 
-def _restore(network: Network, state: dict[str, Tensor], epoch: int, name: str) -> None:
+def restore(network: Network, state: dict[str, Tensor], epoch: int, name: str) -> None:
+    """Give a network the weights of a checkpoint; raise InputError if they are those of another network than ``name``."""
     try:
         network.model.load_state_dict(state)
     except RuntimeError as error:

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 UNUSED = "MLFLOW_TRACKING_URI"  # the variable that MLflow reads by default
 LONGEST_TAG = 500
 LAST_UNSAID = 4  # up to this format of recipes, records do not name it
-MEASURED = ("accuracy", "projection", "likeness", "dfr", "separability", "audit", "seconds")  # the parts of scores that hold measurements
+# The parts of scores that hold measurements.
+MEASURED = ("accuracy", "projection", "likeness", "dfr", "separability", "learnability", "audit", "seconds")
 MAIN = {"audit": ("originals", "ways", "perceptibility")}  # parts of which only some entries are logged
 HOW_TO_LOAD = (
     "Weights as safetensors, without code. `unlearnable.models.build(model, shape=shape, num_classes=num_classes, seed=0)` makes the "
