@@ -12,7 +12,7 @@ from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.models import build
 from unlearnable.poisons import Crafting, craft
 from unlearnable.recoveries import recover
-from unlearnable.training import Augmentation, Method, Trainer, TrainingRecipe, fit, fit_named, normalisation_of, recipe_from
+from unlearnable.training import Augmentation, Method, SimCLR, Trainer, TrainingRecipe, fit, fit_named, normalisation_of, recipe_from
 from unlearnable.training.device import choose_device, computes_in_bfloat16
 
 CPU = torch.device("cpu")
@@ -178,7 +178,7 @@ def test_every_setting_of_a_recipe_changes_the_training(clean, tmp_path):
     changes += [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": True}, steps, {**steps, "gamma": 0.4}, {"warmup": 0.5}]
     changes += [{"cosine_epochs": 5}, {"rate_changes": "epoch"}, {"initialisation": "torch"}, {"deviations": [0.2, 0.3, 0.4]}]
     changes += [{"gradient_clip": 0.1}, {"label_smoothing": 0.1}, {"precision": "bfloat16"}, {"augmentation": Augmentation(flip=True)}]
-    changes += [{"weights": weights}, {"freeze": "0"}]
+    changes += [{"weights": weights}, {"freeze": "0"}, {"pretraining": "simclr", "simclr": SimCLR(epochs=1, batch_size=60)}]
     assert {name for change in changes for name in change} == {setting.name for setting in fields(TrainingRecipe)}
     heads = [train(clean, recipe=TrainingRecipe(**base | change))[-1].state["head.weight"] for change in changes]
     assert len({head.numpy().tobytes() for head in heads}) == len(changes)

@@ -1,7 +1,7 @@
 """Features that are learned without labels, by SimCLR, and the head that is then trained on them."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 
 import numpy as np
@@ -73,6 +73,15 @@ def test_features_are_learned_without_labels_and_then_the_head_alone(whole):
 def test_what_follows_may_train_all(whole):
     last = train(replace(RECIPE, freeze=[]), done=whole[:2])[-1]
     assert changed(last.state, whole[1].state) == set(last.state)
+
+
+def test_every_setting_changes_the_features():
+    changes = {"epochs": 3, "batch_size": 12, "learning_rate": 0.2, "weight_decay": 0.1, "warmup": 0.5, "temperature": 0.1}
+    changes |= {"strength": 0.5, "width": 4}
+    assert set(changes) == {setting.name for setting in fields(SimCLR)}
+    settings = [SETTINGS, *(SETTINGS | {name: value} for name, value in changes.items())]
+    found = [next(training(replace(RECIPE, simclr=SimCLR(**each)))) for each in settings]
+    assert len({each.state["extractor.0.0.weight"].numpy().tobytes() for each in found}) == len(settings)
 
 
 @pytest.mark.parametrize("epochs", range(1, EPOCHS))

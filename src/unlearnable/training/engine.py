@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -90,13 +91,10 @@ def fit(
             run.resume(last, generator)
         for epoch in range(len(history) + 1, part.last + 1):
             start = time.perf_counter()
-            try:
+            with _in_epoch(epoch, recipe.all_epochs, part.rate):
                 loss = run.epoch(pixels, labels, generator, progress)
                 if epoch == recipe.all_epochs:
                     method.finish(run)
-            except DivergedError as error:
-                where = f"in epoch {epoch} of {recipe.all_epochs}; checkpoints before it are kept"
-                raise DivergedError(f"{error}, {where}: a lower {part.rate} may help") from None
             seconds = time.perf_counter() - start
             measured: dict[str, float] = {
                 "loss": loss,
@@ -112,6 +110,16 @@ def fit(
             training = run.training(generator) if resumable and epoch < recipe.all_epochs else {}
             state = _finite(model, epoch)
             yield Checkpoint(epoch=epoch, epochs=recipe.all_epochs, state=state, history=list(history), training=training, made_on=here)
+
+
+@contextmanager
+def _in_epoch(epoch: int, epochs: int, rate: str) -> Iterator[None]:
+    """Have a DivergedError of the block say in which epoch it was, and that a lower ``rate`` may help."""
+    try:
+        yield
+    except DivergedError as error:
+        where = f"in epoch {epoch} of {epochs}; checkpoints before it are kept"
+        raise DivergedError(f"{error}, {where}: a lower {rate} may help") from None
 
 
 @dataclass(frozen=True, kw_only=True)
