@@ -8,7 +8,8 @@ from tests.oracles.inputs import labelled
 from tests.oracles.table import numbers
 from tests.oracles.weights import fill, formula
 from unlearnable.models import ImageClassifier
-from unlearnable.probes import ESTIMATORS, ReweightingRecipe, SeparabilityRecipe, reweighting, separability
+from unlearnable.probes import ESTIMATORS, LearnabilityRecipe, ReweightingRecipe, SeparabilityRecipe, reweighting, separability
+from unlearnable.probes.learnability import upper_bound
 from unlearnable.probes.separability import SEPARATORS
 from unlearnable.probes.softmax import Values, _Problem, fit_softmax
 from unlearnable.training import Augmentation, Network
@@ -92,3 +93,10 @@ def bench_of(count: int) -> reweighting.Bench:
         recipe=ReweightingRecipe(clean_samples=count, estimators=["reference"]),
         seed=0,
     )
+
+
+@pytest.mark.parametrize("case", numbers("learnability"), ids=lambda case: f"{case['draws']}-{case['radius']}")
+def test_the_bound_of_learnability_is_the_draw_that_the_reference_takes(case):
+    settings = {name: case[name] for name in ("draws", "deviation", "quantile")}
+    found = upper_bound(range(case["draws"]), case["radius"], LearnabilityRecipe(**settings))
+    assert (-1 if found is None else found) == case["place"]
