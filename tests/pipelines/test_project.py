@@ -375,7 +375,7 @@ def test_a_training_that_breaks_is_a_failed_run(project, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("the network fell over")
 
-    monkeypatch.setattr("unlearnable.training.engine.Trainer.logits", broken)
+    monkeypatch.setattr("unlearnable.training.engine.Network.logits", broken)
     with pytest.raises(RuntimeError, match="fell over"):
         run(project, train={"epochs": 3})
     events = recorded(project)[-1].events
