@@ -424,9 +424,9 @@ TRAINING = (
     ),
     Mutant(
         "settings of a pretraining are in recipes without one",
-        "src/unlearnable/config/loader.py",
-        "(dict(zip(UNSET, UNSET, strict=True)) | UNUSED)",
-        "dict(zip(UNSET, UNSET, strict=True))",
+        "src/unlearnable/config/recipe.py",
+        'UNSET |= {"train.simclr": "train.pretraining", "probe.train.simclr": "probe.train.pretraining"}\n',
+        "",
         ("tests/config/test_recipe.py::test_settings_of_a_pretraining_decide_where_there_is_one",),
     ),
     Mutant(
@@ -877,8 +877,8 @@ CONFIGURATION = (
     Mutant(
         "settings of trainings that are null move the recipes from before them",
         "src/unlearnable/config/loader.py",
-        "dict(zip(UNSET, UNSET, strict=True)) | UNUSED",
-        "UNUSED",
+        "in UNSET.items():\n",
+        "in ():\n",
         ("tests/config/test_recipe.py::test_recipes_from_before_weights_could_be_given_stay",),
     ),
     Mutant(
@@ -2056,8 +2056,8 @@ REFERENCED_POISONS = (
     Mutant(
         "the checkpoints of an ensemble go on learning",
         "src/unlearnable/poisons/self_ensemble.py",
-        "deepcopy(trainer.model)",
-        "trainer.model",
+        "deepcopy(workshop.trainer.model)",
+        "workshop.trainer.model",
         ("tests/poisons/test_surrogates.py::test_a_checkpoint_of_sep_stays_as_it_is_when_the_surrogate_goes_on_learning",),
     ),
     Mutant(

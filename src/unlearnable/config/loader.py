@@ -35,7 +35,6 @@ from unlearnable.config.recipe import (
     READ,
     RELEASED_PLACES,
     UNSET,
-    UNUSED,
     WEIGHTS,
     code,
     craft_seed,
@@ -303,9 +302,9 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     @cached_property
     def _with_bytes(self) -> dict[str, Any]:
-        """The parameters; a path of a file is replaced by the hash of its bytes, and what UNSET and UNUSED name is left out."""
+        """The parameters; a path of a file is replaced by the hash of its bytes, and what UNSET names is left out."""
         found = dict(self._parameters)
-        for name, by in (dict(zip(UNSET, UNSET, strict=True)) | UNUSED).items():
+        for name, by in UNSET.items():
             block, _, last = name.rpartition(".")
             if isinstance(holder := found_at(found, block), dict) and found_at(found, by) is None:
                 found = _replaced(found, block.split("."), {key: value for key, value in holder.items() if key != last})

@@ -39,9 +39,9 @@ RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")
 
 WEIGHTS = ("train.weights", "probe.train.weights")
 READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes", *WEIGHTS)  # parameters that name a file: its bytes decide
-# Not in recipes where they are null, or where what they are settings of is: recipes from before they were there stay.
-UNSET = (*WEIGHTS, "train.freeze", "probe.train.freeze", "train.pretraining", "probe.train.pretraining")
-UNUSED = {"train.simclr": "train.pretraining", "probe.train.simclr": "probe.train.pretraining"}
+# Not in recipes where the parameter beside them is null: recipes from before they were there stay.
+UNSET = {name: name for name in (*WEIGHTS, "train.freeze", "probe.train.freeze", "train.pretraining", "probe.train.pretraining")}
+UNSET |= {"train.simclr": "train.pretraining", "probe.train.simclr": "probe.train.pretraining"}
 
 DERIVED = ("dataset",)  # what the loader adds to the parameters
 

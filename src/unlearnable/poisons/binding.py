@@ -134,7 +134,7 @@ def one_step_on(workshop: Workshop, images: Tensor, labels: Tensor) -> Network:
     """Return a copy of the surrogate after a step on images, in training mode; the surrogate stays as it is."""
     trainer = workshop.trainer
     model, optimiser = deepcopy((trainer.model.train(), trainer.optimiser))  # together, so that the copy of one steps the copy of the other
-    adapted = Network(model, trainer.normalisation, trainer.device, workshop.recipe.precision)
+    adapted = workshop.network_of(model)
     optimiser.zero_grad()
     F.cross_entropy(adapted.forward(images).float(), labels).backward()
     optimiser.step()

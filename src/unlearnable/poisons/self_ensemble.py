@@ -19,7 +19,6 @@ from unlearnable.poisons.base import POISONS, Crafting, Perturbation, required_b
 from unlearnable.poisons.robust_error_minimising import Steps
 from unlearnable.poisons.surrogate import CROP_AND_FLIP, Surrogate, Workshop, mean_of_each_class
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE
-from unlearnable.training import Network
 
 FALLS = (75 / 120, 90 / 120)  # of the epochs, after which the learning rate falls to a tenth
 
@@ -86,10 +85,9 @@ def _schedule(epochs: int) -> dict[str, Any]:
 
 def _member(workshop: Workshop) -> Member:
     """Return the surrogate as it is now, as one of the ensemble."""
-    trainer, labels, classes = workshop.trainer, workshop.labels, workshop.num_classes
-    model = deepcopy(trainer.model).requires_grad_(False).eval()
-    network = Network(model, trainer.normalisation, trainer.device, workshop.recipe.precision)
-    means = mean_of_each_class(network.features(workshop.pixels), labels, classes)
+    classes = workshop.num_classes
+    network = workshop.network_of(deepcopy(workshop.trainer.model).requires_grad_(False).eval())
+    means = mean_of_each_class(network.features(workshop.pixels), workshop.labels, classes)
 
     def drawn_to_another_class(labels: Tensor) -> Objective:
         wanted = means[(labels + classes // 2) % classes]

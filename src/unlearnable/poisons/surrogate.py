@@ -11,11 +11,11 @@ from torch import Tensor
 from unlearnable.adversarial import Objective
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
-from unlearnable.models import build
+from unlearnable.models import ImageClassifier, build
 from unlearnable.poisons.base import Crafting
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE
 from unlearnable.seeds import derive, torch_generator
-from unlearnable.training import Augmentation, Trainer, TrainingRecipe, whiten
+from unlearnable.training import Augmentation, Network, Trainer, TrainingRecipe, whiten
 from unlearnable.training.pixels import FLOATS_AT_ONCE, Pixels, as_float, no_noise, resident
 
 ONE_EPOCH = {"epochs": 1}
@@ -162,6 +162,10 @@ class Workshop:
     def images(self, indices: Tensor) -> Tensor:
         """Return clean images (n, C, H, W), float32 in units of [0, 1]."""
         return as_float(self.pixels[indices])
+
+    def network_of(self, model: ImageClassifier) -> Network:
+        """Return a copy of the surrogate's model as a network that sees images and computes as the surrogate does."""
+        return Network(model, self.trainer.normalisation, self.trainer.device, self.recipe.precision)
 
     def losses(self, labels: Tensor) -> Objective:
         """Return the cross-entropy of images against ``labels`` (n,), under the surrogate in evaluation mode."""

@@ -38,6 +38,16 @@ class Checkpoint:
         return self.history[-1]
 
     @property
+    def seconds(self) -> float:
+        """How long all epochs so far took."""
+        return sum(epoch["seconds"] for epoch in self.history)
+
+    @property
+    def threads(self) -> list[int]:
+        """With how many threads epochs were computed, each number once, in rising order."""
+        return sorted({int(epoch["threads"]) for epoch in self.history})
+
+    @property
     def is_last(self) -> bool:
         """Whether the training ends here."""
         return self.epoch == self.epochs

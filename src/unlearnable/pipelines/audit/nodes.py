@@ -59,7 +59,7 @@ def score(
     first = {"seed": more["seed"], "accuracy": {name: chosen(each.history) for name, each in last.items()}, "dfr": dfr}
     facts = {
         "epochs": len(last["poisoned"].history),
-        "seconds": sum(epoch["seconds"] for each in last.values() for epoch in each.history),
+        "seconds": sum(each.seconds for each in last.values()),
         "perceptibility": seen,
         "detection": detection,
     }

@@ -64,8 +64,8 @@ def score_dfr(table: "pd.DataFrame", checkpoints: "Sequence[Checkpoint]", **cell
     return {
         **cell,
         "dfr": found,
-        "seconds": {"probed": sum(measured["seconds"] for measured in last.history), "dfr": float(table["seconds"].sum())},
-        "threads": {"probed": sorted({int(measured["threads"]) for measured in last.history})},
+        "seconds": {"probed": last.seconds, "dfr": float(table["seconds"].sum())},
+        "threads": {"probed": last.threads},
         "made_on": {"probed": last.made_on},
         "versions": versions(),
     }

@@ -48,8 +48,8 @@ def score(found: dict[str, Any], checkpoints: "Sequence[Checkpoint]", **cell: An
     return {
         **cell,
         "learnability": told | {"draws": len(found["accuracies"])},
-        "seconds": {"poisoned": sum(measured["seconds"] for measured in last.history), "learnability": found["seconds"]},
-        "threads": {"poisoned": sorted({int(measured["threads"]) for measured in last.history})},
+        "seconds": {"poisoned": last.seconds, "learnability": found["seconds"]},
+        "threads": {"poisoned": last.threads},
         "made_on": {"poisoned": last.made_on},
         "versions": versions(),
     }
