@@ -19,7 +19,7 @@ from unlearnable.tracking.server import Server
 EPOCHS = 20
 MEASURED = ("loss", "test_accuracy", "learning_rate")
 METRICS = EPOCHS * len(MEASURED)
-LONGEST_S = 2.0  # that recording an epoch may take on a busy machine; a server that is waited for takes longer
+LONGEST_S = 10.0  # that recording an epoch may take on a busy machine; a server that is waited for takes longer
 PARAMETERS = {"dataset": "digits", "poison": "lsp", "recovery": "none", "model": "small_cnn", "seed": 0, "train": {"epochs": EPOCHS}}
 RUN_PARAMS = {"pipeline_names": ["orthoproj"], "env": "test", "runtime_params": {"train": {"epochs": EPOCHS}}}
 TAKEN = [*(f"params:{name}" for name in CELL_NAMES), "params:train"]
