@@ -5,7 +5,7 @@ Libraries that take seconds to import (torch) are imported when a run needs them
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,17 @@ COPIES = "protected_images"
 ONLY = "orthogonal_projection"  # the recovery of Algorithm 1's nodes
 
 
+class RefusalHooks:
+    """Refuse a run whose parameters do not fit its pipeline: nothing of it is recorded."""
+
+    @hook_impl(wrapper=True, tryfirst=True)
+    def before_pipeline_run(self, pipeline: Any, catalog: Any) -> Generator[None, Any, Any]:
+        """Raise InputError if the pipeline cannot run the chosen recovery."""
+        parameters = catalog.load("parameters")
+        _require_recoveries(pipeline.inputs(), parameters["recovery"], parameters["audit"]["recovery"])
+        return (yield)
+
+
 class CheckHooks:
     """Check what parameters need of the machine before anything runs, and of the data once it is there; pin torch's threads."""
 
@@ -42,7 +53,6 @@ class CheckHooks:
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Raise InputError if the machine has no such device, or the entry of the released poison is wrong."""
         parameters = catalog.load("parameters")
-        _require_recoveries(pipeline.inputs(), parameters["recovery"], parameters["audit"]["recovery"])
         _require_folders(pipeline, catalog, parameters["poison"], parameters["craft"])
         _require_weights(self._project, parameters)
         import torch

@@ -5,7 +5,7 @@ import warnings
 from unlearnable.config.graph import Graph
 from unlearnable.config.loader import RecipeConfigLoader
 from unlearnable.config.recipe import CHOICES, IGNORED
-from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, StorageHooks, SummaryHooks, reports
+from unlearnable.hooks import ArtifactHooks, CheckHooks, InterruptHooks, RefusalHooks, StorageHooks, SummaryHooks, reports
 from unlearnable.pipeline_registry import register_pipelines
 from unlearnable.session import Session
 from unlearnable.tracking.hooks import TrackingHooks
@@ -22,4 +22,4 @@ CONFIG_LOADER_ARGS = {
     "config_patterns": {"mlflow": ["mlflow*"], "storage": ["storage*"]},
     "merge_strategy": {"parameters": "soft", "mlflow": "soft", "storage": "soft"},
 }
-HOOKS = (CheckHooks(), ArtifactHooks(), StorageHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks(reports))
+HOOKS = (RefusalHooks(), CheckHooks(), ArtifactHooks(), StorageHooks(), InterruptHooks(), SummaryHooks(), TrackingHooks(reports))

@@ -356,6 +356,28 @@ def test_weights_that_timm_publishes_are_part_of_the_recipe_by_their_bytes(tmp_p
     assert other == hashes(model="timm:test_resnet", train={"weights": str(file)})
 
 
+def test_a_diffusion_model_is_part_of_the_recipe_by_its_bytes_where_it_is_used(tmp_path):
+    def found(name: str, content: bytes, recovery: str) -> dict:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "config.json").write_bytes(content)
+        return hashes(recovery=recovery, recover={"avatar": {"weights": str(tmp_path / name)}})
+
+    one, same, other = (found(*given, "avatar") for given in (("one", b"1"), ("same", b"1"), ("other", b"2")))
+    assert one == same
+    assert moved(one, other) == RECOVERED
+    assert found("one", b"1", "jpeg") == found("other", b"2", "jpeg") == hashes(recovery="jpeg")
+
+
+def test_a_diffusion_model_that_is_not_there_is_said_before_anything_runs(monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", fail)
+    with pytest.raises(InputError, match=r"^recover\.avatar\.weights: expected a diffusion model 'google/ddpm-cifar10-32' on this machine"):
+        loader(recovery="avatar")["catalog"]
+
+
 def test_weights_that_cannot_be_had_are_no_error_of_a_path(monkeypatch):
     def none(model):
         raise InputError(f"train.weights: expected the weights of '{model}', got none")

@@ -16,7 +16,7 @@ import torch
 from tests.conftest import make_images
 from tests.gpu.pretended import GPU, PretendedGpu
 from tests.poisons.test_battery import BUDGETS
-from tests.recoveries.test_battery import SETTINGS
+from tests.recoveries.test_battery import settings_of
 from unlearnable.images import channel_statistics
 from unlearnable.models import build
 from unlearnable.poisons import POISONS, Crafting, craft
@@ -56,7 +56,7 @@ def trained(
     device: torch.device, name: str = "none", recipe: TrainingRecipe = RECIPE, done: int = 0, network: str = "tiny_cnn"
 ) -> list[Checkpoint]:
     """Return the checkpoints of a training, or of one that goes on after ``done`` epochs."""
-    settings = SETTINGS.get(name, {})
+    settings = settings_of(name, IMAGES)
     recovery = recovery_named(name, settings)
     recovered = recover(name, IMAGES, clean=ORIGINALS, seed=0, device=device, settings=settings)
 
@@ -83,7 +83,7 @@ def trained_once(device: torch.device, name: str) -> list[object]:
 
 def changed(device: torch.device, name: str) -> list[object]:
     """Return a hash of the images as a recovery that changes nothing else leaves them."""
-    recovered = recover(name, IMAGES, clean=ORIGINALS, seed=0, device=device, settings=SETTINGS.get(name, {}))
+    recovered = recover(name, IMAGES, clean=ORIGINALS, seed=0, device=device, settings=settings_of(name, IMAGES))
     return [hashlib.sha256(resident(recovered, CPU).numpy().tobytes()).hexdigest()]
 
 

@@ -108,6 +108,7 @@ def test_where_there_is_no_network_it_says_so_in_one_line(monkeypatch):
         raise OSError("no route\nto host")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: None)
     expected = r"expected the weights of 'timm:test_resnet' on this machine or on the hub, got none \(no route to host\)"
     with pytest.raises(InputError, match=rf"^train\.weights: {expected}$"):
         network(TINY_TIMM, weights="timm")

@@ -870,8 +870,8 @@ CONFIGURATION = (
     Mutant(
         "other weights in a file are the same recipe",
         "src/unlearnable/config/recipe.py",
-        '"craft.ar_linf.processes", *WEIGHTS)',
-        '"craft.ar_linf.processes")',
+        '"craft.ar_linf.processes", *WEIGHTS, DIFFUSION)',
+        '"craft.ar_linf.processes", DIFFUSION)',
         ("tests/config/test_recipe.py::test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes",),
     ),
     Mutant(
@@ -2475,6 +2475,48 @@ COMPARED = (
         "(some - decoded",
         "(some + decoded",
         ("tests/recoveries/test_d_vae.py::test_perturbations_are_subtracted_twice_and_what_is_left_is_reconstructed",),
+    ),
+    Mutant(
+        "an image is purified with one step of noise too many",
+        "src/unlearnable/recoveries/avatar.py",
+        "torch.tensor([steps - 1]",
+        "torch.tensor([steps]",
+        ("tests/oracles/test_recoveries.py::test_a_purified_image_is_the_references",),
+    ),
+    Mutant(
+        "a diffusion model sees images in other units than it was trained in",
+        "src/unlearnable/recoveries/avatar.py",
+        "resized(images, (side, side)) * 2 - 1",
+        "resized(images, (side, side))",
+        ("tests/recoveries/test_avatar.py::test_perturbations_of_classes_go_and_images_come_nearer_to_the_originals",),
+    ),
+    Mutant(
+        "files of a diffusion model say how much noise its steps have",
+        "src/unlearnable/recoveries/avatar.py",
+        ', variance_type="fixed_large"',
+        "",
+        ("tests/recoveries/test_avatar.py::test_nothing_is_clipped_and_each_step_has_the_noise_that_was_put_on",),
+    ),
+    Mutant(
+        "weights of a diffusion model are read from a pickle",
+        "src/unlearnable/recoveries/avatar.py",
+        "use_safetensors=True, ",
+        "",
+        ("tests/recoveries/test_avatar.py::test_what_is_no_diffusion_model_is_one_line[only_pickled]",),
+    ),
+    Mutant(
+        "a diffusion model is no part of a recipe",
+        "src/unlearnable/config/loader.py",
+        '"avatar" in (',
+        '"nothing" in (',
+        ("tests/config/test_recipe.py::test_a_diffusion_model_is_part_of_the_recipe_by_its_bytes_where_it_is_used",),
+    ),
+    Mutant(
+        "a run that its pipeline refuses is recorded first",
+        "src/unlearnable/hooks.py",
+        "    @hook_impl(wrapper=True, tryfirst=True)\n",
+        "    @hook_impl(wrapper=True, trylast=True)\n",
+        ("tests/pipelines/test_project.py::test_a_wrong_parameter_is_one_line_and_leaves_nothing[another recovery]",),
     ),
 )
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from torch import nn
 
 from tests.oracles.inputs import fractions, labelled, pixels
@@ -14,6 +15,7 @@ from unlearnable.models import ImageClassifier
 from unlearnable.recoveries import orthogonal_projection as projection
 from unlearnable.recoveries import recover, recovery_named, ueraser
 from unlearnable.recoveries.augmentations import GaussianNoise
+from unlearnable.recoveries.avatar import purify
 from unlearnable.recoveries.base import BatchRecovery
 from unlearnable.recoveries.clean_data import ProjectedFineTuning
 from unlearnable.recoveries.d_vae import FREE_EPOCHS, Autoencoder, Decoded, DVae, rate_constrained_loss
@@ -166,6 +168,14 @@ def test_an_autoencoder_decodes_as_that_of_the_reference(draw):
     assert decoded.images.flatten()[::307].tolist() == pytest.approx(expected["images"], abs=1e-4)
     assert decoded.perturbation.flatten()[::307].tolist() == pytest.approx(expected["perturbations"], abs=1e-3)
     assert decoded.divergence.item() == pytest.approx(expected["divergence"], rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", numbers("avatar"))
+def test_a_purified_image_is_the_references(steps):
+    schedule = DDPMScheduler(beta_start=1e-4, beta_end=0.02, variance_type="fixed_large", clip_sample=False)
+    images = torch.from_numpy(pixels(4, side=8)).float() / 255 * 2 - 1
+    found = purify(images, lambda x, t: torch.tanh(x) / 2 + t / 100, schedule, int(steps), torch.Generator().manual_seed(5))
+    assert found.flatten()[::29].tolist() == pytest.approx(numbers("avatar")[steps], abs=1e-4)
 
 
 @pytest.mark.parametrize("case", numbers("d_vae")["losses"], ids=lambda case: "-".join(map(str, list(case.values())[:4])))

@@ -299,10 +299,6 @@ MACHINE_AND_DATA = {  # wrong for this machine, or for this dataset
         ["--params=recover.orthogonal_projection.directions=4000"],
         "recover.orthogonal_projection.directions: expected at most 3072, the numbers of an image, got 4000",
     ),
-    "another recovery": (
-        ["--params=recovery=jpeg"],
-        "recovery: expected 'orthogonal_projection' in this pipeline, got 'jpeg': --pipeline=recover runs any",
-    ),
 }
 
 
@@ -328,6 +324,10 @@ PARAMETERS = {
     "model": (["--params=model=resnet81"], "unknown model 'resnet81'"),
     "parameter": (["--params=train.epoch=3"], "unknown parameter 'train.epoch'"),
     "budget": (["--params=craft.lsp.l2=-1"], "parameter 'craft.lsp.l2': expected greater than 0, got -1"),
+    "another recovery": (
+        ["--params=recovery=jpeg"],
+        "recovery: expected 'orthogonal_projection' in this pipeline, got 'jpeg': --pipeline=recover runs any",
+    ),
     "an epoch that is not trained": (["--params=probe.epochs=[3]"], "probe.epochs: expected at most 2, the epochs of the training, got 3"),
 }
 
@@ -335,12 +335,13 @@ PARAMETERS = {
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_a_wrong_parameter_is_one_line_and_leaves_nothing(case, project, monkeypatch):
     arguments, message = PARAMETERS[case]
-    before = sorted((project / "data").rglob("*"))
+    before, runs_before = sorted((project / "data").rglob("*")), len(recorded(project))
     result = command(project, monkeypatch, *arguments)
     assert result.exit_code == 1
     [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert message in line
     assert sorted((project / "data").rglob("*")) == before
+    assert len(recorded(project)) == runs_before
 
 
 def command(project: Path, monkeypatch, *arguments: str):

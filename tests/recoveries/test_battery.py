@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from torchvision.io import decode_jpeg, encode_jpeg
 
 from tests.conftest import make_images
+from tests.recoveries.diffusion import untrained
 from unlearnable.errors import InputError
 from unlearnable.images import channel_statistics
 from unlearnable.models import build
@@ -32,7 +33,13 @@ SETTINGS = {
     "pairs": {"clean_samples": 20},
     "projected_fine_tuning": {"clean_samples": 20, "epochs": 1},
     "d_vae": {"epochs": 1, "batch_size": 32, "width": 2, "latent": 2},
+    "avatar": {"steps": 2, "batch_size": 32},
 }
+
+
+def settings_of(name, images):
+    """Return small settings of a recovery for such images."""
+    return SETTINGS.get(name, {}) | ({"weights": untrained(images.shape[0])} if name == "avatar" else {})
 
 
 @pytest.fixture(params=[(3, 16), (1, 16), (3, 17)], ids=["RGB", "one channel", "odd side"])
@@ -45,11 +52,11 @@ def poisoned(request):
 def recovered_of(name, images, seed=0):
     """The set that a recovery makes of images which are brighter than their originals."""
     originals = replace(images, images=images.images - images.images // 8)
-    return recover(name, images, clean=originals, seed=seed, device=CPU, settings=SETTINGS.get(name, {}))
+    return recover(name, images, clean=originals, seed=seed, device=CPU, settings=settings_of(name, images))
 
 
 def trained(name, images, *, seed=0, done=(), method=None, recipe=RECIPE):
-    recovery = recovery_named(name, SETTINGS.get(name, {}))
+    recovery = recovery_named(name, settings_of(name, images))
     recovered = recovered_of(name, images, seed)
     method = method or recovery.method(images, seed=seed)
     seen = recovery.test(images, recovered)

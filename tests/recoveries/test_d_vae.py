@@ -38,7 +38,7 @@ def test_an_autoencoder_learns_to_reconstruct_images_and_leaves_little_to_pertur
         return (decoded.images - pixels).square().mean(), decoded.perturbation.square().mean()
 
     before, first = errors()
-    DVae(epochs=13, batch_size=32).train(autoencoder, images, 1.0, torch.Generator().manual_seed(0))
+    DVae(epochs=13, batch_size=32).train(autoencoder, images, 1.0, torch.Generator().manual_seed(0), lambda: None)
     after, last = errors()
     assert after < 0.7 * before
     assert last < 0.7 * first

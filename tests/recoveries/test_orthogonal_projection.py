@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.conftest import make_images
-from tests.recoveries.test_battery import SETTINGS
+from tests.recoveries.test_battery import settings_of
 from unlearnable.errors import DivergedError, InputError
 from unlearnable.images import LabelledImages
 from unlearnable.metrics import captured_energy, mean_perturbations
@@ -172,7 +172,7 @@ def test_a_model_that_diverges_has_no_directions():
 @pytest.mark.parametrize("name", RECOVERIES)
 def test_every_recovery_is_reproducible_and_leaves_its_input_alone(name, poisoned, global_generators_untouched):
     before = poisoned.images.copy()
-    first, second = (recover(name, poisoned, clean=poisoned, seed=1, device=CPU, settings=SETTINGS.get(name, {})) for _ in range(2))
+    first, second = (recover(name, poisoned, clean=poisoned, seed=1, device=CPU, settings=settings_of(name, poisoned)) for _ in range(2))
     assert torch.equal(resident(first, CPU), resident(second, CPU))
     assert np.array_equal(poisoned.images, before)
     assert np.array_equal(first.labels, poisoned.labels)

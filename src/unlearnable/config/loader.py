@@ -28,6 +28,7 @@ from unlearnable.config.entries import at_its_new_name, missing, require_keys
 from unlearnable.config.graph import Graph, Recipe, found_at, hashed
 from unlearnable.config.recipe import (
     DERIVED,
+    DIFFUSION,
     FOLLOWED,
     FORMAT,
     OWN_BYTES,
@@ -309,13 +310,23 @@ class RecipeConfigLoader(OmegaConfigLoader):
             if isinstance(holder := found_at(found, block), dict) and found_at(found, by) is None:
                 found = _replaced(found, block.split("."), {key: value for key, value in holder.items() if key != last})
         for name in READ:
-            if isinstance(path := found_at(found, name), str):
+            if isinstance(path := found_at(found, name), str) and (name != DIFFUSION or self._purifies):
                 found = _replaced(found, name.split("."), self._content(name, path))
         return found
 
+    @property
+    def _purifies(self) -> bool:
+        """Whether a diffusion model is needed; that of another recovery is not looked for."""
+        return "avatar" in (self._parameters.get("recovery"), found_at(self._parameters, "audit.recovery"))
+
     def _content(self, name: str, path: str) -> str | None:
-        """Return the hash of the file that a parameter names."""
+        """Return the hash of the file or folder that a parameter names."""
         model = str(self._parameters.get("model"))
+        if name == DIFFUSION:
+            from unlearnable.recoveries.avatar import folder_of  # which imports torch
+
+            own = self._project / path
+            return self._once("file", path, lambda: fingerprint(folder_of(str(own) if own.is_dir() else path), name, follow=True))  # type: ignore[no-any-return]
         if name not in WEIGHTS or path != TIMM or not model.startswith(PREFIX):
             return self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))  # type: ignore[no-any-return]
         from unlearnable.models import timm_file  # which imports torch

@@ -38,7 +38,9 @@ FOLLOWED = (*OWN_BYTES, "OriginalFolder", "ProtectedFolder")  # datasets that re
 RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")
 
 WEIGHTS = ("train.weights", "probe.train.weights")
-READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes", *WEIGHTS)  # parameters that name a file: its bytes decide
+DIFFUSION = "recover.avatar.weights"
+# Parameters that name a file or a folder: its bytes decide.
+READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes", *WEIGHTS, DIFFUSION)
 # Not in recipes where the parameter beside them is null: recipes from before they were there stay.
 UNSET = {name: name for name in (*WEIGHTS, "train.freeze", "probe.train.freeze", "train.pretraining", "probe.train.pretraining")}
 UNSET |= {"train.simclr": "train.pretraining", "probe.train.simclr": "probe.train.pretraining"}

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from unlearnable.errors import InputError
+from unlearnable.hub import from_hub, require_package
 from unlearnable.of_timm import PREFIX
 from unlearnable.register import nearest
 
@@ -15,10 +16,9 @@ FILE = f"model{SAFE}"  # of a network on the hub
 
 def require_timm(parameter: str, name: str) -> None:
     """Raise InputError if timm is not installed or has no network of that name."""
-    try:
-        import timm  # here, since it takes seconds
-    except ImportError:
-        raise InputError(f"{parameter} '{name}': expected the package timm, got none") from None
+    require_package("timm", "hub", f"{parameter} '{name}'")
+    import timm  # here, since it takes seconds
+
     if not timm.is_model(name.removeprefix(PREFIX)):
         known = [PREFIX + each for each in timm.list_models()]
         raise InputError(f"unknown {parameter} '{name}': expected one of timm's {len(known)}{nearest(name, known)}")
@@ -34,15 +34,14 @@ def timm_file(name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     published = timm.get_pretrained_cfg(name.removeprefix(PREFIX))
-    file = (published and published.hf_hub_filename) or FILE
-    if published is None or not published.hf_hub_id or not file.endswith(SAFE):
+    file, repository = (published and published.hf_hub_filename) or FILE, published and published.hf_hub_id
+    if not repository or not file.endswith(SAFE):
         raise InputError(f"train.weights: expected a network that timm publishes weights of as safetensors, got '{name}'")
-    for is_local in (True, False):  # a file that is there is not asked for again
-        try:
-            return Path(hf_hub_download(published.hf_hub_id, file, local_files_only=is_local))  # recipes have its hash  # nosec B615
-        except Exception as error:  # what the hub's client raises, each in its own words
-            problem = " ".join(str(error).split())
-    raise InputError(f"train.weights: expected the weights of '{name}' on this machine or on the hub, got none ({problem})")
+
+    def fetch(is_local: bool) -> str:
+        return hf_hub_download(repository, file, local_files_only=is_local)  # recipes have its hash  # nosec B615
+
+    return from_hub(repository, f"train.weights: expected the weights of '{name}'", fetch)
 
 
 def timm_network(name: str, shape: tuple[int, int, int], *, is_pretrained: bool = False) -> nn.Module:

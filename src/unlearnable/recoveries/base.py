@@ -15,7 +15,7 @@ from unlearnable.images import LabelledImages, balanced_subset, blank
 from unlearnable.register import Register
 from unlearnable.seeds import numpy_generator, torch_generator
 from unlearnable.signatures import nested
-from unlearnable.training import Draws, Method, Trainer, plain_loss
+from unlearnable.training import Draws, Method, Progress, Trainer, ignore, plain_loss
 from unlearnable.training.augmentation import Shape
 from unlearnable.training.pixels import FLOATS_AT_ONCE, as_float
 
@@ -28,12 +28,14 @@ class Needs:
         labels_before: it looks at the labels before the training.
         clean_samples: how many clean images it is given.
         once: it looks at every image once before the training.
+        diffusion: it is given a diffusion model of images like the clean ones.
         passes: forward and backward passes for each training image in an epoch; plain training has one.
     """
 
     labels_before: bool = False
     clean_samples: int = 0
     once: bool = False
+    diffusion: bool = False
     passes: float = 1.0
 
     def in_words(self) -> str:
@@ -42,6 +44,7 @@ class Needs:
             f"{self.clean_samples:,} clean images": bool(self.clean_samples),
             "a look at the labels before the training": self.labels_before,
             "a look at every image before the training": self.once,
+            "a diffusion model of such images": self.diffusion,
             f"{self.passes:g} times the passes of plain training": self.passes != 1,
         }
         return ", ".join(words for words, is_asked in asked.items() if is_asked)
@@ -56,6 +59,7 @@ class Recovery:
     """
 
     name: ClassVar[str] = "none"
+    shows_progress: ClassVar[bool] = False  # whether ``recovered`` takes ``progress``, which it calls with steps done and steps in all
 
     @property
     def needs(self) -> Needs:
@@ -151,6 +155,7 @@ def recover(
     device: torch.device,
     settings: dict[str, Any],
     clean: LabelledImages | None = None,
+    progress: Progress = ignore,
 ) -> LabelledImages:
     """Return the set that the recovery of that name makes of ``poisoned``, with the seconds that it took.
 
@@ -161,13 +166,15 @@ def recover(
         device: where.
         settings: of the recovery.
         clean: what clean samples are drawn from, by a recovery that needs some to make the set.
+        progress: called with steps done and steps in all, by a recovery that takes long.
 
     Raises:
         InputError: the name is unknown, or there are too few clean images.
     """
     start, chosen = time.perf_counter(), recovery_named(name, settings)
-    if clean is None:
-        recovered = chosen.recovered(poisoned, seed=seed, device=device)
+    if clean is None or chosen.shows_progress:
+        shown: dict[str, Any] = {"progress": progress} if chosen.shows_progress else {}
+        recovered = chosen.recovered(poisoned, seed=seed, device=device, **shown)
     else:
         recovered = chosen.recovered_beside(poisoned, clean, seed=seed, device=device)
     return replace(recovered, seconds=time.perf_counter() - start)
@@ -181,22 +188,27 @@ def transforms() -> Any:
     return functional
 
 
-def each_changed(images: LabelledImages, function: Callable[[Tensor], Tensor], device: torch.device) -> LabelledImages:
+def each_changed(
+    images: LabelledImages, function: Callable[[Tensor], Tensor], device: torch.device, *, at_once: int = FLOATS_AT_ONCE
+) -> LabelledImages:
     """Return images changed once by ``function`` of float32 chunks (n, C, H, W) in units of [0, 1], rounded to 256 levels."""
-    return each_changed_by_label(images, lambda chunk, labels: function(chunk), device)  # noqa: ARG005
+    return each_changed_by_label(images, lambda chunk, labels: function(chunk), device, at_once=at_once)  # noqa: ARG005
 
 
-def each_changed_by_label(images: LabelledImages, function: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> LabelledImages:
+def each_changed_by_label(
+    images: LabelledImages, function: Callable[[Tensor, Tensor], Tensor], device: torch.device, *, at_once: int = FLOATS_AT_ONCE
+) -> LabelledImages:
     """Return images changed once, rounded to 256 levels.
 
     Args:
         images: the set.
         function: of a chunk, float32 (n, C, H, W) in units of [0, 1], and its labels (n,); it returns the changed chunk.
         device: where.
+        at_once: how many images a chunk has.
     """
     changed = blank(images.images.shape, np.uint8)
-    for start in range(0, len(images), FLOATS_AT_ONCE):
-        part = slice(start, start + FLOATS_AT_ONCE)
+    for start in range(0, len(images), at_once):
+        part = slice(start, start + at_once)
         chunk, labels = (torch.from_numpy(each[part]).to(device) for each in (images.images, images.labels))
         changed[part] = function(as_float(chunk), labels).mul(255).round_().clamp_(0, 255).byte().cpu().numpy()
     return replace(images, images=changed)

@@ -7,8 +7,10 @@ some_scripts.sh and configs/cifar10/resnet18DVAE.yaml).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from itertools import count
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,7 @@ from unlearnable.images import LabelledImages
 from unlearnable.ranges import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
 from unlearnable.recoveries.base import Needs, Recovery, each_changed_by_label, register
 from unlearnable.seeds import borrowed_global_torch, sent_one, torch_generator
+from unlearnable.training import Progress, ignore
 from unlearnable.training.pixels import as_float, resident
 
 KL_WEIGHT = 0.01
@@ -41,6 +44,8 @@ class DVae(Recovery):
             and in the second training.
     """
 
+    shows_progress: ClassVar[bool] = True
+
     epochs: Annotated[int, AT_LEAST_ONE] = 60
     batch_size: Annotated[int, AT_LEAST_ONE] = 128
     learning_rate: Annotated[float, POSITIVE] = 0.005
@@ -54,19 +59,21 @@ class DVae(Recovery):
         """Labels, and a look at every image."""
         return Needs(labels_before=True, once=True)
 
-    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device) -> LabelledImages:
+    def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device, progress: Progress = ignore) -> LabelledImages:
         """Return reconstructions of images less perturbations."""
-        left = poisoned
+        left, done, steps = poisoned, count(1), 2 * self.epochs * math.ceil(len(poisoned) / self.batch_size)
         for stage, rate in enumerate((self.first_rate, self.second_rate)):
             generator = torch_generator(seed, f"recovery/{self.name}/{stage}")
             with borrowed_global_torch(seed, f"recovery/{self.name}/{stage}"):
                 autoencoder = Autoencoder(left.shape, left.num_classes, self.width, self.latent).to(device)
-            self.train(autoencoder, left, rate, generator)
+            self.train(autoencoder, left, rate, generator, lambda: progress(next(done), steps))
             left = self._purified(autoencoder.eval(), left, generator, reconstruct=stage == 1)
         return left
 
-    def train(self, autoencoder: "Autoencoder", images: LabelledImages, rate: float, generator: torch.Generator) -> None:
-        """Train an autoencoder on images; up to ``rate`` nats in a place of its code cost nothing."""
+    def train(
+        self, autoencoder: "Autoencoder", images: LabelledImages, rate: float, generator: torch.Generator, after: Callable[[], None]
+    ) -> None:
+        """Train an autoencoder on images; up to ``rate`` nats in a place of its code cost nothing. ``after`` is called after each step."""
         optimiser = torch.optim.Adam(autoencoder.parameters(), lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
         device = autoencoder.device
@@ -81,6 +88,7 @@ class DVae(Recovery):
                 loss.backward()
                 nn.utils.clip_grad_norm_(autoencoder.parameters(), LARGEST_GRADIENT)
                 optimiser.step()
+                after()
             schedule.step()
 
     @torch.no_grad()
@@ -89,18 +97,14 @@ class DVae(Recovery):
     ) -> LabelledImages:
         """Return images less their perturbations, or the reconstructions of these."""
 
-        def purified(some: Tensor, their: Tensor) -> Tensor:
-            decoded: Decoded = autoencoder(some, their, generator)
+        def purified(some: Tensor, labels: Tensor) -> Tensor:
+            decoded: Decoded = autoencoder(some, labels, generator)
             left = (some - decoded.perturbation).clamp(0, 1)
             if reconstruct:
-                decoded = autoencoder(left, their, generator)
+                decoded = autoencoder(left, labels, generator)
             return decoded.images if reconstruct else left
 
-        def change(chunk: Tensor, labels: Tensor) -> Tensor:
-            parts = zip(chunk.split(self.batch_size), labels.split(self.batch_size), strict=True)
-            return torch.cat([purified(*part) for part in parts])
-
-        return each_changed_by_label(images, change, autoencoder.device)
+        return each_changed_by_label(images, purified, autoencoder.device, at_once=self.batch_size)
 
 
 class Decoded(NamedTuple):
