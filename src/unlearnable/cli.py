@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from unlearnable.errors import InputError
+from unlearnable.of_timm import TIMM
 from unlearnable.register import nearest, unknown
 
 if TYPE_CHECKING:
@@ -216,13 +217,15 @@ def protect(
 @cli.command()
 @_on_folders(required=False)
 @click.option("--seeds", type=AT_LEAST_ONE, help="Number of trainings of each kind; 3 or more say how much the seed moves.  [default: 1]")
-def audit(context: click.Context, originals: Path, protected: Path | None, seeds: int | None, **options: Any) -> None:
+@click.option("--weights", help="Weights of a pretrained network, whose fine-tuning is a further way to learn: a file, or timm.")
+def audit(context: click.Context, originals: Path, protected: Path | None, seeds: int | None, weights: str | None, **options: Any) -> None:
     """Say what a network learns from protected copies anyway, and whether they look protected, on one page.
 
     Without the originals, give the folder of the copies alone.
     """
-    given = {"audit": {"seeds": seeds}} if seeds else {}
-    _run_on(context, "audit", {"originals": originals, "protected": protected or originals}, given, **options)
+    file = weights if weights in (None, TIMM) else str(Path(weights).absolute())
+    given = ({"seeds": seeds} if seeds else {}) | ({"train": {"weights": file}} if file else {})
+    _run_on(context, "audit", {"originals": originals, "protected": protected or originals}, {"audit": given}, **options)
 
 
 def _methods(kind: str) -> click.Group:

@@ -11,7 +11,8 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
-from unlearnable.config.recipe import PARTS, RELEASED
+from unlearnable.config.graph import found_at
+from unlearnable.config.recipe import PARTS, RELEASED, TRAINED_BY
 from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
 from unlearnable.of_timm import TIMM
@@ -99,7 +100,8 @@ def _require_weights(project: Path, parameters: dict[str, Any]) -> None:
     """Raise InputError if a file of weights is not there, or is a checkpoint that is not what its sidecar says."""
     from unlearnable.artifacts.atomic import DamagedError, read_checked, sidecar
 
-    for name, training in {"train": parameters["train"], "probe.train": parameters["probe"]["train"]}.items():
+    for name in TRAINED_BY:
+        training = found_at(parameters, name)
         path = project / (training["weights"] or "")
         if training["weights"] in (None, TIMM):
             continue

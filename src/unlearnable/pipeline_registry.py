@@ -39,7 +39,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "audit": poisoned
         + recover.create_pipeline("recovered", "second")
         + trained
-        + train_poisoned.create_pipeline("second")
+        + train_poisoned.create_pipeline("second", "tuned")
         + stages["separability_analysis"]
         + audit.create_pipeline(),
         "protect": protect.create_pipeline(),

@@ -46,6 +46,7 @@ OF_CLEAN_IMAGES = IMAGES | {"clean_checkpoints", "clean_separability"}
 AUDIT = {"audit_scores", "audit_page"}
 REPEATED = {"audit_repeats"} | AUDIT
 SECOND = {"second_train", "second_checkpoints"} | REPEATED
+TUNED = {"tuned_checkpoints"} | REPEATED
 PROBED = {"dfr_table", "dfr_scores", "dfr_figure"}
 SEPARABLE = {"separability_scores", "separability_figure"}
 CERTIFIED = {"learnability", "learnability_scores"}
@@ -63,6 +64,7 @@ AFTER = {
     "separability": {"perturbation_separability", "clean_separability"} | SEPARABLE | AUDIT,
     "learnability": CERTIFIED,
     "audit": SECOND,
+    "audit.train": TUNED,
     "audit.seeds": REPEATED,
     "protect": {"protected_images"},
 }
@@ -72,7 +74,7 @@ CELLS = (
 EXPECTED = {
     "poison": AFTER["craft"],
     "recovery": RECOVERED | CELLS,
-    "model": AFTER["train"] | AFTER["probe.train"] | CELLS,
+    "model": AFTER["train"] | AFTER["probe.train"] | TUNED | CELLS,
     # What the poison's seed decides moves with it where the loader completes it: test_runs_of_two_seeds_share_their_images.
     "seed": ARTIFACTS - IMAGES - PROTECTED - {"clean_separability", "poisoned_train", "perturbation_separability"},
     "data_root": set(),
@@ -155,7 +157,7 @@ def test_both_ways_to_orthogonal_projection_have_one_recipe():
 
 
 def test_command_line_parameters_are_in_the_hash():
-    assert moved(hashes(), hashes(train={"epochs": 3})) == AFTER["train"] | AFTER["probe.train"]
+    assert moved(hashes(), hashes(train={"epochs": 3})) == AFTER["train"] | AFTER["probe.train"] | TUNED
 
 
 def test_catalog_paths_name_parameters_and_recipes():
@@ -328,8 +330,9 @@ def test_a_fingerprint_reads_names_and_bytes_and_follows_nothing(tmp_path):
     [
         (lambda path: {"probe": {"sample_indices": path}}, AFTER["probe"]),
         (lambda path: {"poison": "ar", "craft": {"ar": {"processes": path}}}, AFTER["craft"]),
-        (lambda path: {"train": {"weights": path}}, AFTER["train"] | AFTER["probe.train"]),
+        (lambda path: {"train": {"weights": path}}, AFTER["train"] | AFTER["probe.train"] | TUNED),
         (lambda path: {"probe": {"train": {"weights": path}}}, AFTER["probe.train"]),
+        (lambda path: {"audit": {"train": {"weights": path}}}, TUNED),
     ],
 )
 def test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes(parameters, expected, tmp_path):
@@ -351,7 +354,7 @@ def test_weights_that_timm_publishes_are_part_of_the_recipe_by_their_bytes(tmp_p
         return hashes(model="timm:test_resnet", train={"weights": "timm"})
 
     one, other = found(b"1"), found(b"2")
-    assert moved(one, other) == AFTER["train"] | AFTER["probe.train"]
+    assert moved(one, other) == AFTER["train"] | AFTER["probe.train"] | TUNED
     assert set(asked) == {"timm:test_resnet"}
     assert other == hashes(model="timm:test_resnet", train={"weights": str(file)})
 

@@ -425,7 +425,7 @@ TRAINING = (
     Mutant(
         "settings of a pretraining are in recipes without one",
         "src/unlearnable/config/recipe.py",
-        'UNSET |= {"train.simclr": "train.pretraining", "probe.train.simclr": "probe.train.pretraining"}\n',
+        'UNSET |= {f"{recipe}.simclr": f"{recipe}.pretraining" for recipe in TRAINED_BY}\n',
         "",
         ("tests/config/test_recipe.py::test_settings_of_a_pretraining_decide_where_there_is_one",),
     ),
@@ -1030,8 +1030,8 @@ CONFIGURATION = (
     Mutant(
         "a listing of pipelines waits for torch",
         "src/unlearnable/hooks.py",
-        "from unlearnable.config.recipe import PARTS, RELEASED\n",
-        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED\n",
+        "from unlearnable.config.recipe import PARTS, RELEASED, TRAINED_BY\n",
+        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED, TRAINED_BY\n",
         ("tests/test_startup.py::test_listing_and_refusing_import_neither_torch_nor_mlflow",),
     ),
 )
@@ -1211,9 +1211,16 @@ RUNS = (
     Mutant(
         "the second recovery of an audit is trained on the images of the first",
         "src/unlearnable/pipelines/train_poisoned/pipeline.py",
-        '{"second": "second_train"}',
-        '{"second": "recovered_train"}',
+        '"second": "second_train"',
+        '"second": "recovered_train"',
         ("tests/pipelines/test_audit.py::test_the_second_recovery_is_trained_on_its_own_images",),
+    ),
+    Mutant(
+        "an audit trains further seeds of the pretrained network by the plain recipe",
+        "src/unlearnable/pipelines/audit/nodes.py",
+        ' | {"tuned": tuned_recipe}',
+        "",
+        ("tests/pipelines/test_audit.py::test_fine_tuning_a_pretrained_network_is_a_further_way",),
     ),
     Mutant(
         "the network before its first step counts as a choice among epochs",
@@ -1649,8 +1656,8 @@ WHOLE_RUNS = (
     Mutant(
         "what is probed is trained by the recipe of all trainings",
         "src/unlearnable/pipelines/train_poisoned/nodes.py",
-        'RECIPES = {"probed": "probe.train"}',
-        "RECIPES: dict[str, str] = {}",
+        '"probed": "probe.train", ',
+        "",
         ("tests/pipelines/test_probes.py::test_a_changed_setting_makes_what_it_decides_and_nothing_else",),
     ),
     Mutant(

@@ -66,6 +66,9 @@ def test_images_that_are_not_changed_have_no_measures():
 # ---- verdict
 
 
+NAMES = {"recovery": "op", "second": "jpeg", "tuned": "fine-tuning a pretrained network"}
+
+
 def scores(*, size=2000, changed=1.0, **accuracy) -> dict:
     """Scores of an audit in which the ways to learn have these accuracies."""
     given = {"clean": 0.8, "poisoned": 0.1, "recovered": 0.1, "second": 0.1, "dfr": 0.1} | accuracy
@@ -76,7 +79,7 @@ def scores(*, size=2000, changed=1.0, **accuracy) -> dict:
     count = max(map(len, lists.values()))
     by_seed = [{name: values[seed % len(values)] for name, values in lists.items()} for seed in range(count)]
     seeds = [{"seed": seed, "accuracy": each, "dfr": {"100": each["dfr"]}} for seed, each in enumerate(by_seed)]
-    return audit_scores(seeds, {"perceptibility": seen}, {"clean": {"models": {}}}, test, cell, "jpeg")["audit"]
+    return audit_scores(seeds, {"perceptibility": seen}, {"clean": {"models": {}}}, test, cell, NAMES)["audit"]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +87,7 @@ def scores(*, size=2000, changed=1.0, **accuracy) -> dict:
     [
         ({}, "The protection held against everything that was tried here. Plain training on the protected images learns 0% "),
         ({"second": 0.79}, "The protection does not hold. .*; the best way tried, jpeg, 99% "),
+        ({"tuned": 0.79}, "The protection does not hold. .*; the best way tried, fine-tuning a pretrained network, 99% "),
         (
             {"poisoned": 0.45},
             r"The protection holds in part. .* learns 50% \(between 4\d% and 5\d%\) .*; and no other way tried learns more",
@@ -244,6 +248,18 @@ def test_what_is_there_is_not_made_again_and_is_shared_with_other_chains(audited
     made = run(audited, pipeline="recover", env="folder", recovery="jpeg", **SMALL)
     assert not {"recovered_train", "recovered_checkpoints"} & made
     assert run(audited, pipeline="audit", env="folder", audit={"recovery": "grayscale"}, **SMALL) >= {"second_train", "audit_page"}
+
+
+def test_fine_tuning_a_pretrained_network_is_a_further_way(audited):
+    """The network was trained on the originals, and keeps what it learned where next to nothing more is learned."""
+    weights = next((audited / "data" / "06_models").rglob("clean/**/*.last.safetensors"))
+    tuned = {"weights": str(weights), "learning_rate": 1e-6, "freeze": "all but the head"}
+    made = run(audited, pipeline="audit", env="folder", audit={"seeds": 2, "train": tuned}, **SMALL)
+    assert made >= {"tuned_checkpoints", "audit_repeats", "audit_scores", "audit_page"}
+    assert not {f"{training}_checkpoints" for training in ("clean", "poisoned", "recovered", "second")} & made
+    ways = {name: way for each in all_scores(audited) for name, way in each.get("audit", {}).get("ways", {}).items()}
+    [clean] = {each["audit"]["originals"]["by_seed"][0] for each in all_scores(audited) if "audit" in each}
+    assert ways["fine-tuning a pretrained network"]["by_seed"] == [clean, clean]
 
 
 @pytest.fixture

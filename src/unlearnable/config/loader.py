@@ -353,9 +353,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
             if not isinstance(parameters.get("train"), dict):
                 return {}
             train = {"train": self._training_recipe("train", parameters["train"], parameters)}
-            if not isinstance(parameters.get("probe"), dict):
-                return train
-            return train | {"probe": {**parameters["probe"], "train": self._probed_recipe(parameters | train)}}
+            beside = {name: parameters[name] for name in ("probe", "audit") if isinstance(parameters.get(name), dict)}
+            return train | {name: {**block, "train": self._recipe_beside(name, parameters | train)} for name, block in beside.items()}
 
         return self._once("of model", str(parameters.get("model")), found)  # type: ignore[no-any-return]
 
@@ -371,10 +370,11 @@ class RecipeConfigLoader(OmegaConfigLoader):
         merged = OmegaConf.merge(*({k: v for k, v in layer.items() if k != "by_model"} for layer in layers))
         return OmegaConf.to_container(merged)
 
-    def _probed_recipe(self, parameters: dict[str, Any]) -> Any:
-        """Return the recipe of the training that is probed: that of all trainings, with what ``probe.train`` says over it."""
-        own = self._training_recipe("probe.train", _block("probe.train", parameters["probe"].get("train")), parameters)
-        shared = {name: value for name, value in parameters["train"].items() if name != "keep_checkpoints"}  # all are kept
+    def _recipe_beside(self, block: str, parameters: dict[str, Any]) -> Any:
+        """Return the recipe of the training of ``probe`` or of ``audit``: that of all trainings, with what the block says over it."""
+        name = f"{block}.train"
+        own = self._training_recipe(name, _block(name, parameters[block].get("train")), parameters)
+        shared = {name: value for name, value in parameters["train"].items() if name != "keep_checkpoints"}
         return OmegaConf.to_container(OmegaConf.merge(shared, own))
 
     @property

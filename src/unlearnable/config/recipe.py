@@ -37,13 +37,14 @@ OWN_BYTES = ("FolderImages", "HuggingFaceImages")  # datasets whose makers publi
 FOLLOWED = (*OWN_BYTES, "OriginalFolder", "ProtectedFolder")  # datasets that read what links lead to
 RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")
 
-WEIGHTS = ("train.weights", "probe.train.weights")
+TRAINED_BY = ("train", "probe.train", "audit.train")  # recipes of trainings
+WEIGHTS = tuple(f"{recipe}.weights" for recipe in TRAINED_BY)
 DIFFUSION = "recover.avatar.weights"
 # Parameters that name a file or a folder: its bytes decide.
 READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes", *WEIGHTS, DIFFUSION)
 # Not in recipes where the parameter beside them is null: recipes from before they were there stay.
-UNSET = {name: name for name in (*WEIGHTS, "train.freeze", "probe.train.freeze", "train.pretraining", "probe.train.pretraining")}
-UNSET |= {"train.simclr": "train.pretraining", "probe.train.simclr": "probe.train.pretraining"}
+UNSET = {f"{recipe}.{name}": f"{recipe}.{name}" for recipe in TRAINED_BY for name in ("weights", "freeze", "pretraining")}
+UNSET |= {f"{recipe}.simclr": f"{recipe}.pretraining" for recipe in TRAINED_BY}
 
 DERIVED = ("dataset",)  # what the loader adds to the parameters
 

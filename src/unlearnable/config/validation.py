@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from unlearnable.config.recipe import DERIVED, PARTS, RELEASED
+from unlearnable.config.graph import found_at
+from unlearnable.config.recipe import DERIVED, PARTS, RELEASED, TRAINED_BY
 from unlearnable.config.settings import settings
 from unlearnable.errors import InputError
 from unlearnable.of_timm import PREFIX, require_published
@@ -45,7 +46,7 @@ def _all_parameters() -> Description:
         device=NAME,
         threads=_or_none(COUNT),
         ingest=_block(train_size=_or_none(COUNT), test_size=_or_none(COUNT), subset_seed=SEED),
-        audit=_block(recovery=NAME, seeds=COUNT | {"default": 1}),
+        audit=_block(recovery=NAME, seeds=COUNT | {"default": 1}, train=known["train"]),
         protect=_block(format={"is": "one of", "values": ["png", "webp"]}),
         craft=_block(
             **_methods(known["poisons"]),
@@ -80,8 +81,8 @@ def check(parameters: Mapping[str, Any]) -> None:
     for parameter, network in _networks(given):
         if not network.startswith(PREFIX):
             _require(parameter, network, [*known["models"], f"{PREFIX}NAME"], broken["models"])
-    for name, training in {"train": given["train"], "probe.train": probe["train"]}.items():
-        require_published(name, given["model"], training.get("weights"))
+    for name in TRAINED_BY:
+        require_published(name, given["model"], found_at(given, name).get("weights"))
     for estimator in probe["estimators"]:
         _require("estimator", estimator, known["estimators"], {})
     epochs, asked = _epochs(probe["train"]), max(probe["epochs"] or [0])
@@ -138,6 +139,7 @@ def _networks(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _own(wrong: list[Problem]) -> list[Problem]:
-    """Return the problems less those of ``probe.train`` that it has from ``train``, where they were set."""
-    shared = {("probe", *problem.path): repr(problem.value) for problem in wrong if problem.path[0] == "train"}
+    """Return the problems less those of ``probe.train`` and ``audit.train`` that these have from ``train``, where they were set."""
+    of_train = [problem for problem in wrong if problem.path[0] == "train"]
+    shared = {(block, *problem.path): repr(problem.value) for problem in of_train for block in ("probe", "audit")}
     return [problem for problem in wrong if shared.get(problem.path) != repr(problem.value)]

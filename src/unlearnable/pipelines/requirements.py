@@ -5,6 +5,8 @@ from typing import Any
 
 from kedro.pipeline.node import Node
 
+from unlearnable.config.graph import found_at
+from unlearnable.config.recipe import TRAINED_BY
 from unlearnable.images import LabelledImages
 from unlearnable.models import require_takes
 from unlearnable.parts import MIXTURE, protected_parts
@@ -20,8 +22,7 @@ Parameters = dict[str, Any]
 def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters) -> None:
     """Raise InputError if a node needs more images than ``clean`` has, or others: its inputs say what it needs."""
     inputs = {name for node in nodes for name in node.inputs}
-    recipes = {"params:train": parameters["train"], "params:probe.train": parameters["probe"]["train"]}
-    for training in [recipe_from(recipe) for name, recipe in recipes.items() if name in inputs]:
+    for training in [recipe_from(found_at(parameters, name)) for name in TRAINED_BY if f"params:{name}" in inputs]:
         require_batch(training, clean)
         require_deviations(training, clean)
         require_takes(parameters["model"], clean.shape, weights=training.weights, freeze=training.freeze)

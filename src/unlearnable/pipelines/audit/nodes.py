@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnable.origin import versions
-from unlearnable.pipelines.audit.repeats import chosen, new_heads, repeated
+from unlearnable.pipelines.audit.repeats import chosen, is_tuned, new_heads, repeated, tuned_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from unlearnable.images import LabelledImages
 
-TRAININGS = ("clean", "poisoned", "recovered", "second")
+SETS = ("clean", "poisoned", "recovered", "second")
+TRAININGS = (*SETS, "tuned")  # the last on the poisoned set
 reweight_last = new_heads
 
 
@@ -33,12 +34,23 @@ def detect(poisoned: "LabelledImages", seed: int, device: str) -> dict[str, Any]
 
 
 def repeat(
-    test: "LabelledImages", recover: dict[str, Any], recovery: str, second_recovery: str, seeds: int, seed: int, **more: Any
+    test: "LabelledImages",
+    recover: dict[str, Any],
+    recovery: str,
+    second_recovery: str,
+    recipe: dict[str, Any],
+    tuned_recipe: dict[str, Any],
+    seeds: int,
+    seed: int,
+    **more: Any,
 ) -> dict[str, Any]:
     """Return ``seeds``, what all trainings reach with each seed after the first; ``more`` has their sets, and what ``repeated`` takes."""
-    sets = {name: more.pop(name) for name in TRAININGS}
+    sets = {name: more.pop(name) for name in SETS}
+    if is_tuned(recipe, tuned_recipe):
+        sets["tuned"] = sets["poisoned"]
+    recipes = dict.fromkeys(sets, recipe) | {"tuned": tuned_recipe}
     recoveries = {"recovered": recovery, "second": second_recovery}
-    return {"seeds": [repeated(sets, test, recoveries, recover, seed=seed + further, **more) for further in range(1, seeds)]}
+    return {"seeds": [repeated(sets, test, recoveries, recover, recipes, seed=seed + further, **more) for further in range(1, seeds)]}
 
 
 def score(
@@ -50,12 +62,17 @@ def score(
     detection: dict[str, Any],
     test: "LabelledImages",
     second_recovery: str,
+    recipe: dict[str, Any],
+    tuned_recipe: dict[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
     """Return the scores of the audit, with its verdict; ``more`` has the checkpoints of the trainings, and the names of the cell."""
     from unlearnable.pipelines.audit.verdict import audit_scores
 
     last = {name: more.pop(name)[-1] for name in TRAININGS}
+    if not is_tuned(recipe, tuned_recipe):
+        del last["tuned"]
+    names = {"recovery": more["recovery"], "second": second_recovery, "tuned": tuned_by(tuned_recipe)}
     first = {"seed": more["seed"], "accuracy": {name: chosen(each.history) for name, each in last.items()}, "dfr": dfr}
     facts = {
         "epochs": len(last["poisoned"].history),
@@ -63,7 +80,7 @@ def score(
         "perceptibility": seen,
         "detection": detection,
     }
-    found = audit_scores([first, *repeats["seeds"]], facts, {"perturbations": perturbations, "clean": images}, test, more, second_recovery)
+    found = audit_scores([first, *repeats["seeds"]], facts, {"perturbations": perturbations, "clean": images}, test, more, names)
     program = Path(sys.argv[0]).name.replace("__main__.py", "unlearnable")  # of python -m unlearnable
     made = {"on": datetime.now(UTC).date().isoformat(), "command": " ".join([program, *sys.argv[1:]])}
     return found | {"made": made, "made_on": {name: each.made_on for name, each in last.items()}, "versions": versions()}

@@ -3,18 +3,19 @@
 from kedro.pipeline import Node, Pipeline
 
 from unlearnable.config.recipe import CELL_NAMES
-from unlearnable.pipelines.audit.nodes import TRAININGS, detect, draw_compared, measure, repeat, reweight_last, score, write
+from unlearnable.pipelines.audit.nodes import SETS, TRAININGS, detect, draw_compared, measure, repeat, reweight_last, score, write
 
 NAMESPACE = "evaluation"
 CELL = {name: f"params:{name}" for name in ("dataset", *CELL_NAMES)}
 REWEIGHTED = ["poisoned_checkpoints", "clean_train", "clean_test", "params:model", "params:probe", "params:seed", "params:device"]
 RECOVERIES = {"recovery": "params:recovery", "second_recovery": "params:audit.recovery"}
+RECIPES = {"recipe": "params:train", "tuned_recipe": "params:audit.train"}
 REPEATED = {
-    **{name: f"{name}_train" for name in TRAININGS},
+    **{name: f"{name}_train" for name in SETS},
     **RECOVERIES,
     "test": "clean_test",
     "seeds": "params:audit.seeds",
-    "recipe": "params:train",
+    **RECIPES,
     **{name: f"params:{name}" for name in ("recover", "model", "probe", "seed", "device")},
 }
 SCORED = {
@@ -27,6 +28,7 @@ SCORED = {
     "detection": "detection",
     "test": "clean_test",
     "second_recovery": "params:audit.recovery",
+    **RECIPES,
     **CELL,
 }
 COMPARED = {"original": "clean_train", "protected": "poisoned_train", "recovered": "recovered_train"} | CELL

@@ -19,6 +19,16 @@ def chosen(history: "Sequence[dict[str, float]]") -> float:
     return float(epoch["test_accuracy"])
 
 
+def is_tuned(recipe: dict[str, Any], tuned_recipe: dict[str, Any]) -> bool:
+    """Return whether an audit has a training by ``audit.train``, which else is the plain one."""
+    return any(recipe.get(name) != value for name, value in tuned_recipe.items())
+
+
+def tuned_by(recipe: dict[str, Any]) -> str:
+    """Return what that training is called on the page."""
+    return "plain training by audit.train" if recipe.get("weights") is None else "fine-tuning a pretrained network"
+
+
 def new_heads(
     checkpoints: "Sequence[Checkpoint]",
     clean_train: "LabelledImages",
@@ -39,9 +49,9 @@ def repeated(
     test: "LabelledImages",
     recoveries: dict[str, str],
     settings: dict[str, Any],
+    recipes: dict[str, dict[str, Any]],
     *,
     model: str,
-    recipe: dict[str, Any],
     probe: dict[str, Any],
     seed: int,
     device: str,
@@ -53,8 +63,8 @@ def repeated(
         test: what accuracies are measured on.
         recoveries: the name of the recovery of each training that has one.
         settings: the block ``recover``.
+        recipes: by the name of each training.
         model: the name of the network.
-        recipe: the block ``train``.
         probe: the block ``probe``.
         seed: of first weights, order, augmentation and new heads; the sets stay as they are.
         device: where.
@@ -62,7 +72,7 @@ def repeated(
     accuracy, heads = {}, {}
     for name, images in sets.items():
         recovery = recoveries.get(name, NONE)
-        shared = (images, sets["clean"], test, model, recipe, seed, device, recovery, settings)
+        shared = (images, sets["clean"], test, model, recipes[name], seed, device, recovery, settings)
         *_, last = trained(*shared, label=f"{name} (seed {seed})")
         accuracy[name] = chosen(last.history)
         if name == "poisoned":

@@ -19,7 +19,7 @@ DRAWS = 20_000
 INTERVAL = (0.025, 0.975)
 LITTLE, MUCH = 0.2, 0.8  # of what the originals teach
 Draws = npt.NDArray[np.float64]
-WAYS = {"poisoned": "plain training", "recovered": "{recovery}", "second": "{second}"}
+WAYS = {"poisoned": "plain training", "recovered": "{recovery}", "second": "{second}", "tuned": "{tuned}"}
 
 
 def audit_scores(
@@ -28,25 +28,25 @@ def audit_scores(
     separability: dict[str, Any],
     test: LabelledImages,
     cell: dict[str, Any],
-    second_recovery: str,
+    names: dict[str, str],
 ) -> dict[str, Any]:
     """Return the cell with ``audit``.
 
     Args:
-        seeds: of each its ``seed``; ``accuracy`` of the trainings ``clean`` (on the originals), ``poisoned``, ``recovered`` and ``second``;
-            and ``dfr``, that of a new head by the number of clean samples.
+        seeds: of each its ``seed``; ``accuracy`` of the trainings ``clean`` (on the originals), ``poisoned``, ``recovered`` and ``second``,
+            maybe of ``tuned``; and ``dfr``, that of a new head by the number of clean samples.
         facts: ``perceptibility``, and more that the audit is to hold.
         separability: of ``perturbations`` and ``clean`` images.
         test: what accuracies were measured on.
         cell: dataset, poison, recovery, model and seed, by name.
-        second_recovery: the name of that which ``second`` was trained by.
+        names: of the recoveries that ``recovery`` and ``second`` were trained by, and of the training ``tuned``.
 
     Returns:
         fractions; ``ways`` has for each way to learn its ``accuracy``, the mean over ``seeds``, with its interval, and ``learned``, the
         share of what the originals teach, with its own (None where the originals are not known, or teach nothing).
     """
-    names = {"recovery": cell["recovery"], "second": second_recovery}
-    accuracy = {WAYS[name].format(**names): [each["accuracy"][name] for each in seeds] for name in WAYS}
+    made = [name for name in WAYS if name in seeds[0]["accuracy"]]
+    accuracy = {WAYS[name].format(**names): [each["accuracy"][name] for each in seeds] for name in made}
     accuracy |= {f"a new head on {int(count):,} clean images": [each["dfr"][count] for each in seeds] for count in seeds[0]["dfr"]}
     reference = [each["accuracy"]["clean"] for each in seeds] if facts["perceptibility"]["changed"] else None
     chance = float(np.bincount(test.labels).max() / len(test))

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from unlearnable.training import Checkpoint
 
 UNFINISHED = "unfinished"  # beside the settings of a recipe, where a hook has put it
-# Parameters of a training, where they are not those of ``train``: the paper trains what it probes by another recipe.
-RECIPES = {"probed": "probe.train"}
+# Parameters of a training, where they are not those of ``train``: the paper trains what it probes by another recipe; an audit may
+# fine-tune.
+RECIPES = {"probed": "probe.train", "tuned": "audit.train"}
 
 
 def train(

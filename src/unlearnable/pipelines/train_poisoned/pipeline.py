@@ -8,7 +8,7 @@ from unlearnable.pipelines.train_poisoned.nodes import RECIPES, train
 
 NAMESPACE = "trainings"
 SETS = {"clean": "clean_train", "poisoned": "poisoned_train", "recovered": "recovered_train", "probed": "poisoned_train"}
-BESIDE = {"second": "second_train"}  # of an audit alone
+BESIDE = {"second": "second_train", "tuned": "poisoned_train"}  # of an audit alone
 MORE = {  # a recovery may change the training as well as the set
     "recovered": ("params:recovery", "params:recover"),
     "second": ("params:audit.recovery", "params:recover"),
