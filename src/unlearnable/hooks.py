@@ -12,7 +12,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from unlearnable.config.graph import found_at
-from unlearnable.config.recipe import PARTS, RELEASED, TRAINED_BY
+from unlearnable.config.recipe import PARTS, RELEASED
 from unlearnable.errors import InputError
 from unlearnable.interrupts import answer
 from unlearnable.of_timm import TIMM
@@ -99,8 +99,9 @@ def _require_folders(pipeline: Any, catalog: Any, poison: str, craft: dict[str, 
 def _require_weights(project: Path, parameters: dict[str, Any]) -> None:
     """Raise InputError if a file of weights is not there, or is a checkpoint that is not what its sidecar says."""
     from unlearnable.artifacts.atomic import DamagedError, read_checked, sidecar
+    from unlearnable.config.validation import trained_networks
 
-    for name in TRAINED_BY:
+    for name in trained_networks(parameters):
         training = found_at(parameters, name)
         path = project / (training["weights"] or "")
         if training["weights"] in (None, TIMM):

@@ -333,6 +333,7 @@ def test_a_fingerprint_reads_names_and_bytes_and_follows_nothing(tmp_path):
         (lambda path: {"train": {"weights": path}}, AFTER["train"] | AFTER["probe.train"] | TUNED),
         (lambda path: {"probe": {"train": {"weights": path}}}, AFTER["probe.train"]),
         (lambda path: {"audit": {"train": {"weights": path}}}, TUNED),
+        (lambda path: {"poison": "bait", "craft": {"bait": {"surrogate": {"weights": path}}}}, AFTER["craft"]),
     ],
 )
 def test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes(parameters, expected, tmp_path):

@@ -877,8 +877,8 @@ CONFIGURATION = (
     Mutant(
         "settings of trainings that are null move the recipes from before them",
         "src/unlearnable/config/loader.py",
-        "in UNSET.items():\n",
-        "in ():\n",
+        "for name, by in (UNSET | {name: name for name in of_surrogates}).items():\n",
+        "for name, by in ():\n",
         ("tests/config/test_recipe.py::test_recipes_from_before_weights_could_be_given_stay",),
     ),
     Mutant(
@@ -1030,8 +1030,8 @@ CONFIGURATION = (
     Mutant(
         "a listing of pipelines waits for torch",
         "src/unlearnable/hooks.py",
-        "from unlearnable.config.recipe import PARTS, RELEASED, TRAINED_BY\n",
-        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED, TRAINED_BY\n",
+        "from unlearnable.config.recipe import PARTS, RELEASED\n",
+        "import torch  # noqa: F401\n\nfrom unlearnable.config.recipe import PARTS, RELEASED\n",
         ("tests/test_startup.py::test_listing_and_refusing_import_neither_torch_nor_mlflow",),
     ),
 )
@@ -2482,6 +2482,20 @@ COMPARED = (
         "(some - decoded",
         "(some + decoded",
         ("tests/recoveries/test_d_vae.py::test_perturbations_are_subtracted_twice_and_what_is_left_is_reconstructed",),
+    ),
+    Mutant(
+        "a pretrained surrogate starts from random weights",
+        "src/unlearnable/poisons/surrogate.py",
+        ", weights=surrogate.weights)",
+        ")",
+        ("tests/poisons/test_surrogates.py::test_the_surrogate_starts_from_the_weights_that_are_given",),
+    ),
+    Mutant(
+        "weights of a surrogate are no part of the recipe by their bytes",
+        "src/unlearnable/config/loader.py",
+        "for name in (*READ, *of_surrogates)",
+        "for name in READ",
+        ("tests/config/test_recipe.py::test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes",),
     ),
     Mutant(
         "an image is purified with one step of noise too many",

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 
@@ -53,6 +54,21 @@ def test_the_surrogate_starts_from_other_weights_than_the_trainings_and_than_oth
     heads = [Workshop(images, Crafting(seed=1), SMALL, name).trainer.model.head.weight for name in ("tap", "rem")]
     heads.append(build("tiny_cnn", shape=(3, 32, 32), num_classes=3, seed=1).head.weight)
     assert len({tuple(head.flatten().tolist()) for head in heads}) == 3
+
+
+def test_the_surrogate_starts_from_the_weights_that_are_given(images, tmp_path):
+    state = build("tiny_cnn", shape=(3, 16, 16), num_classes=3, seed=7).state_dict()
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(state, path)
+    found = Workshop(images, Crafting(), replace(SMALL, weights=str(path)), "bait").trainer.model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+def test_weights_of_another_network_are_named_as_those_of_the_surrogate(images, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(build("small_cnn", shape=(3, 16, 16), num_classes=3, seed=7).state_dict(), path)
+    with pytest.raises(InputError, match=r"^craft\.bait\.surrogate\.weights: expected the weights of 'tiny_cnn' for these images, got "):
+        craft("bait", make_images(40, classes=4, side=32), Crafting(), settings={"surrogate": {"model": "tiny_cnn", "weights": str(path)}})
 
 
 # ---- error-minimising

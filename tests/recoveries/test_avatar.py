@@ -112,7 +112,7 @@ def test_what_is_no_diffusion_model_is_one_line(spoilt, tmp_path):
     spoilt(folder)
     folder.mkdir(exist_ok=True)
     line = refused(flat(4, seed=0), weights=str(folder))
-    assert line.startswith(f"recover.avatar.weights: expected a diffusion model that diffusers has written, got {folder} (")
+    assert line.startswith(f"recover.avatar.weights: expected a diffusion model that diffusers has written, got {folder}")
     assert "\n" not in line
 
 

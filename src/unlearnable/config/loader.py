@@ -41,7 +41,7 @@ from unlearnable.config.recipe import (
     craft_seed,
     names,
 )
-from unlearnable.config.settings import defaults
+from unlearnable.config.settings import defaults, surrogates
 from unlearnable.errors import InputError
 from unlearnable.of_timm import PREFIX, TIMM
 from unlearnable.plugins import source as source_named
@@ -305,11 +305,12 @@ class RecipeConfigLoader(OmegaConfigLoader):
     def _with_bytes(self) -> dict[str, Any]:
         """The parameters; a path of a file is replaced by the hash of its bytes, and what UNSET names is left out."""
         found = dict(self._parameters)
-        for name, by in UNSET.items():
+        of_surrogates = [f"{surrogate}.weights" for surrogate in surrogates().values()]
+        for name, by in (UNSET | {name: name for name in of_surrogates}).items():
             block, _, last = name.rpartition(".")
             if isinstance(holder := found_at(found, block), dict) and found_at(found, by) is None:
                 found = _replaced(found, block.split("."), {key: value for key, value in holder.items() if key != last})
-        for name in READ:
+        for name in (*READ, *of_surrogates):
             if isinstance(path := found_at(found, name), str) and (name != DIFFUSION or self._purifies):
                 found = _replaced(found, name.split("."), self._content(name, path))
         return found
@@ -321,13 +322,14 @@ class RecipeConfigLoader(OmegaConfigLoader):
 
     def _content(self, name: str, path: str) -> str | None:
         """Return the hash of the file or folder that a parameter names."""
-        model = str(self._parameters.get("model"))
         if name == DIFFUSION:
             from unlearnable.recoveries.avatar import folder_of  # which imports torch
 
             own = self._project / path
             return self._once("file", path, lambda: fingerprint(folder_of(str(own) if own.is_dir() else path), name, follow=True))  # type: ignore[no-any-return]
-        if name not in WEIGHTS or path != TIMM or not model.startswith(PREFIX):
+        block = name.rpartition(".")[0]
+        model = str(self._parameters.get("model") if name in WEIGHTS else found_at(self._parameters, f"{block}.model"))
+        if path != TIMM or not model.startswith(PREFIX):
             return self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))  # type: ignore[no-any-return]
         from unlearnable.models import timm_file  # which imports torch
 

@@ -69,6 +69,12 @@ def read() -> Description:
     }
 
 
+@cache
+def surrogates() -> dict[str, str]:
+    """Return the parameter that has the surrogate of each poison, by the name of the poison."""
+    return {name: f"craft.{name}.surrogate" for name, block in settings()["poisons"].items() if "surrogate" in block["fields"]}
+
+
 def defaults() -> dict[str, Any]:
     """Return the published default of every setting that a signature has one for, in the blocks of the parameters."""
     known = settings()

@@ -6,7 +6,7 @@ from typing import Any
 
 from unlearnable.config.graph import found_at
 from unlearnable.config.recipe import DERIVED, PARTS, RELEASED, TRAINED_BY
-from unlearnable.config.settings import settings
+from unlearnable.config.settings import settings, surrogates
 from unlearnable.errors import InputError
 from unlearnable.of_timm import PREFIX, require_published
 from unlearnable.parts import MIXTURE, require_shares
@@ -81,13 +81,21 @@ def check(parameters: Mapping[str, Any]) -> None:
     for parameter, network in _networks(given):
         if not network.startswith(PREFIX):
             _require(parameter, network, [*known["models"], f"{PREFIX}NAME"], broken["models"])
-    for name in TRAINED_BY:
-        require_published(name, given["model"], found_at(given, name).get("weights"))
+    for name, network in trained_networks(given).items():
+        require_published(name, network, found_at(given, name).get("weights"))
     for estimator in probe["estimators"]:
         _require("estimator", estimator, known["estimators"], {})
     epochs, asked = _epochs(probe["train"]), max(probe["epochs"] or [0])
     if asked > epochs:
         raise InputError(f"probe.epochs: expected at most {epochs}, the epochs of the training, got {asked}")
+
+
+def trained_networks(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the network of each training of a run, that of the poison's surrogate too, by the parameter that has its recipe."""
+    poison, craft = parameters["poison"], parameters["craft"]
+    crafted = craft.get(MIXTURE) or {} if poison == MIXTURE else (poison,)
+    of_poison = {name: found_at(parameters, name) for poison, name in surrogates().items() if poison in crafted}
+    return dict.fromkeys(TRAINED_BY, parameters["model"]) | {name: found["model"] for name, found in of_poison.items() if found}
 
 
 def _epochs(training: Mapping[str, Any]) -> int:
@@ -131,11 +139,8 @@ def _require_parts(poison: str, craft: Mapping[str, Any]) -> None:
 
 def _networks(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the parameter and the name of each network: of the trainings, and of the poison where it trains one."""
-    yield "model", parameters["model"]
-    poison, craft = parameters["poison"], parameters["craft"]
-    for name in craft.get(MIXTURE) or {} if poison == MIXTURE else (poison,):
-        if surrogate := (craft.get(name) or {}).get("surrogate"):
-            yield f"craft.{name}.surrogate.model", surrogate["model"]
+    for name, network in trained_networks(parameters).items():
+        yield "model" if name in TRAINED_BY else f"{name}.model", network
 
 
 def _own(wrong: list[Problem]) -> list[Problem]:

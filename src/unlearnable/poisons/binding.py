@@ -73,7 +73,8 @@ def bait(
         linf: bound of the noise, in units of [0, 1].
         rounds: in each, the generator sees all images, and the surrogate takes a step (published: 90). In the first third of them the
             wrong class of an image is the likeliest, in the second any, and in the last the least likely one.
-        surrogate: the network and its training (published: ResNet-18 in batches of 512, from weights of ImageNet, where ours are random).
+        surrogate: the network and its training (published: ResNet-18 in batches of 512, from weights of ImageNet, where ours are random
+            unless it says others).
         generator: what makes the noise.
     """
     require_size(clean)

@@ -63,13 +63,13 @@ def sep(
     kept = kept_epochs(epochs, checkpoints)
     ensemble = [_member(workshop) for epoch in workshop.epochs() if epoch in kept]
     delta, chunks = workshop.noise(), workshop.chunks()
-    for number, chunk in enumerate(chunks, start=1):
+    for number, chunk in enumerate(chunks):
         images, objectives = workshop.images(chunk), [member(workshop.labels[chunk]) for member in ensemble]
         moved = delta[chunk]
-        for _ in range(noise.steps):
+        for step in range(noise.steps):
             moved = _step(images, moved, _direction(objectives, images, moved, noise, draws, workshop.generator), noise)
+            crafting.progress(number * noise.steps + step + 1, len(chunks) * noise.steps)
         delta[chunk] = moved
-        crafting.progress(number, len(chunks))
     return delta.cpu().numpy()
 
 

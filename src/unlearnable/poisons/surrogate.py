@@ -1,6 +1,7 @@
 """The network that a poison is crafted against."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearnable.adversarial import Objective
+from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
@@ -35,6 +37,7 @@ class Surrogate:
         weight_decay: of SGD.
         gradient_clip: as in the training recipe.
         precision: as in the training recipe.
+        weights: what it starts from, as in the training recipe; None draws them.
     """
 
     model: str = "resnet18"
@@ -44,6 +47,16 @@ class Surrogate:
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     gradient_clip: Annotated[float | None, POSITIVE] = None
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    weights: str | None = None
+
+
+@contextmanager
+def told_of(setting: str) -> Iterator[None]:
+    """Let errors about weights name that setting."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("train.weights", setting, 1)) from None
 
 
 def mean_of_each_class(values: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -96,11 +109,12 @@ class Workshop:
         self.labels = torch.from_numpy(clean.labels).to(crafting.device)
         self.num_classes = clean.num_classes
         self.generator = torch_generator(crafting.seed, f"{self.purpose}/draws")
-        settings = {name: value for name, value in asdict(surrogate).items() if name != "model"}
+        settings = {name: value for name, value in asdict(surrogate).items() if name not in ("model", "weights")}
         self.recipe = TrainingRecipe(**settings, **schedule, augmentation=augmentation or Augmentation())
         # A seed of its own: the networks trained on the poison later start from the weights of ``crafting.seed`` itself.
         own_seed = derive(crafting.seed, self.purpose)
-        model = build(surrogate.model, shape=clean.shape, num_classes=clean.num_classes, seed=own_seed)
+        with told_of(f"craft.{purpose}.surrogate.weights"):
+            model = build(surrogate.model, shape=clean.shape, num_classes=clean.num_classes, seed=own_seed, weights=surrogate.weights)
         statistics = channel_statistics(clean)
         whiten(model, clean, statistics)
         self.mean = torch.as_tensor(statistics[0], dtype=torch.float32, device=crafting.device).view(1, -1, 1, 1)

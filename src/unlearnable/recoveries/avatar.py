@@ -130,13 +130,15 @@ def folder_of(weights: str) -> Path:
     """Return the folder of a diffusion model; one of the hub is downloaded once.
 
     Raises:
-        InputError: diffusers is not installed, or there is neither such a folder nor such a model on the hub.
+        InputError: diffusers is not installed, the folder is another, or there is neither a folder nor such a model on the hub.
     """
     require_package("diffusers", "diffusion", "recovery 'avatar'")
     from huggingface_hub import snapshot_download
 
-    if Path(weights).is_dir():
-        return Path(weights)
+    if (folder := Path(weights)).is_dir():
+        if not any((folder / part / "config.json").is_file() for part in ("unet", "")):
+            raise InputError(f"{WEIGHTS}: expected a diffusion model that diffusers has written, got {folder}, which has no config.json")
+        return folder
 
     def fetch(is_local: bool) -> str:
         return snapshot_download(weights, allow_patterns=list(FILES), local_files_only=is_local)  # recipes have its hash  # nosec B615
