@@ -1,6 +1,7 @@
 """What a machine may lack: the packages of an extra, and files of the Hugging Face hub."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,10 +35,8 @@ def from_hub(repository: str, expected: str, fetch: Callable[[bool], str]) -> Pa
     """
     from huggingface_hub import HfApi
 
-    try:
+    with suppress(Exception):  # what the hub's client raises where something is not there, each time in its own words
         return Path(fetch(True))
-    except Exception:  # noqa: S110  # what the hub's client raises where something is not there; the hub has it, or says why not  # nosec B110
-        pass
     try:
         HfApi().repo_info(repository, timeout=ANSWER_S)  # asks once, while a download without a network asks for half a minute
         return Path(fetch(False))

@@ -2507,8 +2507,8 @@ COMPARED = (
     Mutant(
         "a diffusion model sees images in other units than it was trained in",
         "src/unlearnable/recoveries/avatar.py",
-        "resized(images, (side, side)) * 2 - 1",
-        "resized(images, (side, side))",
+        "resized(images, size) * 2 - 1",
+        "resized(images, size)",
         ("tests/recoveries/test_avatar.py::test_perturbations_of_classes_go_and_images_come_nearer_to_the_originals",),
     ),
     Mutant(

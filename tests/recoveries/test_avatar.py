@@ -80,7 +80,7 @@ def refused(images, **settings):
 def test_a_model_of_other_images_or_of_fewer_steps_is_one_line():
     images = flat(4, seed=0)
     grey = replace(images, images=images.images[:, :1])
-    expected = "recover.avatar.weights: expected a diffusion model of images of 1 channels, got one of 3 channels"
+    expected = "recover.avatar.weights: expected a diffusion model of as many channels as these images, 1, got 3"
     assert refused(grey, weights=untrained(3)) == expected
     expected = "recover.avatar.steps: expected at most 1000, the steps of the diffusion model, got 1001"
     assert refused(images, weights=untrained(3), steps=1001) == expected

@@ -54,8 +54,8 @@ class Avatar(Recovery):
         """Raise InputError if the diffusion model is of other channels, or has fewer steps."""
         network, schedule = diffusion_model(self.weights)
         if network.config.in_channels != clean.shape[0]:
-            got = f"one of {network.config.in_channels} channels"
-            raise InputError(f"{WEIGHTS}: expected a diffusion model of images of {clean.shape[0]} channels, got {got}")
+            got = network.config.in_channels
+            raise InputError(f"{WEIGHTS}: expected a diffusion model of as many channels as these images, {clean.shape[0]}, got {got}")
         if self.steps > schedule.config.num_train_timesteps:
             most = schedule.config.num_train_timesteps
             raise InputError(f"recover.avatar.steps: expected at most {most}, the steps of the diffusion model, got {self.steps}")
@@ -67,6 +67,7 @@ class Avatar(Recovery):
         network.to(device)
         generator = torch_generator(seed, f"recovery/{self.name}")
         own, side = poisoned.shape[1:], network.config.sample_size
+        size = own if side is None else (side, side)
         done, steps = count(1), math.ceil(len(poisoned) / self.batch_size) * self.steps
 
         def denoise(noisy: Tensor, step: int) -> Tensor:
@@ -75,7 +76,7 @@ class Avatar(Recovery):
             return noise
 
         def change(images: Tensor) -> Tensor:
-            purified = purify(resized(images, (side, side)) * 2 - 1, denoise, schedule, self.steps, generator)
+            purified = purify(resized(images, size) * 2 - 1, denoise, schedule, self.steps, generator)
             return resized(purified / 2 + 0.5, own)
 
         with torch.inference_mode():
