@@ -178,7 +178,8 @@ def test_what_people_read_of_a_cell_lies_in_one_folder():
 
 
 def test_no_two_artifacts_of_a_catalog_share_a_path():
-    catalog = {name: entry["filepath"] for name, entry in loader()["catalog"].items() if "filepath" in entry}
+    tuned = loader(audit={"train": {"learning_rate": 0.02}})  # else that training is the plain one
+    catalog = {name: entry["filepath"] for name, entry in tuned["catalog"].items() if "filepath" in entry}
     assert len(set(catalog.values())) == len(catalog)
 
 
@@ -490,6 +491,14 @@ def test_an_audit_has_what_the_cell_of_its_second_recovery_has():
     ):
         assert audited.filepath(name) == other.filepath(wanted)
         assert audited["catalog"][name]["recipe"] == other["catalog"][wanted]["recipe"]
+
+
+def test_an_audit_trains_no_further_network_unless_its_recipe_differs():
+    plain = loader()
+    assert plain.filepath("tuned_checkpoints") == plain.filepath("poisoned_checkpoints")
+    tuned = loader(audit={"train": {"learning_rate": 0.02}})
+    assert tuned.filepath("tuned_checkpoints") != tuned.filepath("poisoned_checkpoints") == plain.filepath("poisoned_checkpoints")
+    assert tuned.filepath("tuned_checkpoints") == loader(train={"learning_rate": 0.02}).filepath("poisoned_checkpoints")
 
 
 def test_copies_behind_links_are_part_of_the_recipe_and_images_are_hashed_once(tmp_path, monkeypatch):

@@ -1216,6 +1216,13 @@ RUNS = (
         ("tests/pipelines/test_audit.py::test_the_second_recovery_is_trained_on_its_own_images",),
     ),
     Mutant(
+        "an audit without a pretrained network trains one more",
+        "src/unlearnable/config/recipe.py",
+        'KNOWN_AS = {"audit.train": "train"}',
+        "KNOWN_AS: dict[str, str] = {}",
+        ("tests/config/test_recipe.py::test_an_audit_trains_no_further_network_unless_its_recipe_differs",),
+    ),
+    Mutant(
         "an audit trains further seeds of the pretrained network by the plain recipe",
         "src/unlearnable/pipelines/audit/nodes.py",
         ' | {"tuned": tuned_recipe}',

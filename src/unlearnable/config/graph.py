@@ -51,11 +51,14 @@ class Graph:
         pipelines: returns the pipelines by name. Where two nodes make one artifact, the first one says what decides it.
         choices: blocks of which one part is used.
         ignored: parameters that cannot change a result.
+        known_as: parameters that stand in a recipe under another's name, where a node does not read that one too: equal values are then
+            equal recipes.
     """
 
     pipelines: Callable[[], Mapping[str, Pipeline]]
     choices: tuple[Choice, ...] = ()
     ignored: frozenset[str] = frozenset()
+    known_as: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def makers(self) -> dict[str, Node]:
@@ -132,7 +135,8 @@ class Graph:
             if by is not None and choice.block in asked:
                 asked -= {by, choice.block}
                 found |= _chosen(choice, str(dotted(parameters, by)), dotted(parameters, choice.block), entry)
-        return found | {name: dotted(parameters, name) for name in asked}
+        own = {name: self.known_as.get(name, name) for name in asked}
+        return found | {name if other in asked else other: dotted(parameters, name) for name, other in own.items()}
 
 
 def _chosen(choice: Choice, name: str, block: Mapping[str, Any], entry: Callable[[str], Any]) -> Recipe:

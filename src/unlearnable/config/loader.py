@@ -376,7 +376,8 @@ class RecipeConfigLoader(OmegaConfigLoader):
         """Return the recipe of the training of ``probe`` or of ``audit``: that of all trainings, with what the block says over it."""
         name = f"{block}.train"
         own = self._training_recipe(name, _block(name, parameters[block].get("train")), parameters)
-        shared = {name: value for name, value in parameters["train"].items() if name != "keep_checkpoints"}
+        all_kept = {"keep_checkpoints"} if block == "probe" else set()
+        shared = {name: value for name, value in parameters["train"].items() if name not in all_kept}
         return OmegaConf.to_container(OmegaConf.merge(shared, own))
 
     @property

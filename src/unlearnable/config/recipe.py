@@ -37,6 +37,7 @@ OWN_BYTES = ("FolderImages", "HuggingFaceImages")  # datasets whose makers publi
 FOLLOWED = (*OWN_BYTES, "OriginalFolder", "ProtectedFolder")  # datasets that read what links lead to
 RELEASED_PLACES = (*PLACES, "memory_gib", "timeout_s")
 
+KNOWN_AS = {"audit.train": "train"}  # an audit's further training by the recipe of the others is the plain one
 TRAINED_BY = ("train", "probe.train", "audit.train")  # recipes of trainings
 WEIGHTS = tuple(f"{recipe}.weights" for recipe in TRAINED_BY)
 DIFFUSION = "recover.avatar.weights"

@@ -35,6 +35,7 @@ def _methods(known: Mapping[str, Description]) -> dict[str, Description]:
 @cache
 def _all_parameters() -> Description:
     known = settings()
+    trained = _block(**known["train"]["fields"], keep_checkpoints={"is": "int", "ge": 0})
     return _block(
         poison=NAME,
         recovery=NAME,
@@ -46,7 +47,7 @@ def _all_parameters() -> Description:
         device=NAME,
         threads=_or_none(COUNT),
         ingest=_block(train_size=_or_none(COUNT), test_size=_or_none(COUNT), subset_seed=SEED),
-        audit=_block(recovery=NAME, seeds=COUNT | {"default": 1}, train=known["train"]),
+        audit=_block(recovery=NAME, seeds=COUNT | {"default": 1}, train=trained),
         protect=_block(format={"is": "one of", "values": ["png", "webp"]}),
         craft=_block(
             **_methods(known["poisons"]),
@@ -56,7 +57,7 @@ def _all_parameters() -> Description:
             mixture=_block(**dict.fromkeys(known["poisons"], FRACTION | {"default": 0.0})) | {"default": {}},
         ),
         recover=_block(**_methods(known["recoveries"])),
-        train=_block(**known["train"]["fields"], keep_checkpoints={"is": "int", "ge": 0}),
+        train=trained,
         probe=_block(**known["probe"]["fields"], train=known["train"]),
         separability=known["separability"],
         learnability=known["learnability"],
