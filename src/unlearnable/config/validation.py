@@ -1,6 +1,6 @@
 """Checks of all parameters before anything runs, and before torch is imported."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -79,7 +79,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     _require_parts(given["poison"], given["craft"])
     _require("recovery", given["recovery"], list(known["recoveries"]), broken["recoveries"])
     _require("audit.recovery", given["audit"]["recovery"], list(known["recoveries"]), broken["recoveries"])
-    for parameter, network in _networks(given):
+    for parameter, network in _networks(given).items():
         if not network.startswith(PREFIX):
             _require(parameter, network, [*known["models"], f"{PREFIX}NAME"], broken["models"])
     for name, network in trained_networks(given).items():
@@ -114,7 +114,7 @@ def check_machine(parameters: Mapping[str, Any]) -> None:
     from unlearnable.models import require_model
     from unlearnable.training.device import choose_device
 
-    for parameter, network in _networks(parameters):
+    for parameter, network in _networks(parameters).items():
         require_model(parameter, network)
     choose_device(parameters["device"])
 
@@ -138,10 +138,9 @@ def _require_parts(poison: str, craft: Mapping[str, Any]) -> None:
         require_shares(craft.get(MIXTURE) or {})
 
 
-def _networks(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the parameter and the name of each network: of the trainings, and of the poison where it trains one."""
-    for name, network in trained_networks(parameters).items():
-        yield "model" if name in TRAINED_BY else f"{name}.model", network
+def _networks(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the name of each network, by its parameter: of the trainings, and of the poison where it trains one."""
+    return {"model" if name in TRAINED_BY else f"{name}.model": network for name, network in trained_networks(parameters).items()}
 
 
 def _own(wrong: list[Problem]) -> list[Problem]:

@@ -52,18 +52,22 @@ class Avatar(Recovery):
 
     def require(self, clean: LabelledImages) -> None:
         """Raise InputError if the diffusion model is of other channels, or has fewer steps."""
+        self.model_of(clean)
+
+    def model_of(self, images: LabelledImages) -> tuple[Any, Any]:
+        """Return the diffusion model and its schedule; raise InputError if it is of other channels than the images, or has fewer steps."""
         network, schedule = diffusion_model(self.weights)
-        if network.config.in_channels != clean.shape[0]:
+        if network.config.in_channels != images.shape[0]:
             got = network.config.in_channels
-            raise InputError(f"{WEIGHTS}: expected a diffusion model of as many channels as these images, {clean.shape[0]}, got {got}")
+            raise InputError(f"{WEIGHTS}: expected a diffusion model of as many channels as these images, {images.shape[0]}, got {got}")
         if self.steps > schedule.config.num_train_timesteps:
             most = schedule.config.num_train_timesteps
             raise InputError(f"recover.avatar.steps: expected at most {most}, the steps of the diffusion model, got {self.steps}")
+        return network, schedule
 
     def recovered(self, poisoned: LabelledImages, *, seed: int, device: torch.device, progress: Progress = ignore) -> LabelledImages:
         """Return the purified images."""
-        self.require(poisoned)
-        network, schedule = diffusion_model(self.weights)
+        network, schedule = self.model_of(poisoned)
         network.to(device)
         generator = torch_generator(seed, f"recovery/{self.name}")
         own, side = poisoned.shape[1:], network.config.sample_size

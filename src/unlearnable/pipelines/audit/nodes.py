@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnable.origin import versions
-from unlearnable.pipelines.audit.repeats import chosen, is_tuned, new_heads, repeated, tuned_by
+from unlearnable.pipelines.audit.repeats import chosen, new_heads, repeated, tuned_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def repeat(
 ) -> dict[str, Any]:
     """Return ``seeds``, what all trainings reach with each seed after the first; ``more`` has their sets, and what ``repeated`` takes."""
     sets = {name: more.pop(name) for name in SETS}
-    if is_tuned(recipe, tuned_recipe):
+    if tuned_recipe != recipe:
         sets["tuned"] = sets["poisoned"]
     recipes = dict.fromkeys(sets, recipe) | {"tuned": tuned_recipe}
     recoveries = {"recovered": recovery, "second": second_recovery}
@@ -70,8 +70,8 @@ def score(
     from unlearnable.pipelines.audit.verdict import audit_scores
 
     last = {name: more.pop(name)[-1] for name in TRAININGS}
-    if not is_tuned(recipe, tuned_recipe):
-        del last["tuned"]
+    if tuned_recipe == recipe:
+        del last["tuned"]  # it is the plain training
     names = {"recovery": more["recovery"], "second": second_recovery, "tuned": tuned_by(tuned_recipe)}
     first = {"seed": more["seed"], "accuracy": {name: chosen(each.history) for name, each in last.items()}, "dfr": dfr}
     facts = {

@@ -19,13 +19,8 @@ def chosen(history: "Sequence[dict[str, float]]") -> float:
     return float(epoch["test_accuracy"])
 
 
-def is_tuned(recipe: dict[str, Any], tuned_recipe: dict[str, Any]) -> bool:
-    """Return whether an audit has a training by ``audit.train``, which else is the plain one."""
-    return any(recipe.get(name) != value for name, value in tuned_recipe.items())
-
-
 def tuned_by(recipe: dict[str, Any]) -> str:
-    """Return what that training is called on the page."""
+    """Return what a training by ``audit.train`` is called on the page."""
     return "plain training by audit.train" if recipe.get("weights") is None else "fine-tuning a pretrained network"
 
 
