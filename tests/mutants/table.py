@@ -2316,6 +2316,13 @@ COMPARED = (
         ("tests/oracles/test_recoveries.py::test_an_attack_is_that_of_the_reference",),
     ),
     Mutant(
+        "RandAugment shears images about another row",
+        "src/unlearnable/recoveries/randaugment.py",
+        "shear * height / 2",
+        "shear * (height - 1) / 2",
+        ("tests/recoveries/test_randaugment.py::test_each_move_is_torchvisions_to_the_pixel",),
+    ),
+    Mutant(
         "RandAugment turns images further",
         "src/unlearnable/recoveries/randaugment.py",
         "30 * strength",

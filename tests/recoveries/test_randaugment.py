@@ -70,9 +70,25 @@ def moved_by_torchvision(name, batch, strength):
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 64, 48)])
 @pytest.mark.parametrize("name", MOVES)
 def test_each_move_is_torchvisions_to_the_pixel(name, shape):
+    """But for lines that a shear moves by n + 1/2 pixels: which neighbour is nearer there is the rounding of the processor's."""
     batch = torch.rand(2, *shape, generator=generator(2))
     for magnitude in range(-30, 31):
-        assert torch.equal(of_ours(name, batch, magnitude), moved_by_torchvision(name, batch, magnitude / 30)), magnitude
+        kept = lines_without_ties(name, shape, magnitude / 30)
+        ours, theirs = (
+            moved.masked_select(kept) for moved in (of_ours(name, batch, magnitude), moved_by_torchvision(name, batch, magnitude / 30))
+        )
+        assert torch.equal(ours, theirs), magnitude
+
+
+def lines_without_ties(name, shape, strength):
+    """Return bool (H, 1) or (1, W): whether a shear moves a row or column by anything but n + 1/2 pixels; no more than 1 in 4 is a tie."""
+    _, height, width = shape
+    if not name.startswith("shear"):
+        return torch.ones(height, 1, dtype=torch.bool)
+    moved = 0.3 * strength * (torch.arange(height if name == "shear_x" else width, dtype=torch.float64) + 0.5)
+    kept = (moved % 1 - 0.5).abs() > 1e-6
+    assert kept.float().mean() >= 0.75
+    return kept.view((-1, 1) if name == "shear_x" else (1, -1))
 
 
 def test_the_operations_are_torchvisions():
