@@ -349,7 +349,7 @@ def test_a_file_that_a_parameter_names_is_part_of_the_recipe_by_its_bytes(parame
 
 def test_weights_that_timm_publishes_are_part_of_the_recipe_by_their_bytes(tmp_path, monkeypatch):
     file, asked = tmp_path / "model.safetensors", []
-    monkeypatch.setattr("unlearnable.models.timm_file", lambda model: asked.append(model) or file)
+    monkeypatch.setattr("unlearnable.models.timm_file", lambda *given: asked.append(given) or file)
 
     def found(content: bytes) -> dict:
         file.write_bytes(content)
@@ -357,7 +357,7 @@ def test_weights_that_timm_publishes_are_part_of_the_recipe_by_their_bytes(tmp_p
 
     one, other = found(b"1"), found(b"2")
     assert moved(one, other) == AFTER["train"] | AFTER["probe.train"] | TUNED
-    assert set(asked) == {"timm:test_resnet"}
+    assert set(asked) == {("timm:test_resnet", block) for block in ("train", "probe.train", "audit.train")}
     assert other == hashes(model="timm:test_resnet", train={"weights": str(file)})
 
 
@@ -384,8 +384,8 @@ def test_a_diffusion_model_that_is_not_there_is_said_before_anything_runs(monkey
 
 
 def test_weights_that_cannot_be_had_are_no_error_of_a_path(monkeypatch):
-    def none(model):
-        raise InputError(f"train.weights: expected the weights of '{model}', got none")
+    def none(model, setting):
+        raise InputError(f"{setting}.weights: expected the weights of '{model}', got none")
 
     monkeypatch.setattr("unlearnable.models.timm_file", none)
     with pytest.raises(InputError, match=r"^train\.weights: expected the weights of 'timm:x', got none$"):

@@ -121,9 +121,9 @@ def test_where_there_is_no_network_it_says_so_in_one_line(monkeypatch):
 def test_a_network_without_safe_weights_is_named(config, monkeypatch):
     monkeypatch.setattr("timm.get_pretrained_cfg", lambda name: config)
     with pytest.raises(
-        InputError, match=r"^train\.weights: expected a network that timm publishes weights of as safetensors, got 'timm:x'$"
+        InputError, match=r"^audit\.train\.weights: expected a network that timm publishes weights of as safetensors, got 'timm:x'$"
     ):
-        timm_file("timm:x")
+        timm_file("timm:x", "audit.train")
 
 
 @pytest.mark.parametrize("use", [network, lambda **more: require_takes("tiny_cnn", RGB, **more)])

@@ -2500,8 +2500,8 @@ COMPARED = (
     Mutant(
         "a pretrained surrogate starts from random weights",
         "src/unlearnable/poisons/surrogate.py",
-        ", weights=surrogate.weights)",
-        ")",
+        '"weights": surrogate.weights, ',
+        "",
         ("tests/poisons/test_surrogates.py::test_the_surrogate_starts_from_the_weights_that_are_given",),
     ),
     Mutant(

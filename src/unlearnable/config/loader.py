@@ -333,7 +333,7 @@ class RecipeConfigLoader(OmegaConfigLoader):
             return self._once("file", f"{name} {path}", partial(fingerprint, self._project / path, name))  # type: ignore[no-any-return]
         from unlearnable.models import timm_file  # which imports torch
 
-        return self._once("file", f"{name} {model}", lambda: fingerprint(timm_file(model), name))  # type: ignore[no-any-return]
+        return self._once("file", f"{name} {model}", lambda: fingerprint(timm_file(model, block), name))  # type: ignore[no-any-return]
 
     def _decides(self, name: str) -> dict[str, Any]:
         """Return what decides the bytes of an entry that no node makes: its settings, and the hash of its files if none is published."""

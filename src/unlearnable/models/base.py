@@ -1,6 +1,7 @@
 """What every network has, and how it is made."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearnable.errors import InputError
-from unlearnable.models.any_timm import require_timm, timm_network
+from unlearnable.models.any_timm import require_timm, timm_file, timm_network
 from unlearnable.models.networks import MODELS, Shape
 from unlearnable.models.pretrained import fitting
 from unlearnable.of_timm import PREFIX, TIMM, require_published
@@ -85,7 +86,14 @@ def _parts(module: nn.Module, prefix: str = "") -> list[str]:
 
 
 def build(
-    name: str, *, shape: Shape, num_classes: int, seed: int, initialisation: str = OWN, weights: str | None = None
+    name: str,
+    *,
+    shape: Shape,
+    num_classes: int,
+    seed: int,
+    initialisation: str = OWN,
+    weights: str | None = None,
+    setting: str = "train",
 ) -> ImageClassifier:
     """Return the model of that name; where ``weights`` are not given, its first weights depend on ``seed`` alone.
 
@@ -97,37 +105,41 @@ def build(
         initialisation: of convolutions: the network's ``own``, or ``torch`` for the default of torch.
         weights: a safetensors file of a network of that name, such as a checkpoint; or ``timm`` for those that timm publishes.
             The head is new where the file has another number of classes, or none.
+        setting: the block of the parameters that names ``weights``, for errors.
 
     Raises:
         InputError: the name is unknown, the network cannot take images of that shape, or the weights are not its own.
     """
     require_model("model", name)
-    require_published("train", name, weights)
+    require_published(setting, name, weights)
+    published = timm_file(name, setting) if weights == TIMM else None
     with borrowed_global_torch(seed, f"model/{name}"):
-        extractor = _extractor(name, shape, is_pretrained=weights == TIMM)
+        extractor = _extractor(name, shape, published)
         for part in extractor.modules() if initialisation != OWN and weights is None else ():
             if isinstance(part, nn.Conv2d):
                 part.reset_parameters()
         model = ImageClassifier(extractor, _width(name, extractor, shape), num_classes)
     if weights not in (None, TIMM):
-        model.load_state_dict(fitting(model.state_dict(), str(weights), name))
+        model.load_state_dict(fitting(model.state_dict(), str(weights), name, setting))
     return model
 
 
-def require_takes(name: str, shape: Shape, *, weights: str | None = None, freeze: str | Sequence[str] | None = None) -> None:
+def require_takes(
+    name: str, shape: Shape, *, weights: str | None = None, freeze: str | Sequence[str] | None = None, setting: str = "train"
+) -> None:
     """Raise InputError if the model of that name cannot take such images or weights, or has no such parts; nothing is computed."""
-    require_published("train", name, weights)
+    require_published(setting, name, weights)
     with torch.device("meta"):
         extractor = _extractor(name, shape)
         model = ImageClassifier(extractor, _width(name, extractor, shape), num_classes=1)
     if weights not in (None, TIMM):
-        fitting(model.state_dict(), str(weights), name)
+        fitting(model.state_dict(), str(weights), name, setting)
     if freeze is not None:
         model.freeze(freeze)
 
 
-def _extractor(name: str, shape: Shape, *, is_pretrained: bool = False) -> nn.Module:
-    return timm_network(name, shape, is_pretrained=is_pretrained) if name.startswith(PREFIX) else MODELS[name](shape)
+def _extractor(name: str, shape: Shape, published: Path | None = None) -> nn.Module:
+    return timm_network(name, shape, published) if name.startswith(PREFIX) else MODELS[name](shape)
 
 
 def _width(name: str, extractor: nn.Module, shape: Shape) -> int:

@@ -22,10 +22,11 @@ Parameters = dict[str, Any]
 def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters) -> None:
     """Raise InputError if a node needs more images than ``clean`` has, or others: its inputs say what it needs."""
     inputs = {name for node in nodes for name in node.inputs}
-    for training in [recipe_from(found_at(parameters, name)) for name in TRAINED_BY if f"params:{name}" in inputs]:
+    for name in [name for name in TRAINED_BY if f"params:{name}" in inputs]:
+        training = recipe_from(found_at(parameters, name))
         require_batch(training, clean)
         require_deviations(training, clean)
-        require_takes(parameters["model"], clean.shape, weights=training.weights, freeze=training.freeze)
+        require_takes(parameters["model"], clean.shape, weights=training.weights, freeze=training.freeze, setting=name)
     recoveries = {"params:recovery": parameters["recovery"], "params:audit.recovery": parameters["audit"]["recovery"]}
     recoveries["params:recover.orthogonal_projection"] = "orthogonal_projection"
     for recovery in [recovery for name, recovery in recoveries.items() if name in inputs]:

@@ -1,7 +1,6 @@
 """The network that a poison is crafted against."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -10,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearnable.adversarial import Objective
-from unlearnable.errors import InputError
 from unlearnable.images import LabelledImages, channel_statistics
 from unlearnable.metrics import accuracy
 from unlearnable.models import ImageClassifier, build
@@ -48,15 +46,6 @@ class Surrogate:
     gradient_clip: Annotated[float | None, POSITIVE] = None
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     weights: str | None = None
-
-
-@contextmanager
-def told_of(setting: str) -> Iterator[None]:
-    """Let errors about weights name that setting."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace("train.weights", setting, 1)) from None
 
 
 def mean_of_each_class(values: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -113,8 +102,8 @@ class Workshop:
         self.recipe = TrainingRecipe(**settings, **schedule, augmentation=augmentation or Augmentation())
         # A seed of its own: the networks trained on the poison later start from the weights of ``crafting.seed`` itself.
         own_seed = derive(crafting.seed, self.purpose)
-        with told_of(f"craft.{purpose}.surrogate.weights"):
-            model = build(surrogate.model, shape=clean.shape, num_classes=clean.num_classes, seed=own_seed, weights=surrogate.weights)
+        start: dict[str, Any] = {"weights": surrogate.weights, "setting": f"craft.{purpose}.surrogate"}
+        model = build(surrogate.model, shape=clean.shape, num_classes=clean.num_classes, seed=own_seed, **start)
         statistics = channel_statistics(clean)
         whiten(model, clean, statistics)
         self.mean = torch.as_tensor(statistics[0], dtype=torch.float32, device=crafting.device).view(1, -1, 1, 1)
