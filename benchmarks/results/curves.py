@@ -1,15 +1,17 @@
-"""Accuracy epoch by epoch, a panel a poison."""
+"""Accuracy epoch by epoch, and by a number that a study changes; a panel a poison."""
 
+from collections.abc import Mapping
 from itertools import cycle
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unlearnable.reporting.style import COLOURS, POISONED, alike, percent, saved
+from unlearnable.reporting.style import CLEAN, COLOURS, POISONED, alike, percent, saved
 from unlearnable.reporting.style import epochs as epochs_axis
 from unlearnable.reporting.tables import CONTROL, ordered
 
 COLUMNS = 4
+WIDE = 20  # the largest number over the smallest, from which on an axis is logarithmic
 
 
 def epochs_figure(epochs: pd.DataFrame) -> bytes:
@@ -33,5 +35,34 @@ def epochs_figure(epochs: pd.DataFrame) -> bytes:
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, title="recovery", loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
         figure.supxlabel("epoch", fontsize=9)
+        figure.supylabel("accuracy on the clean test set", fontsize=9)
+        return saved(figure, "svg")
+
+
+def curve_figure(cells: pd.DataFrame, counted: str, points: Mapping[str, float]) -> bytes:
+    """Return an SVG: mean accuracy by a number, with a band of one deviation over seeds, and a line for no recovery.
+
+    Args:
+        cells: with the names of ``columns`` as recoveries.
+        counted: what the number is of.
+        points: the number of each of those recoveries that belongs to the curve.
+    """
+    poisons, values = ordered(cells["poison"]), list(points.values())
+    with alike():
+        figure = Figure(figsize=(max(4.5, 2.4 * min(COLUMNS, len(poisons))), 2.3 * -(-len(poisons) // COLUMNS) + 0.6), layout="constrained")
+        shape = -(-len(poisons) // COLUMNS), min(COLUMNS, len(poisons))
+        grid = list(figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).flat)
+        for axes, poison in zip(grid, poisons, strict=False):
+            found = cells[cells["poison"] == poison].groupby("recovery")["accuracy"]
+            mean, spread = found.mean().reindex(list(points)), found.std().fillna(0).reindex(list(points))
+            axes.plot(values, mean, color=CLEAN, marker="o", markersize=3, linewidth=1.4)
+            axes.fill_between(values, mean - spread, mean + spread, color=CLEAN, alpha=0.25, linewidth=0)
+            if CONTROL in found.groups:
+                axes.axhline(found.mean()[CONTROL], color=POISONED, linestyle="--", linewidth=1.2)
+            percent(axes, f"poison {poison}")
+            axes.set_xscale("log" if max(values) / min(values) > WIDE else "linear")
+        for axes in grid[len(poisons) :]:
+            axes.set_visible(False)
+        figure.supxlabel(f"{counted} (dashed: no recovery)", fontsize=9)
         figure.supylabel("accuracy on the clean test set", fontsize=9)
         return saved(figure, "svg")

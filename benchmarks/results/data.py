@@ -1,7 +1,8 @@
 """A folder of results: the cells of a study, its epochs, and who measured them on what.
 
 Ours lie in ``docs/results/data``, those of others in ``docs/results/submissions``, in the same form: ``cells.parquet`` as
-``kedro study report`` writes it, ``epochs.parquet`` where there is one, and ``about.yml``.
+``kedro study report`` writes it, ``about.yml``, and, where they were measured, ``epochs.parquet``, ``dfr.parquet`` and
+``separability.parquet``.
 """
 
 import json
@@ -17,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from unlearnable.errors import InputError
 from unlearnable.reporting.findings import COLUMNS, KEY, Findings
 
-ABOUT, CELLS, EPOCHS = "about.yml", "cells.parquet", "epochs.parquet"
+ABOUT, CELLS, EPOCHS, DFR, SEPARABILITY = "about.yml", "cells.parquet", "epochs.parquet", "dfr.parquet", "separability.parquet"
 EPOCH_COLUMNS = [*KEY, "training", "epoch", "test_accuracy", "loss"]
+OF_A_SEED = ("seed", "craft.seed", "code")  # parts of a recipe in which seeds of one cell may differ
 JSON_COLUMNS = {"recipe": "train", "versions": "torch"}  # objects as JSON text, and what each of them must name
 
 
@@ -64,18 +66,18 @@ def read(folder: Path) -> Results:
     about = _about(folder / ABOUT)
     cells = _table(folder / CELLS, COLUMNS["cells"])
     _check_json(folder / CELLS, cells)
+    _check_recipes(folder / CELLS, cells)
     if unmeasured := int(cells["accuracy"].isna().sum()):
         raise InputError(f"{folder / CELLS}: expected an accuracy in every row, got {unmeasured} without")
-    epochs = _table(folder / EPOCHS, EPOCH_COLUMNS) if (folder / EPOCHS).is_file() else pd.DataFrame(columns=EPOCH_COLUMNS)
-    none = pd.DataFrame()
+    epochs = _optional(folder / EPOCHS, EPOCH_COLUMNS)
     try:
         findings = Findings(
             name=folder.name,
             description=about.title,
             cells=cells,
-            unfinished=none,
-            dfr=none,
-            separability=none,
+            unfinished=pd.DataFrame(),
+            dfr=_optional(folder / DFR, COLUMNS["dfr"]),
+            separability=_optional(folder / SEPARABILITY, COLUMNS["separability"]),
             pictures={},
             made=f"{about.measured}",
         )
@@ -112,11 +114,23 @@ def _table(file: Path, columns: tuple[str, ...] | list[str]) -> pd.DataFrame:
     return table[list(columns)]
 
 
+def _optional(file: Path, columns: tuple[str, ...] | list[str]) -> pd.DataFrame:
+    return _table(file, columns) if file.is_file() else pd.DataFrame(columns=list(columns))
+
+
 def _check_json(file: Path, cells: pd.DataFrame) -> None:
     for column, needed in JSON_COLUMNS.items():
         for text in cells[column].unique():
             if needed not in _object(text):
                 raise InputError(f"{file}: {column}: expected a JSON object with '{needed}' in every row, got {str(text)[:60]!r}")
+
+
+def _check_recipes(file: Path, cells: pd.DataFrame) -> None:
+    """Refuse seeds that were measured with different recipes: their mean would be of no training."""
+    recipes = cells["recipe"].map(lambda text: str({name: value for name, value in _object(text).items() if name not in OF_A_SEED}))
+    for cell, found in recipes.groupby([cells[name].fillna("") for name in KEY if name != "seed"]):
+        if len(set(found)) > 1:
+            raise InputError(f"{file}: recipe: expected one for all seeds of {', '.join(filter(None, cell))}, got {len(set(found))}")
 
 
 def _object(text: Any) -> dict[str, Any]:

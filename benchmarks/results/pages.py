@@ -1,17 +1,20 @@
 """The section of the results page that is written from committed data, and its figures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.results.curves import epochs_figure
+from benchmarks.results.columns import columns, curves, renamed
+from benchmarks.results.curves import curve_figure, epochs_figure
 from benchmarks.results.data import Results, folders, read
 from benchmarks.timing import ROOT
 from unlearnable.errors import InputError
 from unlearnable.reporting.charts import draw
-from unlearnable.reporting.tables import CONTROL, GROUP, ordered, records, summary
+from unlearnable.reporting.tables import CONTROL, GROUP, OWN_HEAD, heads, ordered, records, summary
+from unlearnable.reporting.tables import curves as dfr_curves
 
 RESULTS = ROOT / "docs" / "results"
 PAGE, OURS, OTHERS = RESULTS / "README.md", RESULTS / "data", RESULTS / "submissions"
@@ -38,17 +41,25 @@ def written(page: str, ours: Path = OURS, others: Path = OTHERS) -> dict[str, by
 
 
 def _figures(results: Results) -> Mapping[str, bytes]:
-    found = {"accuracy": draw(results.findings, "svg")["accuracy"].files["svg"]}
-    return found | ({"epochs": epochs_figure(results.epochs)} if len(results.epochs) else {})
+    names, findings = columns(results.findings.cells), results.findings
+    cells = renamed(findings.cells, names)
+    drawn = draw(replace(findings, cells=cells), "svg")
+    found = {name: drawn[name].files["svg"] for name in ("accuracy", "dfr") if name in drawn}
+    found |= {counted: curve_figure(cells, counted, points) for counted, points in curves(names).items()}
+    return found | ({"epochs": epochs_figure(renamed(results.epochs, names))} if len(results.epochs) else {})
 
 
 def _ours(results: Results) -> str:
-    about, name = results.about, results.findings.name
+    about, name, names = results.about, results.findings.name, columns(results.findings.cells)
+    table = renamed(summary(results.findings), names)
     parts = [f"## {about.title}", "\n".join(f"    {command}" for command in about.commands), _measured_on(results), about.notes.strip()]
-    parts += [accuracies(results.findings.cells, summary(results.findings)), f"![accuracy](figures/{name}-accuracy.svg)"]
-    parts += [gains(summary(results.findings))]
+    parts += [accuracies(table), f"![accuracy](figures/{name}-accuracy.svg)"]
+    parts += [f"![accuracy by {counted}](figures/{name}-{counted}.svg)" for counted in curves(names)]
+    parts += [gains(table)]
     if len(results.epochs):
-        parts += [peaks(results.epochs), f"![accuracy after each epoch](figures/{name}-epochs.svg)"]
+        parts += [peaks(renamed(results.epochs, names)), f"![accuracy after each epoch](figures/{name}-epochs.svg)"]
+    if len(results.findings.dfr):
+        parts += [new_heads(results.findings.dfr), f"![accuracy of new heads after each epoch](figures/{name}-dfr.svg)"]
     return "\n\n".join(filter(None, parts))
 
 
@@ -61,12 +72,12 @@ def _measured_on(results: Results) -> str:
     )
 
 
-def accuracies(cells: pd.DataFrame, table: pd.DataFrame) -> str:
+def accuracies(table: pd.DataFrame) -> str:
     """Return the table of poisons by recoveries; what has no cell is empty."""
-    recoveries = ordered(cells["recovery"])
+    recoveries = ordered(table["recovery"])
     found = {(row.poison, row.recovery): _accuracy(row) for row in records(table)}
     lines = ["| poison | " + " | ".join(f"`{name}`" for name in recoveries) + " |", "|---" * (len(recoveries) + 1) + "|"]
-    for poison in ordered(cells["poison"]):
+    for poison in ordered(table["poison"]):
         lines.append(f"| `{poison}` | " + " | ".join(found.get((poison, name), "") for name in recoveries) + " |")
     return "\n".join(lines)
 
@@ -102,6 +113,19 @@ def peaks(epochs: pd.DataFrame) -> str:
     return "\n".join(lines) if len(lines) > LAST else ""
 
 
+def new_heads(dfr: pd.DataFrame) -> str:
+    """Return a table of the accuracy of each network's own head and of the new ones after the last epoch, and of their controls."""
+    found = heads(dfr_curves(dfr))
+    names = [name for name in found["head"].unique() if name != OWN_HEAD]
+    lines = [f"| poison | {OWN_HEAD} | " + " | ".join(f"{name} samples | untrained" for name in names) + " |"]
+    lines.append("|---" * (2 + 2 * len(names)) + "|")
+    for poison in ordered(found["poison"]):
+        of = {row.head: row for row in records(found[found["poison"] == poison])}
+        new = [text for name in names for text in (_accuracy(of[name]), f"{of[name].control:.3f}")]
+        lines.append(f"| `{poison}` | {_accuracy(of[OWN_HEAD])} | " + " | ".join(new) + " |")
+    return "\n".join(lines)
+
+
 def _last(runs: Sequence[pd.DataFrame]) -> list[float]:
     return [run["test_accuracy"].iloc[-1] for run in runs]
 
@@ -122,7 +146,7 @@ def _theirs(results: Sequence[Results]) -> str:
             "",
             _measured_on(each),
             "",
-            accuracies(each.findings.cells, summary(each.findings)),
+            accuracies(renamed(summary(each.findings), columns(each.findings.cells))),
             "",
         ]
     return "\n".join(lines).rstrip()

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 from benchmarks.results.__main__ import main
-from benchmarks.results.data import ABOUT, CELLS, EPOCHS, folders, read
+from benchmarks.results.collect import _added
+from benchmarks.results.columns import columns, curves
+from benchmarks.results.data import ABOUT, CELLS, DFR, EPOCHS, folders, read
 from benchmarks.results.pages import BEGIN, END, OTHERS, OURS, PAGE, RESULTS, accuracies, gains, peaks, written
 
 from tests.study.findings_example import VERSIONS, cell, few
@@ -98,7 +100,7 @@ def test_a_gain_whose_interval_has_zero_is_no_difference():
 
 def test_the_table_leaves_empty_what_has_no_cell():
     found = rows(("none", "none", 0, 0.9), ("lsp", "jpeg", 0, 0.8))
-    assert accuracies(found, summary(few(*found.to_dict("records")))).splitlines()[2:] == [
+    assert accuracies(summary(few(*found.to_dict("records")))).splitlines()[2:] == [
         "| `none` | 0.900 |  |",
         "| `lsp` |  | 0.800 |",
     ]
@@ -155,3 +157,74 @@ def test_the_command_says_what_is_in_order(folder, capsys):
 def test_versions_of_the_example_name_torch():
     """What the schema asks for is what a study's cells have."""
     assert "torch" in VERSIONS
+
+
+def overridden(*found: tuple[str, str, float, str]) -> pd.DataFrame:
+    """Return cells of ``lsp`` of these recoveries, overrides, accuracies and hashes of recipes."""
+    names = ("recovery", "override", "accuracy", "recipe_hash")
+    return pd.DataFrame([cell(poison="lsp", recipe=RECIPE, made_on="{}", **dict(zip(names, row, strict=True))) for row in found])
+
+
+SWEEP = overridden(
+    ("none", "published", 0.2, "a"),
+    ("pairs", "published", 0.5, "b"),
+    *[row for k in (1, 20, 500) for row in (("none", f"{k} pairs", 0.2, "a"), ("pairs", f"{k} pairs", 0.5 + k / 2000 + 1e-6, f"b{k}"))],
+    ("none", "strong augmentation", 0.6, "c"),
+    ("pairs", "strong augmentation", 0.7, "d"),
+)
+
+
+def test_overrides_that_change_nothing_share_a_column():
+    names = columns(SWEEP)
+    assert {name for (recovery, _), name in names.items() if recovery == "none"} == {"none", "none, strong augmentation"}
+    assert names["none", "20 pairs"] == "none"
+    assert names["pairs", "20 pairs"] == "pairs, 20 pairs"
+    assert columns(SWEEP[SWEEP["recovery"] == "none"])["none", "strong augmentation"] == "strong augmentation"
+
+
+def test_overrides_that_differ_in_a_number_are_a_curve():
+    assert curves(columns(SWEEP)) == {"pairs": {"pairs, 1 pairs": 1, "pairs, 20 pairs": 20, "pairs, 500 pairs": 500}}
+    assert curves({("none", name): name for name in ("1 epoch", "5 epochs", "60 epochs of 70", "a", "1,000 epochs")}) == {
+        "epochs": {"1 epoch": 1, "5 epochs": 5, "1,000 epochs": 1000}
+    }
+    assert curves({("none", name): name for name in ("1 epoch", "5 epochs")}) == {}
+
+
+def test_a_page_of_overrides_has_a_column_for_each_and_gains_over_its_own_control(folder):
+    (folder / EPOCHS).unlink()
+    SWEEP.to_parquet(folder / CELLS)
+    files = written(f"{BEGIN}{END}", folder.parent, folder.parent / "nobody")
+    text = files.pop("README.md").decode()
+    assert "| `lsp` | 0.200 | 0.500 | 0.501 | 0.510 | 0.750 | 0.600 | 0.700 |" in text
+    assert "- `lsp`, `pairs, strong augmentation`: +0.100; one pair" in text
+    assert "- `lsp`, `pairs, 500 pairs`: +0.550; one pair" in text
+    assert "![accuracy by pairs](figures/theirs-pairs.svg)" in text
+    assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-pairs.svg"]
+
+
+def test_new_heads_have_a_table_with_their_controls_and_a_figure(folder):
+    key = {"dataset": "cifar10", "poison": "lsp", "override": "", "model": "fast_cnn", "estimator": "frozen", "clean_samples": 5000}
+    found = [(epoch, seed, 0.3 + epoch / 10 + seed / 50) for epoch in (0, 1, 2) for seed in (0, 1)]
+    rows = [{**key, "seed": seed, "epoch": epoch, "test_accuracy": value, "plain_accuracy": 0.25} for epoch, seed, value in found]
+    pd.DataFrame(rows).assign(made_on="{}").to_parquet(folder / DFR)
+    files = written(f"{BEGIN}{END}", folder.parent, folder.parent / "nobody")
+    text = files.pop("README.md").decode()
+    assert "| poison | own head | frozen, 5,000 samples | untrained |" in text
+    assert "| `lsp` | 0.250 ± 0.000 | 0.510 ± 0.014 | 0.310 |" in text
+    assert "figures/theirs-dfr.svg" in files
+
+
+def test_what_is_collected_later_replaces_the_same_cells_alone(tmp_path):
+    before, later = rows(("lsp", "none", 0, 0.2), ("lsp", "jpeg", 0, 0.7)), rows(("lsp", "jpeg", 0, 0.8), ("lsp", "jpeg", 1, 0.6))
+    assert _added(tmp_path / CELLS, before).equals(before)
+    before.to_parquet(tmp_path / CELLS)
+    found = _added(tmp_path / CELLS, later)
+    assert found[["recovery", "seed", "accuracy"]].to_numpy().tolist() == [["none", 0, 0.2], ["jpeg", 0, 0.8], ["jpeg", 1, 0.6]]
+
+
+def test_seeds_of_different_recipes_are_one_line(folder):
+    cells = pd.read_parquet(folder / CELLS)
+    changed = cells["recipe"].where(cells["seed"] == 0, json.dumps({"ingest": {"train_size": None}, "train": {"epochs": 9}, "seed": 1}))
+    cells.assign(recipe=changed).to_parquet(folder / CELLS)
+    with pytest.raises(InputError, match=r"cells\.parquet: recipe: expected one for all seeds of cifar10, lsp, jpeg, resnet18, got 2$"):
+        read(folder)

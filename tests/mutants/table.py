@@ -406,6 +406,34 @@ RESULTS = (
         "run.loc[run.index[-1]]",
         ("tests/benchmarks/test_results.py::test_a_poison_that_wins_late_has_its_peak_early",),
     ),
+    Mutant(
+        "an override that changes nothing has a column of its own",
+        "benchmarks/results/columns.py",
+        "len(both) and (both[group[0]]",
+        "len(both) and (both[group[0]].isna()",
+        ("tests/benchmarks/test_results.py::test_overrides_that_change_nothing_share_a_column",),
+    ),
+    Mutant(
+        "what is collected later stands beside what was there",
+        "benchmarks/results/collect.py",
+        "before[~pd.MultiIndex.from_frame(before[key]).isin(measured)]",
+        "before",
+        ("tests/benchmarks/test_results.py::test_what_is_collected_later_replaces_the_same_cells_alone",),
+    ),
+    Mutant(
+        "seeds of different recipes have a mean",
+        "benchmarks/results/data.py",
+        "if len(set(found)) > 1:",
+        "if len(set(found)) > 99:",
+        ("tests/benchmarks/test_results.py::test_seeds_of_different_recipes_are_one_line",),
+    ),
+    Mutant(
+        "a panel without a poison is drawn",
+        "src/unlearnable/reporting/charts.py",
+        "for axes in grid[len(panels) :]:",
+        "for axes in grid[len(panels) + 1 :]:",
+        ("tests/study/test_report.py::test_a_panel_without_a_poison_is_not_drawn",),
+    ),
 )
 TRAINING = (
     Mutant(

@@ -324,3 +324,10 @@ def test_a_heading_sorts_by_its_column(text, tmp_path):
 def test_seeds_are_whole_numbers_where_nothing_is_unfinished():
     page = Page(undrawn(replace(example(), unfinished=pd.DataFrame())))
     assert "seeds 0, 1, 2 threads" in " ".join(page.text.split())
+
+
+def test_a_panel_without_a_poison_is_not_drawn():
+    """Five panels are in two lines of three."""
+    dfr = pd.concat([example().dfr.query("poison == 'none'").assign(poison=name) for name in "abcde"])
+    figure, _ = FIGURES["dfr"](example(dfr=dfr))
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False]

@@ -161,12 +161,12 @@ def _dfr(findings: Findings) -> Made:
         return None
     columns, lines = min(COLUMNS, len(panels)), -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(max(5.0, 3.2 * columns), 2.5 * lines + 0.7), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
     several = len({key[:-1] for key, _ in panels}) > 1
     colours = colours_of(found)
     for axes, (key, rows) in zip(grid, panels, strict=False):
         curves_of_heads(axes, rows, colours, _title((key[-1], *key[:-1]) if several else key[-1:]))
-    for axes in list(grid)[len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
     shown = {name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     _legend(figure, shown, None if several else _title(panels[0][0][:-1]))
