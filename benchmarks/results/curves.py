@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import cycle
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unlearnable.reporting.style import CLEAN, COLOURS, POISONED, alike, percent, saved
@@ -11,6 +12,7 @@ from unlearnable.reporting.style import epochs as epochs_axis
 from unlearnable.reporting.tables import CONTROL, ordered
 
 COLUMNS = 4
+CROWDED = 0.93  # separability from which on names of points do not fit beside them
 WIDE = 20  # the largest number over the smallest, from which on an axis is logarithmic
 
 
@@ -61,8 +63,48 @@ def curve_figure(cells: pd.DataFrame, counted: str, points: Mapping[str, float])
                 axes.axhline(found.mean()[CONTROL], color=POISONED, linestyle="--", linewidth=1.2)
             percent(axes, f"poison {poison}")
             axes.set_xscale("log" if max(values) / min(values) > WIDE else "linear")
+            axes.set_xticks(values, [f"{value:g}" for value in values], fontsize=7)
+            axes.minorticks_off()
         for axes in grid[len(poisons) :]:
             axes.set_visible(False)
         figure.supxlabel(f"{counted} (dashed: no recovery)", fontsize=9)
         figure.supylabel("accuracy on the clean test set", fontsize=9)
         return saved(figure, "svg")
+
+
+def scatter_figure(decided: pd.DataFrame) -> bytes:
+    """Return an SVG: what training on each poison leaves, against how separable its perturbations are.
+
+    Args:
+        decided: the table of ``pages.decided``.
+    """
+    rows = decided.sort_values("accuracy", kind="stable").dropna(subset=["separability"])
+    with alike():
+        figure = Figure(figsize=(6, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.scatter(rows["separability"], rows["accuracy"], color=POISONED, zorder=3)
+        for clean in decided.loc[decided["poison"] == CONTROL, "accuracy"]:
+            axes.plot((0, 1), (clean, clean), color=CLEAN, linestyle="--", linewidth=1.2)
+        for row in rows[rows["separability"] < CROWDED].itertuples():
+            axes.annotate(row.poison, (row.separability, row.accuracy), (-6, 0), textcoords="offset points", ha="right", va="center")
+        _name_in_a_column(axes, rows[rows["separability"] >= CROWDED])
+        percent(axes, "dashed: trained on clean images")
+        axes.set(xlim=(0, 1.35), xlabel="accuracy of a linear model on the perturbations alone", ylabel="accuracy on the clean test set")
+        axes.set_xticks([place / 5 for place in range(6)])
+        axes.xaxis.set_major_formatter("{x:.0%}")
+        return saved(figure, "svg")
+
+
+def _name_in_a_column(axes: Axes, rows: pd.DataFrame) -> None:
+    """Write the names of points that crowd at the right beside them, one above the other, with lines."""
+    line = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "relpos": (0, 0.5)}
+    for row, place in zip(rows.itertuples(), _apart(list(rows["accuracy"])), strict=True):
+        axes.annotate(str(row.poison), (row.separability, row.accuracy), (1.08, place), va="center", arrowprops=line)
+
+
+def _apart(places: list[float], least: float = 0.045) -> list[float]:
+    """Return ascending places with at least that much between two, none of them lower than before."""
+    found: list[float] = []
+    for place in places:
+        found.append(max(place, found[-1] + least) if found else place)
+    return found

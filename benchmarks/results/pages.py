@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.results.columns import columns, curves, renamed
-from benchmarks.results.curves import curve_figure, epochs_figure
+from benchmarks.results.curves import curve_figure, epochs_figure, scatter_figure
 from benchmarks.results.data import Results, folders, read
 from benchmarks.timing import ROOT
 from unlearnable.errors import InputError
 from unlearnable.reporting.charts import draw
+from unlearnable.reporting.findings import Findings
 from unlearnable.reporting.tables import CONTROL, GROUP, OWN_HEAD, heads, ordered, records, summary
 from unlearnable.reporting.tables import curves as dfr_curves
 
@@ -45,6 +46,8 @@ def _figures(results: Results) -> Mapping[str, bytes]:
     cells = renamed(findings.cells, names)
     drawn = draw(replace(findings, cells=cells), "svg")
     found = {name: drawn[name].files["svg"] for name in ("accuracy", "dfr") if name in drawn}
+    if len(beside := decided(findings)):
+        found["separability"] = scatter_figure(beside)
     found |= {counted: curve_figure(cells, counted, points) for counted, points in curves(names).items()}
     return found | ({"epochs": epochs_figure(renamed(results.epochs, names))} if len(results.epochs) else {})
 
@@ -60,6 +63,8 @@ def _ours(results: Results) -> str:
         parts += [peaks(renamed(results.epochs, names)), f"![accuracy after each epoch](figures/{name}-epochs.svg)"]
     if len(results.findings.dfr):
         parts += [new_heads(results.findings.dfr), f"![accuracy of new heads after each epoch](figures/{name}-dfr.svg)"]
+    if len(beside := decided(results.findings)):
+        parts += [separabilities(beside), f"![accuracy against separability](figures/{name}-separability.svg)"]
     return "\n\n".join(filter(None, parts))
 
 
@@ -123,6 +128,28 @@ def new_heads(dfr: pd.DataFrame) -> str:
         of = {row.head: row for row in records(found[found["poison"] == poison])}
         new = [text for name in names for text in (_accuracy(of[name]), f"{of[name].control:.3f}")]
         lines.append(f"| `{poison}` | {_accuracy(of[OWN_HEAD])} | " + " | ".join(new) + " |")
+    return "\n".join(lines)
+
+
+def decided(findings: Findings) -> pd.DataFrame:
+    """Return each poison with what plain training on it leaves, and how separable its perturbations are; no rows where nothing was fitted.
+
+    Returns:
+        poison; mean ``accuracy`` over seeds; ``separability``, what the linear model reaches on the perturbations that it was fitted to, NaN
+        of clean images.
+    """
+    plain = findings.cells[findings.cells["recovery"] == CONTROL].groupby("poison", sort=False)["accuracy"].mean()
+    fits = findings.separability.query("subject == 'perturbations' and fit == 'linear'")
+    found = plain.to_frame().assign(separability=fits.groupby("poison")["train_accuracy"].mean()).reset_index()
+    return found if len(fits) else found.iloc[:0]
+
+
+def separabilities(table: pd.DataFrame) -> str:
+    """Return the table of ``decided``."""
+    lines = ["| poison | linear model on the perturbations | network trained on it |", "|---|---|---|"]
+    for row in records(table):
+        fitted = "" if pd.isna(row.separability) else f"{row.separability:.3f}"
+        lines.append(f"| `{row.poison}` | {fitted} | {row.accuracy:.3f} |")
     return "\n".join(lines)
 
 

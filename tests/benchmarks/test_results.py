@@ -9,7 +9,7 @@ import yaml
 from benchmarks.results.__main__ import main
 from benchmarks.results.collect import _added
 from benchmarks.results.columns import columns, curves
-from benchmarks.results.data import ABOUT, CELLS, DFR, EPOCHS, folders, read
+from benchmarks.results.data import ABOUT, CELLS, DFR, EPOCHS, SEPARABILITY, folders, read
 from benchmarks.results.pages import BEGIN, END, OTHERS, OURS, PAGE, RESULTS, accuracies, gains, peaks, written
 
 from tests.study.findings_example import VERSIONS, cell, few
@@ -212,6 +212,18 @@ def test_new_heads_have_a_table_with_their_controls_and_a_figure(folder):
     assert "| poison | own head | frozen, 5,000 samples | untrained |" in text
     assert "| `lsp` | 0.250 ± 0.000 | 0.510 ± 0.014 | 0.310 |" in text
     assert "figures/theirs-dfr.svg" in files
+
+
+def test_separability_stands_beside_what_training_leaves(folder):
+    found = [("lsp", "perturbations", "linear", 0.99), ("lsp", "clean", "linear", 0.4), ("lsp", "perturbations", "hidden 30", 1.0)]
+    key = {"dataset": "cifar10", "override": "", "held_out_accuracy": 0.5}
+    fits = [{**key, "poison": name, "subject": what, "fit": fit, "train_accuracy": value} for name, what, fit, value in found]
+    pd.DataFrame(fits).to_parquet(folder / SEPARABILITY)
+    files = written(f"{BEGIN}{END}", folder.parent, folder.parent / "nobody")
+    text = files.pop("README.md").decode()
+    assert "| `none` |  | 0.905 |" in text
+    assert "| `lsp` | 0.990 | 0.205 |" in text
+    assert "figures/theirs-separability.svg" in files
 
 
 def test_what_is_collected_later_replaces_the_same_cells_alone(tmp_path):
