@@ -434,6 +434,20 @@ RESULTS = (
         "for axes in grid[len(panels) + 1 :]:",
         ("tests/study/test_report.py::test_a_panel_without_a_poison_is_not_drawn",),
     ),
+    Mutant(
+        "probes of one network that are not finished count as the same cell",
+        "src/unlearnable/reporting/findings.py",
+        '[[*KEY, "chain"]])',
+        "[[*KEY]])",
+        ("tests/study/test_gather.py::test_probes_of_one_network_that_are_not_finished_are_cells_of_their_own",),
+    ),
+    Mutant(
+        "a probe that is not finished is a hatched cell of the accuracies",
+        "src/unlearnable/reporting/tables.py",
+        'findings.unfinished[findings.unfinished["chain"] == RECOVER]',
+        "findings.unfinished",
+        ("tests/study/test_report_tables.py::test_a_probe_that_is_not_finished_is_no_cell_of_the_accuracies",),
+    ),
 )
 TRAINING = (
     Mutant(

@@ -79,9 +79,9 @@ def test_cells_that_an_override_leaves_as_they_are_are_made_once(write):
 
 
 def test_probes_are_run_once_for_all_recoveries(write):
-    grid = write(chains=["recover", "dfr", "separability"]).grid
+    grid = write(chains=["recover", "dfr", "separability", "learnability"]).grid
     counts = stages(grid)
-    assert (counts["recover"], counts["dfr"], counts["separability"]) == (8, 4, 4)
+    assert (counts["recover"], counts["dfr"], counts["separability"], counts["learnability"]) == (8, 4, 4, 4)
     assert {cell.recovery for cell in grid.cells if cell.chain != "recover"} == {"none"}
 
 
@@ -108,7 +108,11 @@ WRONG = {
     "unknown parameter": ({"parameters": {"train.epoch": 3}}, "unknown parameter 'train.epoch'", "(did you mean 'epochs'?)"),
     "wrong override": ({"overrides": {"a": {"train.epochs": 0}}}, "study 'asked': parameter 'train.epochs'", "got 0"),
     "unknown key": ({"poison": ["ops"]}, "asked.yml: unknown key 'poison'", "(did you mean 'poisons'?)"),
-    "unknown chain": ({"chains": ["recovr"]}, "asked.yml: 'chains.0': expected 'recover', 'dfr' or 'separability'", "got 'recovr'"),
+    "unknown chain": (
+        {"chains": ["recovr"]},
+        "asked.yml: 'chains.0': expected 'recover', 'dfr', 'separability' or 'learnability'",
+        "got 'recovr'",
+    ),
     "empty list": ({"seeds": []}, "asked.yml: 'seeds': expected at least one", "got []"),
     "no overrides": ({"overrides": {}}, "asked.yml: 'overrides': expected at least one", "got {}"),
     "a name, no list": ({"poisons": "ops"}, "asked.yml: 'poisons': expected a valid list", "got 'ops'"),

@@ -331,3 +331,14 @@ def test_a_panel_without_a_poison_is_not_drawn():
     dfr = pd.concat([example().dfr.query("poison == 'none'").assign(poison=name) for name in "abcde"])
     figure, _ = FIGURES["dfr"](example(dfr=dfr))
     assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False]
+
+
+def test_bounds_of_learnability_are_a_table_with_a_dash_where_draws_were_too_few():
+    key = {"dataset": "cifar10", "poison": "lsp", "override": "", "model": "resnet18", "deviation": 0.02, "quantile": 0.9}
+    found = [(0, 0.01, 0.30), (1, 0.01, 0.32), (0, 0.1, None), (1, 0.1, None)]
+    rows = [{**key, "seed": seed, "radius": radius, "bound": bound, "plain_accuracy": 0.5} for seed, radius, bound in found]
+    text = undrawn(few(cell(poison="lsp"), learnability=pd.DataFrame(rows)))
+    table = text[text.index('<h2 id="learnability">') :]
+    shown = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)[1:3]]
+    assert " ".join(shown[0]).endswith("0.01 31.0% \N{PLUS-MINUS SIGN} 1.4 50.0% 2")
+    assert " ".join(shown[1]).endswith("0.1 \N{EN DASH} 50.0% 0")

@@ -195,3 +195,8 @@ def test_a_cell_that_is_there_twice_is_refused():
 def test_what_is_not_known_is_no_text():
     row = few(cell(run_url=None, commit=float("nan"), threads=2)).cells.iloc[0]
     assert (row["run_url"], row["commit"], row["threads"]) == ("", "", "2")
+
+
+def test_a_probe_that_is_not_finished_is_no_cell_of_the_accuracies():
+    lost = nothing("unfinished").reindex([0]).assign(**cell(poison="tap"), chain="dfr", state="failed", error="no")
+    assert set(summary(few(cell(poison="lsp"), unfinished=lost))["poison"]) == {"lsp"}

@@ -1,6 +1,6 @@
 """Everything that a study has found, checked on construction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ FRACTIONS = ("accuracy_clean", "accuracy_poisoned", "accuracy", "peak")
 SECONDS = ("seconds_recovery", "seconds_training")
 COLUMNS = {
     "cells": (*KEY, "recipe_hash", "score_hash", *FRACTIONS, *SECONDS, "threads", "commit", "run_url", "recipe", "versions", "made_on"),
-    "unfinished": (*KEY, "state", "error"),
+    "unfinished": (*KEY, "chain", "state", "error"),
     "dfr": (
         "dataset",
         "poison",
@@ -26,10 +26,12 @@ COLUMNS = {
         "made_on",
     ),
     "separability": ("dataset", "poison", "override", "subject", "fit", "train_accuracy", "held_out_accuracy"),
+    "learnability": ("dataset", "poison", "override", "model", "seed", "deviation", "quantile", "radius", "bound", "plain_accuracy"),
 }
-OPTIONAL = ("override", "made_on")  # columns that may be missing
-TEXTS = ("override", "made_on", "recipe_hash", "score_hash", "threads", "commit", "run_url", "recipe", "versions", "error")
-ACCURACIES = (*FRACTIONS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy")
+RECOVER = "recover"  # the chain of ``cells``; the others are probes
+OPTIONAL = ("override", "made_on", "chain")  # columns that may be missing
+TEXTS = ("override", "made_on", "chain", "recipe_hash", "score_hash", "threads", "commit", "run_url", "recipe", "versions", "error")
+ACCURACIES = (*FRACTIONS, "test_accuracy", "plain_accuracy", "train_accuracy", "held_out_accuracy", "bound")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +46,14 @@ class Findings:
             the one that early stopping chose) and its ``peak``; ``seconds_recovery`` (before the training) and ``seconds_training``;
             ``threads``; ``commit``; ``run_url`` of its MLflow run, or ""; ``recipe`` and ``versions``, objects as JSON text;
             ``made_on``, what each training was made on, as JSON text or "".
-        unfinished: a row for each other cell: ``KEY``, ``state`` (failed, running or waiting) and ``error``.
+        unfinished: a row for each other cell: ``KEY``, ``chain`` (RECOVER if there is no column), ``state`` (failed, running or waiting)
+            and ``error``.
         dfr: a row for each head of deep feature reweighting: ``KEY`` without the recovery, ``estimator``, ``clean_samples``, ``epoch`` (0
             is the untrained control), ``test_accuracy``, ``plain_accuracy`` of the network's own head, and ``made_on`` as of cells.
         separability: a row for each fit: ``dataset``, ``poison``, ``override``, ``subject`` (perturbations or clean), ``fit``,
             ``train_accuracy`` and ``held_out_accuracy``.
+        learnability: a row for each radius of certified learnability: ``KEY`` without the recovery, ``deviation`` of the noise, the
+            ``quantile`` that is bounded, ``radius``, ``bound`` (NaN where draws were too few) and ``plain_accuracy`` without noise.
         pictures: PNG files by caption.
         made: the time, in ISO 8601.
 
@@ -64,11 +69,14 @@ class Findings:
     separability: pd.DataFrame
     pictures: dict[str, bytes]
     made: str
+    learnability: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), columns))
-        _check_once(pd.concat([self.cells[list(KEY)], self.unfinished[list(KEY)]]))
+        unfinished = self.unfinished.assign(chain=self.unfinished["chain"].replace("", RECOVER))
+        object.__setattr__(self, "unfinished", unfinished)
+        _check_once(pd.concat([self.cells.assign(chain=RECOVER), unfinished])[[*KEY, "chain"]])
 
 
 def _checked(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from unlearnable.reporting.findings import Findings
 from unlearnable.reporting.made_on import short
 from unlearnable.reporting.peers import Comparison, published
 from unlearnable.reporting.recipes import Flat, common, difference, flat, lines
-from unlearnable.reporting.tables import CONTROL, curves, fits, heads, records
+from unlearnable.reporting.tables import CONTROL, bounds, curves, fits, heads, records
 
 NOTHING = "\N{EN DASH}"
-SHARED = ("dataset", "model", "overrides", "threads", "commit", "made on", "versions")  # left out if they are equal in all rows
+SHARED = ("dataset", "model", "overrides", "chain", "threads", "commit", "made on", "versions")  # left out if they are equal in all rows
 GROUP = ("poison", "recovery", "dataset", "model", "overrides")  # columns of a group, which is averaged over seeds
 ERROR_SHOWN = 4000  # last characters of an error: a study may fail in many cells
 HASH_SHOWN = 12  # characters; cells.parquet has the whole hash
@@ -169,6 +169,24 @@ def separability(findings: Findings) -> Table:
     return _table("separability", "Accuracy of simple models on perturbations alone", headings, rows)
 
 
+def learnability(findings: Findings) -> Table:
+    """Return the bound of certified learnability at each radius."""
+    rows = [
+        [
+            *map(said, (row.poison, row.dataset, row.model, row.override)),
+            *(_number(value, "g") for value in (row.deviation, row.quantile, row.radius)),
+            spread(row.mean, row.sd),
+            fraction(row.plain),
+            _number(row.n),
+        ]
+        for row in records(bounds(findings.learnability))
+    ]
+    headings = ("poison", "dataset", "model", "overrides", "noise", "quantile", "radius", "bound", "without noise", "seeds")
+    return _table(
+        "learnability", "What networks within a radius reach at most on the clean test set, under noise on their weights", headings, rows
+    )
+
+
 def beside_peers(comparison: Comparison, place: int) -> Table:
     """Return published figures next to ours; ``place`` numbers the tables."""
     rows, peers = [], published()["peers"]
@@ -221,8 +239,8 @@ def _link(address: str) -> Entry:
 
 def unfinished(findings: Findings) -> Table:
     """Return every cell that is not finished, with the last line of its error."""
-    rows = [[*_named(row), _number(row.seed), said(row.state), _error(row.error)] for row in records(findings.unfinished)]
-    headings = (*GROUP, "seed", "state", "error")
+    rows = [[*_named(row), said(row.chain), _number(row.seed), said(row.state), _error(row.error)] for row in records(findings.unfinished)]
+    headings = (*GROUP, "chain", "seed", "state", "error")
     return _table("unfinished", "Every cell that is not finished", headings, rows)
 
 

@@ -63,6 +63,7 @@ def page(findings: Findings, drawings: Mapping[str, Drawing]) -> str:
         time=rows.time(times(findings)),
         dfr=rows.dfr(findings),
         separability=rows.separability(findings),
+        learnability=rows.learnability(findings),
         peers=published()["peers"],
         theirs=theirs(),
         agreeing=[rows.beside_peers(found, place) for place, found in enumerate(compared) if not found.differences],

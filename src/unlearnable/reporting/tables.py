@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from unlearnable.metrics import paired_difference
-from unlearnable.reporting.findings import Findings
+from unlearnable.reporting.findings import RECOVER, Findings
 
 CONTROL = "none"  # of poisons and of recoveries
 PANEL = ["dataset", "model", "override"]  # identifies a heat map
@@ -50,7 +50,8 @@ def whole_seconds(cells: pd.DataFrame) -> pd.Series:
 
 
 def _combinations(findings: Findings) -> pd.MultiIndex:
-    names = pd.concat([findings.cells[GROUP], findings.unfinished[GROUP]])
+    unfinished = findings.unfinished[findings.unfinished["chain"] == RECOVER]
+    names = pd.concat([findings.cells[GROUP], unfinished[GROUP]])
     finished = set(findings.cells[PANEL].itertuples(index=False, name=None))
     rows = [
         (*panel, poison, recovery)
@@ -119,6 +120,18 @@ def heads(table: pd.DataFrame) -> pd.DataFrame:
     control = rows[rows["epoch"] == 0].set_index(key)["mean"].rename("control")
     order = table[key].drop_duplicates()
     return order.merge(last.join(control).reset_index(), on=key)
+
+
+def bounds(learnability: pd.DataFrame) -> pd.DataFrame:
+    """Return certified learnability over seeds.
+
+    Returns:
+        dataset, model, override, poison, ``deviation``, ``quantile``, ``radius``, and ``n``, ``mean`` and ``sd`` of the bound, and mean
+        ``plain`` accuracy without noise.
+    """
+    found = learnability.groupby([*NETWORK, "deviation", "quantile", "radius"], sort=False)
+    table = found.agg(n=("bound", "count"), mean=("bound", "mean"), sd=("bound", "std"), plain=("plain_accuracy", "mean"))
+    return table.reset_index()
 
 
 def fits(separability: pd.DataFrame) -> pd.DataFrame:

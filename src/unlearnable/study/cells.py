@@ -16,7 +16,12 @@ from unlearnable.config.validation import check, check_machine
 from unlearnable.errors import InputError
 from unlearnable.study.definition import Settings, Study
 
-CHAINS = {"recover": "scores", "dfr": "dfr_scores", "separability": "separability_scores"}  # what a study may run, and what it ends with
+CHAINS = {  # what a study may run, and what it ends with
+    "recover": "scores",
+    "dfr": "dfr_scores",
+    "separability": "separability_scores",
+    "learnability": "learnability_scores",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

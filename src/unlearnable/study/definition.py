@@ -25,7 +25,8 @@ class Study(BaseModel):
         name: of the file.
         description: what it asks, in a sentence or two.
         poisons, recoveries, models, seeds: the grid.
-        chains: what is run for each cell: ``recover``; ``dfr`` and ``separability`` look at no recovery, and are run once for all of them.
+        chains: what is run for each cell: ``recover``; ``dfr``, ``separability`` and ``learnability`` look at no recovery, and are run once
+            for all of them.
         parameters: of every cell, nested or dotted (``train.epochs``), over those of the environment.
         overrides: further axis: a label for each set of parameters that goes over ``parameters``.
     """
@@ -38,7 +39,7 @@ class Study(BaseModel):
     recoveries: Names = ["none"]
     models: Names
     seeds: Annotated[list[int], Field(min_length=1)]
-    chains: Annotated[list[Literal["recover", "dfr", "separability"]], Field(min_length=1)] = ["recover"]
+    chains: Annotated[list[Literal["recover", "dfr", "separability", "learnability"]], Field(min_length=1)] = ["recover"]
     parameters: Settings = {}
     overrides: Annotated[dict[str, Settings], Field(min_length=1)] = {"": {}}
 

@@ -43,7 +43,7 @@ def gather(plan: Plan) -> Findings:
     runs = _runs(plan, said.parent)
     by_chain = {chain: [cell for cell in done if cell.chain == chain] for chain in CHAINS}
     unfinished = [
-        {**_key(cell), "state": states[cell.key], "error": said.failed.get(cell.key, "")}
+        {**_key(cell), "chain": cell.chain, "state": states[cell.key], "error": said.failed.get(cell.key, "")}
         for cell in plan.grid.cells
         if states[cell.key] != "done"
     ]
@@ -54,6 +54,7 @@ def gather(plan: Plan) -> Findings:
         unfinished=pd.DataFrame(unfinished),
         dfr=pd.concat([_heads(plan, cell) for cell in by_chain["dfr"]] or [pd.DataFrame()], ignore_index=True),
         separability=pd.DataFrame([row for cell in by_chain["separability"] for row in _fits(plan, cell)]),
+        learnability=pd.DataFrame([row for cell in by_chain["learnability"] for row in _bounds(plan, cell)]),
         pictures=_pictures(plan, by_chain["recover"]),
         made=f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}",
     )
@@ -108,6 +109,13 @@ def _fits(plan: Plan, cell: Cell) -> Iterator[dict[str, Any]]:
         for name, fit in {**fits["models"], "3x3 filters": fits["filters"]}.items():
             accuracies = {part: fit[part] for part in ("train_accuracy", "held_out_accuracy")}
             yield {**_key(cell), "subject": subject, "fit": name.replace("_", " "), **accuracies}
+
+
+def _bounds(plan: Plan, cell: Cell) -> Iterator[dict[str, Any]]:
+    found = _scores(plan, cell)["learnability"]
+    for radius, bound in found["bounds"].items():
+        settings = {name: found[name] for name in ("deviation", "quantile", "plain_accuracy")}
+        yield {**_key(cell), **settings, "radius": float(radius), "bound": bound}
 
 
 def _pictures(plan: Plan, cells: list[Cell]) -> dict[str, bytes]:
