@@ -1,9 +1,10 @@
 """The section of the results page that is written from committed data, and its figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -20,6 +21,10 @@ from unlearnable.reporting.tables import curves as dfr_curves
 RESULTS = ROOT / "docs" / "results"
 PAGE, OURS, OTHERS = RESULTS / "README.md", RESULTS / "data", RESULTS / "submissions"
 BEGIN, END = "<!-- written by make results -->", "<!-- the end of what make results writes -->"
+GAINS = (
+    "What a recovery gains over none, paired by seed. Several pairs have a 95 % interval (Student's t) in brackets,\n"
+    "and the gain is bold where that interval excludes zero."
+)
 LAST = 2  # from the last epoch on, a peak is the end and no peak
 
 
@@ -37,34 +42,48 @@ def written(page: str, ours: Path = OURS, others: Path = OTHERS) -> dict[str, by
     text = "\n\n".join([*map(_ours, mine), _theirs(theirs)])
     files = {"README.md": f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode()}
     for results in mine:
-        files |= {f"figures/{results.findings.name}-{name}.svg": content for name, content in _figures(results).items()}
+        files |= {_file(results, shown): shown.draw() for shown in _shown(results)}
     return files
 
 
-def _figures(results: Results) -> Mapping[str, bytes]:
-    names, findings = columns(results.findings.cells), results.findings
-    cells = renamed(findings.cells, names)
-    drawn = draw(replace(findings, cells=cells), "svg")
-    found = {name: drawn[name].files["svg"] for name in ("accuracy", "dfr") if name in drawn}
+class Shown(NamedTuple):
+    """A figure of a section, and the text before it."""
+
+    name: str
+    alt: str
+    text: str
+    draw: Callable[[], bytes]
+
+
+def _shown(results: Results) -> Iterator[Shown]:
+    """Yield the figures that there is data for."""
+    findings, names = results.findings, columns(results.findings.cells)
+    cells, epochs, table = (renamed(each, names) for each in (findings.cells, results.epochs, summary(findings)))
+    drawn = partial(_of_report, replace(findings, cells=cells))
+    yield Shown("accuracy", "accuracy", "\n\n".join(filter(None, [accuracies(table), gains(table)])), partial(drawn, "accuracy"))
+    for counted, points in curves(names).items():
+        yield Shown(counted, f"accuracy by {counted}", "", partial(curve_figure, cells, counted, points))
+    if len(epochs):
+        yield Shown("epochs", "accuracy after each epoch", peaks(epochs), partial(epochs_figure, epochs))
+    if len(findings.dfr):
+        yield Shown("dfr", "accuracy of new heads after each epoch", new_heads(findings.dfr), partial(drawn, "dfr"))
     if len(beside := decided(findings)):
-        found["separability"] = scatter_figure(beside)
-    found |= {counted: curve_figure(cells, counted, points) for counted, points in curves(names).items()}
-    return found | ({"epochs": epochs_figure(renamed(results.epochs, names))} if len(results.epochs) else {})
+        yield Shown("separability", "accuracy against separability", separabilities(beside), partial(scatter_figure, beside))
+
+
+def _of_report(findings: Findings, name: str) -> bytes:
+    return draw(findings, "svg")[name].files["svg"]
+
+
+def _file(results: Results, shown: Shown) -> str:
+    return f"figures/{results.findings.name}-{shown.name}.svg"
 
 
 def _ours(results: Results) -> str:
-    about, name, names = results.about, results.findings.name, columns(results.findings.cells)
-    table = renamed(summary(results.findings), names)
+    about = results.about
     parts = [f"## {about.title}", "\n".join(f"    {command}" for command in about.commands), _measured_on(results), about.notes.strip()]
-    parts += [accuracies(table), f"![accuracy](figures/{name}-accuracy.svg)"]
-    parts += [f"![accuracy by {counted}](figures/{name}-{counted}.svg)" for counted in curves(names)]
-    parts += [gains(table)]
-    if len(results.epochs):
-        parts += [peaks(renamed(results.epochs, names)), f"![accuracy after each epoch](figures/{name}-epochs.svg)"]
-    if len(results.findings.dfr):
-        parts += [new_heads(results.findings.dfr), f"![accuracy of new heads after each epoch](figures/{name}-dfr.svg)"]
-    if len(beside := decided(results.findings)):
-        parts += [separabilities(beside), f"![accuracy against separability](figures/{name}-separability.svg)"]
+    for shown in _shown(results):
+        parts += [shown.text, f"![{shown.alt}]({_file(results, shown)})"]
     return "\n\n".join(filter(None, parts))
 
 
@@ -94,16 +113,23 @@ def _accuracy(row: Any) -> str:
 
 
 def gains(table: pd.DataFrame) -> str:
-    """Return a sentence for each recovery of each poison that has a control: what it gains, and whether that is more than nothing."""
+    """Return a table of what each recovery gains on each poison that has a control, and whether that is more or less than nothing."""
     rows = list(records(table[table["recovery"] != CONTROL].dropna(subset=["gain"])))
-    lines = ["What a recovery gains over none, pairs of one seed (interval: 95 %, Student's t):", ""]
-    return "\n".join([*lines, *(f"- `{row.poison}`, `{row.recovery}`: {_gain(row)}." for row in rows)]) if rows else ""
+    if not rows:
+        return ""
+    names, found = ordered(row.recovery for row in rows), {(row.poison, row.recovery): _gain(row) for row in rows}
+    lines = [f"| gain on | {' | '.join(f'`{name}`' for name in names)} |", "|---" * (len(names) + 1) + "|"]
+    for poison in ordered(row.poison for row in rows):
+        lines.append(f"| `{poison}` | " + " | ".join(found.get((poison, name), "") for name in names) + " |")
+    return "\n".join([GAINS, "", *lines])
 
 
 def _gain(row: Any) -> str:
+    """Return a gain, bold where its interval excludes zero."""
     if row.pairs < LAST:
-        return f"{row.gain:+.3f}; one pair, so no interval"
-    return f"{row.gain:+.3f} ({row.low:+.3f} to {row.high:+.3f}, {row.pairs} pairs): {row.verdict}"
+        return f"{row.gain:+.3f}"
+    said = f"**{row.gain:+.3f}**" if row.verdict in ("more", "less") else f"{row.gain:+.3f}"
+    return f"{said} ({row.low:+.3f} to {row.high:+.3f}; {row.pairs} pairs)"
 
 
 def peaks(epochs: pd.DataFrame) -> str:
@@ -135,8 +161,8 @@ def decided(findings: Findings) -> pd.DataFrame:
     """Return each poison with what plain training on it leaves, and how separable its perturbations are; no rows where nothing was fitted.
 
     Returns:
-        poison; mean ``accuracy`` over seeds; ``separability``, what the linear model reaches on the perturbations that it was fitted to, NaN
-        of clean images.
+        poison; mean ``accuracy`` over seeds; ``separability``, what the linear model reaches on the perturbations that it was fitted to,
+        NaN for clean images.
     """
     plain = findings.cells[findings.cells["recovery"] == CONTROL].groupby("poison", sort=False)["accuracy"].mean()
     fits = findings.separability.query("subject == 'perturbations' and fit == 'linear'")

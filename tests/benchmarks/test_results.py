@@ -70,13 +70,13 @@ def test_every_committed_folder_is_as_it_should_be():
 
 
 def test_a_page_has_the_tables_of_its_data(folder):
-    files = written(f"before\n{BEGIN}\nold\n{END}\nafter\n", folder.parent, folder.parent / "nobody")
+    files = written(f"before\n{BEGIN}\nan earlier section\n{END}\nafter\n", folder.parent, folder.parent / "nobody")
     text = files.pop("README.md").decode()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "an earlier section" not in text
     assert "| `lsp` | 0.205 ± 0.007 | 0.805 ± 0.007 |" in text
-    assert "- `lsp`, `jpeg`: +0.600 (+0.600 to +0.600, 2 pairs): more." in text
+    assert "| gain on | `jpeg` |\n|---|---|\n| `lsp` | **+0.600** (+0.600 to +0.600; 2 pairs) |" in text
     assert "| `lsp` | 1 of 2 | 0.500 | 0.300 |" in text
     assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-epochs.svg"]
 
@@ -89,13 +89,13 @@ def test_what_others_measured_stands_under_their_names(folder):
 
 def test_one_seed_has_no_interval():
     table = summary(few(*rows(("lsp", "none", 0, 0.2), ("lsp", "jpeg", 0, 0.7)).to_dict("records")))
-    assert "- `lsp`, `jpeg`: +0.500; one pair, so no interval." in gains(table)
+    assert gains(table).endswith("| `lsp` | +0.500 |")
 
 
 def test_a_gain_whose_interval_has_zero_is_no_difference():
     """Gains 0.02 and -0.01: mean 0.005, and Student's 12.7 of one degree of freedom makes any two of them unsure."""
     found = rows(("lsp", "none", 0, 0.2), ("lsp", "jpeg", 0, 0.22), ("lsp", "none", 1, 0.2), ("lsp", "jpeg", 1, 0.19))
-    assert "no difference seen." in gains(summary(few(*found.to_dict("records"))))
+    assert gains(summary(few(*found.to_dict("records")))).endswith("| `lsp` | +0.005 (-0.186 to +0.196; 2 pairs) |")
 
 
 def test_the_table_leaves_empty_what_has_no_cell():
@@ -196,8 +196,11 @@ def test_a_page_of_overrides_has_a_column_for_each_and_gains_over_its_own_contro
     files = written(f"{BEGIN}{END}", folder.parent, folder.parent / "nobody")
     text = files.pop("README.md").decode()
     assert "| `lsp` | 0.200 | 0.500 | 0.501 | 0.510 | 0.750 | 0.600 | 0.700 |" in text
-    assert "- `lsp`, `pairs, strong augmentation`: +0.100; one pair" in text
-    assert "- `lsp`, `pairs, 500 pairs`: +0.550; one pair" in text
+    assert (
+        "| gain on | `pairs, published` | `pairs, 1 pairs` | `pairs, 20 pairs` | `pairs, 500 pairs` | `pairs, strong augmentation` |"
+        in text
+    )
+    assert "| `lsp` | +0.300 | +0.301 | +0.310 | +0.550 | +0.100 |" in text
     assert "![accuracy by pairs](figures/theirs-pairs.svg)" in text
     assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-pairs.svg"]
 
