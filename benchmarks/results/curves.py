@@ -1,7 +1,8 @@
 """Accuracy epoch by epoch, and by a number that a study changes; a panel a poison."""
 
-from collections.abc import Mapping
-from itertools import cycle
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from unlearnable.reporting.style import epochs as epochs_axis
 from unlearnable.reporting.tables import CONTROL, ordered
 
 COLUMNS = 4
+DASHES = ("-", "--", ":")  # of lines whose colours come again
 CROWDED = 0.93  # separability from which on names of points do not fit beside them
 WIDE = 20  # the largest number over the smallest, from which on an axis is logarithmic
 
@@ -19,26 +21,37 @@ WIDE = 20  # the largest number over the smallest, from which on an axis is loga
 def epochs_figure(epochs: pd.DataFrame) -> bytes:
     """Return an SVG: mean test accuracy after each epoch, a panel a poison and a line a recovery."""
     poisons, recoveries = ordered(epochs["poison"]), ordered(epochs["recovery"])
-    colours = dict(zip([name for name in recoveries if name != CONTROL], cycle(COLOURS), strict=False)) | {CONTROL: POISONED}
-    columns, lines = min(COLUMNS, len(poisons)), -(-len(poisons) // COLUMNS)
+    looks = dict(zip([name for name in recoveries if name != CONTROL], product(DASHES, COLOURS), strict=False)) | {CONTROL: ("-", POISONED)}
     with alike():
-        figure = Figure(figsize=(max(4.5, 2.4 * columns), 2.3 * lines + 0.9), layout="constrained")
-        grid = list(figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat)
-        for axes, poison in zip(grid, poisons, strict=False):
+        figure = Figure(layout="constrained")
+        panels = _panels(figure, poisons, room=0.9)
+        for poison, axes in panels.items():
             of_poison = epochs[epochs["poison"] == poison]
             for name in recoveries:
                 means = of_poison[of_poison["recovery"] == name].groupby("epoch")["test_accuracy"].mean()
-                axes.plot(means.index, means, color=colours[name], marker="o", markersize=3, linewidth=1.4, label=name.replace("_", " "))
-            percent(axes, f"poison {poison}")
+                dash, colour = looks[name]
+                style: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 3, "linewidth": 1.4}
+                axes.plot(means.index, means, label=name.replace("_", " "), **style)
             epochs_axis(axes)
             axes.set_xlabel("")
-        for axes in grid[len(poisons) :]:
-            axes.set_visible(False)
-        handles, labels = grid[0].get_legend_handles_labels()
+        handles, labels = panels[poisons[0]].get_legend_handles_labels()
         figure.legend(handles, labels, title="recovery", loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
         figure.supxlabel("epoch", fontsize=9)
-        figure.supylabel("accuracy on the clean test set", fontsize=9)
         return saved(figure, "svg")
+
+
+def _panels(figure: Figure, poisons: Sequence[str], *, room: float) -> dict[str, Axes]:
+    """Return a panel for each poison in a figure that is sized for them, with ``room`` inches for what is not a panel."""
+    columns, lines = min(COLUMNS, len(poisons)), -(-len(poisons) // COLUMNS)
+    figure.set_size_inches(max(4.5, 2.4 * columns), 2.3 * lines + room)
+    grid = list(figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat)
+    for place, axes in enumerate(grid):
+        axes.set_visible(place < len(poisons))
+        axes.tick_params(labelbottom=place + columns >= len(poisons))  # below some of the last ones is no panel
+    for poison, axes in zip(poisons, grid, strict=False):
+        percent(axes, f"poison {poison}")
+    figure.supylabel("accuracy on the clean test set", fontsize=9)
+    return dict(zip(poisons, grid, strict=False))
 
 
 def curve_figure(cells: pd.DataFrame, counted: str, points: Mapping[str, float]) -> bytes:
@@ -49,26 +62,20 @@ def curve_figure(cells: pd.DataFrame, counted: str, points: Mapping[str, float])
         counted: what the number is of.
         points: the number of each of those recoveries that belongs to the curve.
     """
-    poisons, values = ordered(cells["poison"]), list(points.values())
+    values = list(points.values())
     with alike():
-        figure = Figure(figsize=(max(4.5, 2.4 * min(COLUMNS, len(poisons))), 2.3 * -(-len(poisons) // COLUMNS) + 0.6), layout="constrained")
-        shape = -(-len(poisons) // COLUMNS), min(COLUMNS, len(poisons))
-        grid = list(figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).flat)
-        for axes, poison in zip(grid, poisons, strict=False):
+        figure = Figure(layout="constrained")
+        for poison, axes in _panels(figure, ordered(cells["poison"]), room=0.6).items():
             found = cells[cells["poison"] == poison].groupby("recovery")["accuracy"]
             mean, spread = found.mean().reindex(list(points)), found.std().fillna(0).reindex(list(points))
             axes.plot(values, mean, color=CLEAN, marker="o", markersize=3, linewidth=1.4)
             axes.fill_between(values, mean - spread, mean + spread, color=CLEAN, alpha=0.25, linewidth=0)
             if CONTROL in found.groups:
                 axes.axhline(found.mean()[CONTROL], color=POISONED, linestyle="--", linewidth=1.2)
-            percent(axes, f"poison {poison}")
             axes.set_xscale("log" if max(values) / min(values) > WIDE else "linear")
             axes.set_xticks(values, [f"{value:g}" for value in values], fontsize=7)
             axes.minorticks_off()
-        for axes in grid[len(poisons) :]:
-            axes.set_visible(False)
         figure.supxlabel(f"{counted} (dashed: no recovery)", fontsize=9)
-        figure.supylabel("accuracy on the clean test set", fontsize=9)
         return saved(figure, "svg")
 
 
