@@ -42,7 +42,8 @@ def epochs_figure(epochs: pd.DataFrame) -> bytes:
 
 def _panels(figure: Figure, poisons: Sequence[str], *, room: float) -> dict[str, Axes]:
     """Return a panel for each poison in a figure that is sized for them, with ``room`` inches for what is not a panel."""
-    columns, lines = min(COLUMNS, len(poisons)), -(-len(poisons) // COLUMNS)
+    lines = -(-len(poisons) // COLUMNS)
+    columns = -(-len(poisons) // lines)  # as many in each line as in the others, or one more
     figure.set_size_inches(max(4.5, 2.4 * columns), 2.3 * lines + room)
     grid = list(figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat)
     for place, axes in enumerate(grid):
