@@ -16,7 +16,7 @@ from unlearnable.study.plan import Plan, plan
 
 
 def collect(name: str, *, project: Path, env: str, folder: Path, commit: str) -> int:
-    """Write the finished cells of a study, their epochs, heads and fits into ``folder``; return how many cells the study has.
+    """Write the finished cells of a study, their epochs, heads and fits into ``folder``; return how many cells it has finished.
 
     Rows of another study, or of other seeds, that are there stay, so that a table may be measured in parts.
 

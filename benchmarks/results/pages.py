@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,51 +38,47 @@ def written(page: str, ours: Path = OURS, others: Path = OTHERS) -> dict[str, by
     if not begin or not end:
         raise InputError(f"{PAGE}: expected the section between '{BEGIN}' and '{END}', got none")
     mine, theirs = [read(folder) for folder in folders(ours)], [read(folder) for folder in folders(others)]
-    text = "\n\n".join([*map(_ours, mine), _theirs(theirs)])
+    shown = [list(_shown(results)) for results in mine]
+    text = "\n\n".join([*map(_ours, mine, shown), _theirs(theirs)])
     files = {"README.md": f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode()}
-    for results in mine:
-        files |= {_file(results, shown): shown.draw() for shown in _shown(results)}
-    return files
+    return files | {each.file: each.figure for of_section in shown for each in of_section}
 
 
 class Shown(NamedTuple):
     """A figure of a section, and the text before it."""
 
-    name: str
+    file: str
     alt: str
     text: str
-    draw: Callable[[], bytes]
+    figure: bytes
 
 
 def _shown(results: Results) -> Iterator[Shown]:
     """Yield the figures that there is data for."""
     findings, names = results.findings, columns(results.findings.cells)
     cells, epochs, table = (renamed(each, names) for each in (findings.cells, results.epochs, summary(findings)))
-    drawn = partial(_of_report, replace(findings, cells=cells))
-    yield Shown("accuracy", "accuracy", "\n\n".join(filter(None, [accuracies(table), gains(table)])), partial(drawn, "accuracy"))
+    drawn = draw(replace(findings, cells=cells), "svg")
+
+    def shown(name: str, alt: str, text: str, figure: bytes) -> Shown:
+        return Shown(f"figures/{findings.name}-{name}.svg", alt, text, figure)
+
+    said = "\n\n".join(filter(None, [accuracies(table), gains(table)]))
+    yield shown("accuracy", "accuracy", said, drawn["accuracy"].files["svg"])
     for counted, points in curves(names).items():
-        yield Shown(counted, f"accuracy by {counted}", "", partial(curve_figure, cells, counted, points))
+        yield shown(counted, f"accuracy by {counted}", "", curve_figure(cells, counted, points))
     if len(epochs):
-        yield Shown("epochs", "accuracy after each epoch", peaks(epochs), partial(epochs_figure, epochs))
+        yield shown("epochs", "accuracy after each epoch", peaks(epochs), epochs_figure(epochs))
     if len(findings.dfr):
-        yield Shown("dfr", "accuracy of new heads after each epoch", new_heads(findings.dfr), partial(drawn, "dfr"))
+        yield shown("dfr", "accuracy of new heads after each epoch", new_heads(findings.dfr), drawn["dfr"].files["svg"])
     if len(beside := decided(findings)):
-        yield Shown("separability", "accuracy against separability", separabilities(beside), partial(scatter_figure, beside))
+        yield shown("separability", "accuracy against separability", separabilities(beside), scatter_figure(beside))
 
 
-def _of_report(findings: Findings, name: str) -> bytes:
-    return draw(findings, "svg")[name].files["svg"]
-
-
-def _file(results: Results, shown: Shown) -> str:
-    return f"figures/{results.findings.name}-{shown.name}.svg"
-
-
-def _ours(results: Results) -> str:
+def _ours(results: Results, shown: Sequence[Shown]) -> str:
     about = results.about
     parts = [f"## {about.title}", "\n".join(f"    {command}" for command in about.commands), _measured_on(results), about.notes.strip()]
-    for shown in _shown(results):
-        parts += [shown.text, f"![{shown.alt}]({_file(results, shown)})"]
+    for each in shown:
+        parts += [each.text, f"![{each.alt}]({each.file})"]
     return "\n\n".join(filter(None, parts))
 
 
@@ -98,9 +93,13 @@ def _measured_on(results: Results) -> str:
 
 def accuracies(table: pd.DataFrame) -> str:
     """Return the table of poisons by recoveries; what has no cell is empty."""
-    recoveries = ordered(table["recovery"])
-    found = {(row.poison, row.recovery): _accuracy(row) for row in records(table)}
-    lines = ["| poison | " + " | ".join(f"`{name}`" for name in recoveries) + " |", "|---" * (len(recoveries) + 1) + "|"]
+    return _by_recovery("poison", table, _accuracy)
+
+
+def _by_recovery(corner: str, table: pd.DataFrame, told: Callable[[Any], str]) -> str:
+    """Return a table with a line a poison and a column a recovery, of what is told of each row."""
+    recoveries, found = ordered(table["recovery"]), {(row.poison, row.recovery): told(row) for row in records(table)}
+    lines = [f"| {corner} | " + " | ".join(f"`{name}`" for name in recoveries) + " |", "|---" * (len(recoveries) + 1) + "|"]
     for poison in ordered(table["poison"]):
         lines.append(f"| `{poison}` | " + " | ".join(found.get((poison, name), "") for name in recoveries) + " |")
     return "\n".join(lines)
@@ -114,14 +113,8 @@ def _accuracy(row: Any) -> str:
 
 def gains(table: pd.DataFrame) -> str:
     """Return a table of what each recovery gains on each poison that has a control, and whether that is more or less than nothing."""
-    rows = list(records(table[table["recovery"] != CONTROL].dropna(subset=["gain"])))
-    if not rows:
-        return ""
-    names, found = ordered(row.recovery for row in rows), {(row.poison, row.recovery): _gain(row) for row in rows}
-    lines = [f"| gain on | {' | '.join(f'`{name}`' for name in names)} |", "|---" * (len(names) + 1) + "|"]
-    for poison in ordered(row.poison for row in rows):
-        lines.append(f"| `{poison}` | " + " | ".join(found.get((poison, name), "") for name in names) + " |")
-    return "\n".join([GAINS, "", *lines])
+    measured = table[table["recovery"] != CONTROL].dropna(subset=["gain"])
+    return f"{GAINS}\n\n{_by_recovery('gain on', measured, _gain)}" if len(measured) else ""
 
 
 def _gain(row: Any) -> str:

@@ -48,6 +48,12 @@ def epochs(poison: str, *accuracies: float) -> pd.DataFrame:
     )
 
 
+def page_of(folder) -> tuple[str, dict[str, bytes]]:
+    """Return the page of one folder of ours, and its figures."""
+    files = written(f"{BEGIN}{END}", folder.parent, folder.parent / "nobody")
+    return files.pop("README.md").decode(), files
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder of results as it should be, of two seeds."""
@@ -193,8 +199,7 @@ def test_overrides_that_differ_in_a_number_are_a_curve():
 def test_a_page_of_overrides_has_a_column_for_each_and_gains_over_its_own_control(folder):
     (folder / EPOCHS).unlink()
     SWEEP.to_parquet(folder / CELLS)
-    files = written(f"{BEGIN}{END}", folder.parent, folder.parent / "nobody")
-    text = files.pop("README.md").decode()
+    text, files = page_of(folder)
     assert "| `lsp` | 0.200 | 0.500 | 0.501 | 0.510 | 0.750 | 0.600 | 0.700 |" in text
     assert (
         "| gain on | `pairs, published` | `pairs, 1 pairs` | `pairs, 20 pairs` | `pairs, 500 pairs` | `pairs, strong augmentation` |"
@@ -210,8 +215,7 @@ def test_new_heads_have_a_table_with_their_controls_and_a_figure(folder):
     found = [(epoch, seed, 0.3 + epoch / 10 + seed / 50) for epoch in (0, 1, 2) for seed in (0, 1)]
     rows = [{**key, "seed": seed, "epoch": epoch, "test_accuracy": value, "plain_accuracy": 0.25} for epoch, seed, value in found]
     pd.DataFrame(rows).assign(made_on="{}").to_parquet(folder / DFR)
-    files = written(f"{BEGIN}{END}", folder.parent, folder.parent / "nobody")
-    text = files.pop("README.md").decode()
+    text, files = page_of(folder)
     assert "| poison | own head | frozen, 5,000 samples | untrained |" in text
     assert "| `lsp` | 0.250 ± 0.000 | 0.510 ± 0.014 | 0.310 |" in text
     assert "figures/theirs-dfr.svg" in files
@@ -222,8 +226,7 @@ def test_separability_stands_beside_what_training_leaves(folder):
     key = {"dataset": "cifar10", "override": "", "held_out_accuracy": 0.5}
     fits = [{**key, "poison": name, "subject": what, "fit": fit, "train_accuracy": value} for name, what, fit, value in found]
     pd.DataFrame(fits).to_parquet(folder / SEPARABILITY)
-    files = written(f"{BEGIN}{END}", folder.parent, folder.parent / "nobody")
-    text = files.pop("README.md").decode()
+    text, files = page_of(folder)
     assert "| `none` |  | 0.905 |" in text
     assert "| `lsp` | 0.990 | 0.205 |" in text
     assert "figures/theirs-separability.svg" in files

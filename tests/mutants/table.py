@@ -2542,7 +2542,7 @@ COMPARED = (
     Mutant(
         "a pretrained surrogate starts from random weights",
         "src/unlearnable/poisons/surrogate.py",
-        '"weights": surrogate.weights, ',
+        "            weights=surrogate.weights,\n",
         "",
         ("tests/poisons/test_surrogates.py::test_the_surrogate_starts_from_the_weights_that_are_given",),
     ),

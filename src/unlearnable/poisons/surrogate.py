@@ -102,8 +102,14 @@ class Workshop:
         self.recipe = TrainingRecipe(**settings, **schedule, augmentation=augmentation or Augmentation())
         # A seed of its own: the networks trained on the poison later start from the weights of ``crafting.seed`` itself.
         own_seed = derive(crafting.seed, self.purpose)
-        start: dict[str, Any] = {"weights": surrogate.weights, "setting": f"craft.{purpose}.surrogate"}
-        model = build(surrogate.model, shape=clean.shape, num_classes=clean.num_classes, seed=own_seed, **start)
+        model = build(
+            surrogate.model,
+            shape=clean.shape,
+            num_classes=clean.num_classes,
+            seed=own_seed,
+            weights=surrogate.weights,
+            setting=f"craft.{purpose}.surrogate",
+        )
         statistics = channel_statistics(clean)
         whiten(model, clean, statistics)
         self.mean = torch.as_tensor(statistics[0], dtype=torch.float32, device=crafting.device).view(1, -1, 1, 1)
