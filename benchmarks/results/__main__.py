@@ -9,8 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.results.data import read
-from benchmarks.results.pages import PAGE, RESULTS, written
+from benchmarks.results.pages import PAGE, RESULTS, checked, written
 from unlearnable.errors import InputError
 
 
@@ -32,8 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(asked: argparse.Namespace) -> None:
     if asked.check:
-        cells = read(asked.check).findings.cells
-        print(f"{asked.check}: {len(cells)} cells, as expected")
+        results, _ = checked(asked.check)
+        print(f"{asked.check}: {len(results.findings.cells)} cells, as expected")
     elif asked.collect:
         from benchmarks.results.collect import collect  # needs Kedro
 

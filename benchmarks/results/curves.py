@@ -80,6 +80,30 @@ def curve_figure(cells: pd.DataFrame, counted: str, points: Mapping[str, float])
         return saved(figure, "svg")
 
 
+def samples_figure(dfr: pd.DataFrame) -> bytes:
+    """Return an SVG: mean accuracy of new heads by their clean samples, after the last and the best epoch, and of the untrained network."""
+    counts = sorted(dfr["clean_samples"].unique())
+    with alike():
+        figure = Figure(layout="constrained")
+        panels = _panels(figure, ordered(dfr["poison"]), room=0.9)
+        for poison, axes in panels.items():
+            by_epoch = dfr[dfr["poison"] == poison].pivot_table("test_accuracy", "clean_samples", "epoch")
+            axes.plot(counts, by_epoch.iloc[:, 1:].max(axis=1), color=CLEAN, linestyle=":", linewidth=1.4, label="after the best epoch")
+            axes.plot(counts, by_epoch.iloc[:, -1], color=CLEAN, marker="o", markersize=3, linewidth=1.4, label="after the last epoch")
+            axes.plot(counts, by_epoch[0], color=POISONED, linestyle="--", linewidth=1.2, label="of the untrained network")
+            axes.set_xscale("log")
+            axes.set_xticks(counts, [_thousands(count) for count in counts], fontsize=7)
+            axes.minorticks_off()
+        handles, labels = next(iter(panels.values())).get_legend_handles_labels()
+        figure.legend(handles, labels, title="new head", loc="outside upper center", ncols=len(labels), frameon=False)
+        figure.supxlabel("clean samples", fontsize=9)
+        return saved(figure, "svg")
+
+
+def _thousands(count: int) -> str:
+    return f"{count / 1000:g}k" if count >= 1000 else str(count)
+
+
 def scatter_figure(decided: pd.DataFrame) -> bytes:
     """Return an SVG: what training on each poison leaves, against how separable its perturbations are.
 

@@ -34,7 +34,8 @@ class About(BaseModel):
         measured: the day of the last cell.
         commit: of the code.
         commands: what was run, one a line.
-        notes: what a reader must know, in Markdown, or nothing.
+        findings: what the results say, a sentence or two each, in Markdown. Figures with three decimals come from the tables.
+        notes: how it was measured, and what else a reader must know, in Markdown, or nothing.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -45,6 +46,7 @@ class About(BaseModel):
     measured: date
     commit: str
     commands: list[str]
+    findings: list[str] = []
     notes: str = ""
 
 

@@ -1,5 +1,6 @@
 """The section of the results page that is written from committed data, and its figures."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,23 +9,38 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks.results.columns import columns, curves, renamed
-from benchmarks.results.curves import curve_figure, epochs_figure, scatter_figure
-from benchmarks.results.data import Results, folders, read
+from benchmarks.results.curves import curve_figure, epochs_figure, samples_figure, scatter_figure
+from benchmarks.results.data import ABOUT, About, Results, folders, read
 from benchmarks.timing import ROOT
 from unlearnable.errors import InputError
 from unlearnable.reporting.charts import draw
 from unlearnable.reporting.findings import Findings
-from unlearnable.reporting.tables import CONTROL, GROUP, OWN_HEAD, heads, ordered, records, summary
+from unlearnable.reporting.tables import CONTROL, GROUP, OWN_HEAD, ordered, records, summary
 from unlearnable.reporting.tables import curves as dfr_curves
 
 RESULTS = ROOT / "docs" / "results"
 PAGE, OURS, OTHERS = RESULTS / "README.md", RESULTS / "data", RESULTS / "submissions"
 BEGIN, END = "<!-- written by make results -->", "<!-- the end of what make results writes -->"
 GAINS = (
-    "What a recovery gains over none, paired by seed. Several pairs have a 95 % interval (Student's t) in brackets,\n"
+    "What each column gains over `{over}`, paired by seed. Several pairs have a 95 % interval (Student's t) in brackets,\n"
     "and the gain is bold where that interval excludes zero."
 )
+HOW = "**How it was measured.**"
+FIGURE = re.compile(r"\b\d\.\d{3}\b")
+BEST_HEADS = (
+    "The same after the best epoch, which is in brackets. It is chosen on the test set, so these are the most that a new head could reach:"
+)
+PUBLISHED_SAMPLES = 5_000  # of new heads, whose accuracy is drawn after each epoch
 LAST = 2  # from the last epoch on, a peak is the end and no peak
+
+
+class Shown(NamedTuple):
+    """A figure of a section, and the text before it."""
+
+    file: str
+    alt: str
+    text: str
+    figure: bytes
 
 
 def written(page: str, ours: Path = OURS, others: Path = OTHERS) -> dict[str, bytes]:
@@ -37,32 +53,39 @@ def written(page: str, ours: Path = OURS, others: Path = OTHERS) -> dict[str, by
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise InputError(f"{PAGE}: expected the section between '{BEGIN}' and '{END}', got none")
-    mine, theirs = [read(folder) for folder in folders(ours)], [read(folder) for folder in folders(others)]
-    shown = [list(_shown(results)) for results in mine]
-    text = "\n\n".join([*map(_ours, mine, shown), _theirs(theirs)])
+    mine, theirs = [checked(folder) for folder in folders(ours)], [checked(folder) for folder in folders(others)]
+    text = "\n\n".join([*(_ours(*found) for found in mine), _theirs([results for results, _ in theirs])])
     files = {"README.md": f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode()}
-    return files | {each.file: each.figure for of_section in shown for each in of_section}
+    return files | {each.file: each.figure for _, shown in mine for each in shown}
 
 
-class Shown(NamedTuple):
-    """A figure of a section, and the text before it."""
+def checked(folder: Path) -> tuple[Results, list[Shown]]:
+    """Return the results in a folder, and what is shown of them.
 
-    file: str
-    alt: str
-    text: str
-    figure: bytes
+    Raises:
+        InputError: a table is not as it should be, or a finding has a figure that no table has, as when the data has changed since.
+    """
+    results = read(folder)
+    shown = list(_shown(results))
+    measured = {figure for each in shown for figure in FIGURE.findall(each.text)}
+    for sentence in results.about.findings:
+        for figure in FIGURE.findall(sentence):
+            if figure not in measured:
+                raise InputError(f"{folder / ABOUT}: findings: expected figures from the tables, got {figure} in '{sentence}'")
+    return results, shown
 
 
 def _shown(results: Results) -> Iterator[Shown]:
     """Yield the figures that there is data for."""
     findings, names = results.findings, columns(results.findings.cells)
     cells, epochs, table = (renamed(each, names) for each in (findings.cells, results.epochs, summary(findings)))
-    drawn = draw(replace(findings, cells=cells), "svg")
+    drawn = draw(replace(findings, cells=cells, dfr=_published(findings.dfr)), "svg")
 
     def shown(name: str, alt: str, text: str, figure: bytes) -> Shown:
         return Shown(f"figures/{findings.name}-{name}.svg", alt, text, figure)
 
-    said = "\n\n".join(filter(None, [accuracies(table), gains(table)]))
+    plain = set(findings.cells["recovery"]) == {CONTROL}
+    said = "\n\n".join(filter(None, [accuracies(table), over_first(findings, cells) if plain else gains(table)]))
     yield shown("accuracy", "accuracy", said, drawn["accuracy"].files["svg"])
     for counted, points in curves(names).items():
         yield shown(counted, f"accuracy by {counted}", "", curve_figure(cells, counted, points))
@@ -70,16 +93,29 @@ def _shown(results: Results) -> Iterator[Shown]:
         yield shown("epochs", "accuracy after each epoch", peaks(epochs), epochs_figure(epochs))
     if len(findings.dfr):
         yield shown("dfr", "accuracy of new heads after each epoch", new_heads(findings.dfr), drawn["dfr"].files["svg"])
+        if len(findings.dfr["clean_samples"].unique()) > 1:
+            yield shown("samples", "accuracy of new heads by clean samples", "", samples_figure(findings.dfr))
     if len(beside := decided(findings)):
         yield shown("separability", "accuracy against separability", separabilities(beside), scatter_figure(beside))
 
 
+def _published(dfr: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with the number of clean samples that comes nearest to the published one."""
+    away = (dfr["clean_samples"] - PUBLISHED_SAMPLES).abs()
+    return dfr[away == away.min()]
+
+
 def _ours(results: Results, shown: Sequence[Shown]) -> str:
     about = results.about
-    parts = [f"## {about.title}", "\n".join(f"    {command}" for command in about.commands), _measured_on(results), about.notes.strip()]
+    commands = "\n".join(f"    {command}" for command in about.commands)
+    parts = [f"## {about.title}", _found(about), _measured_on(results)]
     for each in shown:
         parts += [each.text, f"![{each.alt}]({each.file})"]
-    return "\n\n".join(filter(None, parts))
+    return "\n\n".join(filter(None, [*parts, HOW, about.notes.strip(), commands]))
+
+
+def _found(about: About) -> str:
+    return "\n".join(f"- {sentence}" for sentence in about.findings)
 
 
 def _measured_on(results: Results) -> str:
@@ -111,10 +147,17 @@ def _accuracy(row: Any) -> str:
     return f"{row.mean:.3f}" + (f" ± {row.sd:.3f}" if row.n > 1 else "")
 
 
-def gains(table: pd.DataFrame) -> str:
+def gains(table: pd.DataFrame, over: str = CONTROL) -> str:
     """Return a table of what each recovery gains on each poison that has a control, and whether that is more or less than nothing."""
     measured = table[table["recovery"] != CONTROL].dropna(subset=["gain"])
-    return f"{GAINS}\n\n{_by_recovery('gain on', measured, _gain)}" if len(measured) else ""
+    return f"{GAINS.format(over=over)}\n\n{_by_recovery('gain on', measured, _gain)}" if len(measured) else ""
+
+
+def over_first(findings: Findings, cells: pd.DataFrame) -> str:
+    """Return the table of gains of trainings without a recovery, under several overrides, over those under the first one."""
+    first = cells["recovery"].iloc[0]
+    table = summary(replace(findings, cells=cells.replace({"recovery": {first: CONTROL}})))
+    return gains(table, over=first)
 
 
 def _gain(row: Any) -> str:
@@ -138,16 +181,27 @@ def peaks(epochs: pd.DataFrame) -> str:
 
 
 def new_heads(dfr: pd.DataFrame) -> str:
-    """Return a table of the accuracy of each network's own head and of the new ones after the last epoch, and of their controls."""
-    found = heads(dfr_curves(dfr))
-    names = [name for name in found["head"].unique() if name != OWN_HEAD]
-    lines = [f"| poison | {OWN_HEAD} | " + " | ".join(f"{name} samples | untrained" for name in names) + " |"]
-    lines.append("|---" * (2 + 2 * len(names)) + "|")
-    for poison in ordered(found["poison"]):
-        of = {row.head: row for row in records(found[found["poison"] == poison])}
-        new = [text for name in names for text in (_accuracy(of[name]), f"{of[name].control:.3f}")]
-        lines.append(f"| `{poison}` | {_accuracy(of[OWN_HEAD])} | " + " | ".join(new) + " |")
-    return "\n".join(lines)
+    """Return a table of what each network's own head and new ones reach after the last epoch, and one of their best epochs."""
+    found = dfr_curves(dfr).sort_values("epoch", kind="stable")
+    trained = found[found["epoch"] > 0].groupby(["poison", "head"], sort=False)["mean"]
+    last, best = found.loc[trained.tail(1).index], found.loc[trained.idxmax()]
+    untrained = found[found["epoch"] == 0].groupby("head")["mean"].mean()  # no poison has changed it
+    return "\n\n".join([_heads(last, untrained, _accuracy), BEST_HEADS, _heads(best, untrained, _best)])
+
+
+def _heads(rows: pd.DataFrame, untrained: "pd.Series[float]", told: Callable[[Any], str]) -> str:
+    """Return a table with a line a poison and a column a head, of what is told of each row; and what the untrained network reaches."""
+    names, found = list(rows["head"].unique()), {(row.poison, row.head): told(row) for row in records(rows)}
+    shown = [name if name == OWN_HEAD else f"{name} samples" for name in names]
+    lines = ["| trained on | " + " | ".join(shown) + " |", "|---" * (len(names) + 1) + "|"]
+    lines.append("| nothing | " + " | ".join(f"{untrained[name]:.3f}" for name in names) + " |")
+    return "\n".join(
+        [*lines, *(f"| `{poison}` | " + " | ".join(found[poison, name] for name in names) + " |" for poison in ordered(rows["poison"]))]
+    )
+
+
+def _best(row: Any) -> str:
+    return f"{row.mean:.3f} ({row.epoch})"
 
 
 def decided(findings: Findings) -> pd.DataFrame:
@@ -184,15 +238,8 @@ def _theirs(results: Sequence[Results]) -> str:
     """Return the list of what others have measured."""
     if not results:
         return "Results of others are welcome: `CONTRIBUTING.md` says how. There are none yet."
-    lines = ["## What others have measured", ""]
+    parts = ["## What others have measured"]
     for each in results:
-        about = each.about
-        lines += [
-            f"### {about.title}, by {about.by}",
-            "",
-            _measured_on(each),
-            "",
-            accuracies(renamed(summary(each.findings), columns(each.findings.cells))),
-            "",
-        ]
-    return "\n".join(lines).rstrip()
+        table = renamed(summary(each.findings), columns(each.findings.cells))
+        parts += [f"### {each.about.title}, by {each.about.by}", _found(each.about), _measured_on(each), accuracies(table)]
+    return "\n\n".join(filter(None, parts))

@@ -153,6 +153,25 @@ def test_a_wrong_about_is_one_line(folder, change, message):
         read(folder)
 
 
+def test_findings_go_first_and_have_the_figures_of_the_tables(folder):
+    about = yaml.safe_load((folder / ABOUT).read_text())
+    (folder / ABOUT).write_text(yaml.safe_dump(about | {"findings": ["JPEG brings `lsp` back: 0.805, a gain of 0.600.", "It is cheap."]}))
+    text, _ = page_of(folder)
+    assert "## Fifty thousand images\n\n- JPEG brings `lsp` back: 0.805, a gain of 0.600.\n- It is cheap.\n\nCells: 6;" in text
+    theirs = written(f"{BEGIN}{END}", folder.parent / "nobody", folder.parent)["README.md"].decode()
+    assert "by Somebody\n\n- JPEG brings" in theirs
+
+
+def test_a_finding_whose_figure_no_table_has_is_one_line(folder, capsys):
+    about = yaml.safe_load((folder / ABOUT).read_text())
+    (folder / ABOUT).write_text(yaml.safe_dump(about | {"findings": ["It leaves 0.205.", "JPEG brings it back to 0.804."]}))
+    assert main(["--check", str(folder)]) == 1
+    told = f"{folder / ABOUT}: findings: expected figures from the tables, got 0.804 in 'JPEG brings it back to 0.804.'"
+    assert capsys.readouterr().err == f"Error: {told}\n"
+    with pytest.raises(InputError, match=r"got 0\.804 in"):
+        page_of(folder)
+
+
 def test_the_command_says_what_is_in_order(folder, capsys):
     assert main(["--check", str(folder)]) == 0
     assert "6 cells, as expected" in capsys.readouterr().out
@@ -210,15 +229,52 @@ def test_a_page_of_overrides_has_a_column_for_each_and_gains_over_its_own_contro
     assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-pairs.svg"]
 
 
-def test_new_heads_have_a_table_with_their_controls_and_a_figure(folder):
-    key = {"dataset": "cifar10", "poison": "lsp", "override": "", "model": "fast_cnn", "estimator": "frozen", "clean_samples": 5000}
-    found = [(epoch, seed, 0.3 + epoch / 10 + seed / 50) for epoch in (0, 1, 2) for seed in (0, 1)]
-    rows = [{**key, "seed": seed, "epoch": epoch, "test_accuracy": value, "plain_accuracy": 0.25} for epoch, seed, value in found]
-    pd.DataFrame(rows).assign(made_on="{}").to_parquet(folder / DFR)
+def heads(*found: tuple[int, int, float]) -> pd.DataFrame:
+    """Return what new heads reached on ``lsp``, by epoch and number of clean samples, of two seeds 0.02 apart."""
+    key = {"dataset": "cifar10", "poison": "lsp", "override": "", "model": "fast_cnn", "estimator": "frozen", "made_on": "{}"}
+    rows = [(epoch, samples, seed, value + seed / 50) for epoch, samples, value in found for seed in (0, 1)]
+    names = ("epoch", "clean_samples", "seed", "test_accuracy")
+    return pd.DataFrame([key | dict(zip(names, row, strict=True)) | {"plain_accuracy": row[0] / 10} for row in rows])
+
+
+def test_overrides_without_a_recovery_are_compared_with_the_first_one(folder):
+    found = [
+        cell(
+            poison="lsp",
+            recovery="none",
+            seed=seed,
+            override=name,
+            accuracy=value + seed / 10,
+            recipe_hash=name,
+            recipe=RECIPE,
+            made_on="{}",
+        )
+        for name, value in (("random weights", 0.3), ("another rate", 0.3), ("pretrained", 0.5))
+        for seed in (0, 1)
+    ]
+    pd.DataFrame(found).to_parquet(folder / CELLS)
+    text, _ = page_of(folder)
+    assert "What each column gains over `random weights`, paired by seed." in text
+    assert "| gain on | `another rate` | `pretrained` |\n|---|---|---|\n| `lsp` | +0.000" in text
+    assert "| **+0.200** (+0.200 to +0.200; 2 pairs) |" in text
+
+
+def test_new_heads_have_a_table_with_the_untrained_network_and_a_figure(folder):
+    heads((0, 5000, 0.3), (1, 5000, 0.6), (2, 5000, 0.5)).to_parquet(folder / DFR)
     text, files = page_of(folder)
-    assert "| poison | own head | frozen, 5,000 samples | untrained |" in text
-    assert "| `lsp` | 0.250 ± 0.000 | 0.510 ± 0.014 | 0.310 |" in text
+    table = "| trained on | own head | frozen, 5,000 samples |\n|---|---|---|\n| nothing | 0.000 | 0.310 |\n| `lsp` | "
+    assert f"{table}0.200 ± 0.000 | 0.510 ± 0.014 |" in text
+    assert f"{table}0.200 (2) | 0.610 (1) |" in text
     assert "figures/theirs-dfr.svg" in files
+    assert "figures/theirs-samples.svg" not in files
+
+
+def test_new_heads_of_several_numbers_of_samples_have_a_curve(folder):
+    heads(*[(epoch, samples, 0.4) for epoch in (0, 1) for samples in (500, 15_000)]).to_parquet(folder / DFR)
+    _, files = page_of(folder)
+    assert b"15k" in files["figures/theirs-samples.svg"]
+    assert b"500 samples" in files["figures/theirs-dfr.svg"], "the number nearest to 5,000 alone"
+    assert b"15,000 samples" not in files["figures/theirs-dfr.svg"]
 
 
 def test_separability_stands_beside_what_training_leaves(folder):

@@ -414,6 +414,27 @@ RESULTS = (
         ("tests/benchmarks/test_results.py::test_overrides_that_change_nothing_share_a_column",),
     ),
     Mutant(
+        "a finding may have a figure that the data no longer has",
+        "benchmarks/results/pages.py",
+        "if figure not in measured:",
+        "if not measured:",
+        ("tests/benchmarks/test_results.py::test_a_finding_whose_figure_no_table_has_is_one_line",),
+    ),
+    Mutant(
+        "overrides without a recovery are compared with nothing",
+        "benchmarks/results/pages.py",
+        'cells.replace({"recovery": {first: CONTROL}})',
+        "cells",
+        ("tests/benchmarks/test_results.py::test_overrides_without_a_recovery_are_compared_with_the_first_one",),
+    ),
+    Mutant(
+        "the best epoch of a new head is its last",
+        "benchmarks/results/pages.py",
+        "found.loc[trained.idxmax()]",
+        "found.loc[trained.tail(1).index]",
+        ("tests/benchmarks/test_results.py::test_new_heads_have_a_table_with_the_untrained_network_and_a_figure",),
+    ),
+    Mutant(
         "what is collected later stands beside what was there",
         "benchmarks/results/collect.py",
         "before[~pd.MultiIndex.from_frame(before[key]).isin(measured)]",
