@@ -4,6 +4,8 @@ import re
 
 import pandas as pd
 
+from unlearnable.reporting.tables import CONTROL
+
 Columns = dict[tuple[str, str], str]  # the name of a column by recovery and override
 COMMON = ["dataset", "poison", "model", "seed"]  # what cells of one column differ in
 NUMBER = re.compile(r"\d[\d,.]*")
@@ -11,19 +13,21 @@ LEAST = 3  # points of a curve
 
 
 def columns(cells: pd.DataFrame) -> Columns:
-    """Return the name of each column: its recovery where overrides change nothing there, else the override too, or it alone.
+    """Return the name of each column: its recovery where overrides change nothing there, else the override too.
+
+    The override stands alone where it can only be that of one recovery, which is not the control.
 
     Args:
         cells: the table ``cells`` of ``Findings``.
     """
-    several = len(set(cells["recovery"])) > 1
+    alone = set(cells["recovery"]) - {CONTROL} or {CONTROL}
     names: Columns = {}
     for recovery, found in cells.groupby("recovery", sort=False):
         groups = _alike(found)
         most = max(groups, key=len)
         for group in groups:
             plain = len(groups) == 1 or group == [""] or (group is most and len(group) > 1)
-            name = str(recovery) if plain else f"{recovery}, {group[0]}" if several else group[0]
+            name = str(recovery) if plain else group[0] if alone == {recovery} else f"{recovery}, {group[0]}"
             names |= {(str(recovery), override): name for override in group}
     return names
 

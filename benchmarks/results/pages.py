@@ -22,7 +22,7 @@ RESULTS = ROOT / "docs" / "results"
 PAGE, OURS, OTHERS = RESULTS / "README.md", RESULTS / "data", RESULTS / "submissions"
 BEGIN, END = "<!-- written by make results -->", "<!-- the end of what make results writes -->"
 GAINS = (
-    "What each column gains over `{over}`, paired by seed. Several pairs have a 95 % interval (Student's t) in brackets,\n"
+    "Gains over `{over}`, paired by seed. Several pairs have a 95 % interval (Student's t) in brackets,\n"
     "and the gain is bold where that interval excludes zero."
 )
 HOW = "**How it was measured.**"
@@ -31,16 +31,17 @@ BEST_HEADS = (
     "The same after the best epoch, which is in brackets. It is chosen on the test set, so these are the most that a new head could reach:"
 )
 PUBLISHED_SAMPLES = 5_000  # of new heads, whose accuracy is drawn after each epoch
+MOST_COLUMNS = 10  # that a heat map, or the lines of a panel, can show
 LAST = 2  # from the last epoch on, a peak is the end and no peak
 
 
 class Shown(NamedTuple):
-    """A figure of a section, and the text before it."""
+    """A figure of a section, or None, and the text before it."""
 
     file: str
     alt: str
     text: str
-    figure: bytes
+    figure: bytes | None
 
 
 def written(page: str, ours: Path = OURS, others: Path = OTHERS) -> dict[str, bytes]:
@@ -56,7 +57,7 @@ def written(page: str, ours: Path = OURS, others: Path = OTHERS) -> dict[str, by
     mine, theirs = [checked(folder) for folder in folders(ours)], [checked(folder) for folder in folders(others)]
     text = "\n\n".join([*(_ours(*found) for found in mine), _theirs([results for results, _ in theirs])])
     files = {"README.md": f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode()}
-    return files | {each.file: each.figure for _, shown in mine for each in shown}
+    return files | {each.file: each.figure for _, shown in mine for each in shown if each.figure}
 
 
 def checked(folder: Path) -> tuple[Results, list[Shown]]:
@@ -81,16 +82,17 @@ def _shown(results: Results) -> Iterator[Shown]:
     cells, epochs, table = (renamed(each, names) for each in (findings.cells, results.epochs, summary(findings)))
     drawn = draw(replace(findings, cells=cells, dfr=_published(findings.dfr)), "svg")
 
-    def shown(name: str, alt: str, text: str, figure: bytes) -> Shown:
+    def shown(name: str, alt: str, text: str, figure: bytes | None) -> Shown:
         return Shown(f"figures/{findings.name}-{name}.svg", alt, text, figure)
 
     plain = set(findings.cells["recovery"]) == {CONTROL}
     said = "\n\n".join(filter(None, [accuracies(table), over_first(findings, cells) if plain else gains(table)]))
-    yield shown("accuracy", "accuracy", said, drawn["accuracy"].files["svg"])
+    wide = len(set(cells["recovery"])) > MOST_COLUMNS
+    yield shown("accuracy", "accuracy", said, None if wide else drawn["accuracy"].files["svg"])
     for counted, points in curves(names).items():
         yield shown(counted, f"accuracy by {counted}", "", curve_figure(cells, counted, points))
     if len(epochs):
-        yield shown("epochs", "accuracy after each epoch", peaks(epochs), epochs_figure(epochs))
+        yield shown("epochs", "accuracy after each epoch", peaks(epochs), None if wide else epochs_figure(epochs))
     if len(findings.dfr):
         yield shown("dfr", "accuracy of new heads after each epoch", new_heads(findings.dfr), drawn["dfr"].files["svg"])
         if len(findings.dfr["clean_samples"].unique()) > 1:
@@ -110,7 +112,7 @@ def _ours(results: Results, shown: Sequence[Shown]) -> str:
     commands = "\n".join(f"    {command}" for command in about.commands)
     parts = [f"## {about.title}", _found(about), _measured_on(results)]
     for each in shown:
-        parts += [each.text, f"![{each.alt}]({each.file})"]
+        parts += [each.text, f"![{each.alt}]({each.file})" if each.figure else ""]
     return "\n\n".join(filter(None, [*parts, HOW, about.notes.strip(), commands]))
 
 
@@ -133,12 +135,13 @@ def accuracies(table: pd.DataFrame) -> str:
 
 
 def _by_recovery(corner: str, table: pd.DataFrame, told: Callable[[Any], str]) -> str:
-    """Return a table with a line a poison and a column a recovery, of what is told of each row."""
-    recoveries, found = ordered(table["recovery"]), {(row.poison, row.recovery): told(row) for row in records(table)}
-    lines = [f"| {corner} | " + " | ".join(f"`{name}`" for name in recoveries) + " |", "|---" * (len(recoveries) + 1) + "|"]
-    for poison in ordered(table["poison"]):
-        lines.append(f"| `{poison}` | " + " | ".join(found.get((poison, name), "") for name in recoveries) + " |")
-    return "\n".join(lines)
+    """Return a table of what is told of each poison and recovery: a line a poison, or a line a recovery where there are more of those."""
+    lines, columns, names = ordered(table["poison"]), ordered(table["recovery"]), ["poison", "recovery"]
+    if len(columns) > len(lines):
+        lines, columns, names, corner = columns, lines, names[::-1], corner.replace("poison", "recovery")
+    found = {key: told(row) for key, row in zip(table[names].itertuples(index=False, name=None), records(table), strict=True)}
+    text = [f"| {corner} | " + " | ".join(f"`{name}`" for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    return "\n".join([*text, *(f"| `{line}` | " + " | ".join(found.get((line, name), "") for name in columns) + " |" for line in lines)])
 
 
 def _accuracy(row: Any) -> str:
@@ -150,7 +153,7 @@ def _accuracy(row: Any) -> str:
 def gains(table: pd.DataFrame, over: str = CONTROL) -> str:
     """Return a table of what each recovery gains on each poison that has a control, and whether that is more or less than nothing."""
     measured = table[table["recovery"] != CONTROL].dropna(subset=["gain"])
-    return f"{GAINS.format(over=over)}\n\n{_by_recovery('gain on', measured, _gain)}" if len(measured) else ""
+    return f"{GAINS.format(over=over)}\n\n{_by_recovery('gain', measured, _gain)}" if len(measured) else ""
 
 
 def over_first(findings: Findings, cells: pd.DataFrame) -> str:

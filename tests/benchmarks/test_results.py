@@ -82,7 +82,7 @@ def test_a_page_has_the_tables_of_its_data(folder):
     assert text.endswith("after\n")
     assert "an earlier section" not in text
     assert "| `lsp` | 0.205 ± 0.007 | 0.805 ± 0.007 |" in text
-    assert "| gain on | `jpeg` |\n|---|---|\n| `lsp` | **+0.600** (+0.600 to +0.600; 2 pairs) |" in text
+    assert "| gain | `jpeg` |\n|---|---|\n| `lsp` | **+0.600** (+0.600 to +0.600; 2 pairs) |" in text
     assert "| `lsp` | 1 of 2 | 0.500 | 0.300 |" in text
     assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-epochs.svg"]
 
@@ -203,28 +203,37 @@ def test_overrides_that_change_nothing_share_a_column():
     names = columns(SWEEP)
     assert {name for (recovery, _), name in names.items() if recovery == "none"} == {"none", "none, strong augmentation"}
     assert names["none", "20 pairs"] == "none"
-    assert names["pairs", "20 pairs"] == "pairs, 20 pairs"
+    assert names["pairs", "20 pairs"] == "20 pairs", "that no other recovery can have"
+    more = columns(pd.concat([SWEEP, SWEEP.assign(recovery="coin")]))
+    assert more["pairs", "20 pairs"] == "pairs, 20 pairs"
     assert columns(SWEEP[SWEEP["recovery"] == "none"])["none", "strong augmentation"] == "strong augmentation"
 
 
 def test_overrides_that_differ_in_a_number_are_a_curve():
-    assert curves(columns(SWEEP)) == {"pairs": {"pairs, 1 pairs": 1, "pairs, 20 pairs": 20, "pairs, 500 pairs": 500}}
+    assert curves(columns(SWEEP)) == {"pairs": {"1 pairs": 1, "20 pairs": 20, "500 pairs": 500}}
     assert curves({("none", name): name for name in ("1 epoch", "5 epochs", "60 epochs of 70", "a", "1,000 epochs")}) == {
         "epochs": {"1 epoch": 1, "5 epochs": 5, "1,000 epochs": 1000}
     }
     assert curves({("none", name): name for name in ("1 epoch", "5 epochs")}) == {}
 
 
-def test_a_page_of_overrides_has_a_column_for_each_and_gains_over_its_own_control(folder):
+def test_a_page_of_overrides_has_a_line_for_each_and_gains_over_its_own_control(folder):
     (folder / EPOCHS).unlink()
     SWEEP.to_parquet(folder / CELLS)
     text, files = page_of(folder)
-    assert "| `lsp` | 0.200 | 0.500 | 0.501 | 0.510 | 0.750 | 0.600 | 0.700 |" in text
-    assert (
-        "| gain on | `pairs, published` | `pairs, 1 pairs` | `pairs, 20 pairs` | `pairs, 500 pairs` | `pairs, strong augmentation` |"
-        in text
-    )
-    assert "| `lsp` | +0.300 | +0.301 | +0.310 | +0.550 | +0.100 |" in text
+    told = {
+        "none": 0.2,
+        "published": 0.5,
+        "1 pairs": 0.501,
+        "20 pairs": 0.51,
+        "500 pairs": 0.75,
+        "none, strong augmentation": 0.6,
+        "strong augmentation": 0.7,
+    }
+    lines = [f"| `{name}` | {value:.3f} |" for name, value in told.items()]
+    assert "\n".join(["| recovery | `lsp` |", "|---|---|", *lines]) in text
+    gains = {"published": "+0.300", "1 pairs": "+0.301", "20 pairs": "+0.310", "500 pairs": "+0.550", "strong augmentation": "+0.100"}
+    assert "\n".join(["| gain | `lsp` |", "|---|---|", *(f"| `{name}` | {value} |" for name, value in gains.items())]) in text
     assert "![accuracy by pairs](figures/theirs-pairs.svg)" in text
     assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-pairs.svg"]
 
@@ -254,9 +263,18 @@ def test_overrides_without_a_recovery_are_compared_with_the_first_one(folder):
     ]
     pd.DataFrame(found).to_parquet(folder / CELLS)
     text, _ = page_of(folder)
-    assert "What each column gains over `random weights`, paired by seed." in text
-    assert "| gain on | `another rate` | `pretrained` |\n|---|---|---|\n| `lsp` | +0.000" in text
-    assert "| **+0.200** (+0.200 to +0.200; 2 pairs) |" in text
+    assert "Gains over `random weights`, paired by seed." in text
+    assert "| gain | `lsp` |\n|---|---|\n| `another rate` | +0.000" in text
+    assert "| `pretrained` | **+0.200** (+0.200 to +0.200; 2 pairs) |" in text
+
+
+def test_figures_of_too_many_columns_are_left_out(folder):
+    rows(("lsp", "none", 0, 0.2), *((("lsp", f"recovery {number}", 0, 0.5)) for number in range(10))).to_parquet(folder / CELLS)
+    text, files = page_of(folder)
+    assert "| `recovery 9` | 0.500 |" in text
+    assert files == {}
+    assert "![" not in text
+    assert "| `lsp` | 1 of 2 | 0.500 | 0.300 |" in text, "the tables stay"
 
 
 def test_new_heads_have_a_table_with_the_untrained_network_and_a_figure(folder):

@@ -435,6 +435,13 @@ RESULTS = (
         ("tests/benchmarks/test_results.py::test_new_heads_have_a_table_with_the_untrained_network_and_a_figure",),
     ),
     Mutant(
+        "a table keeps a column for each of many recoveries",
+        "benchmarks/results/pages.py",
+        "if len(columns) > len(lines):",
+        "if not lines:",
+        ("tests/benchmarks/test_results.py::test_a_page_of_overrides_has_a_line_for_each_and_gains_over_its_own_control",),
+    ),
+    Mutant(
         "what is collected later stands beside what was there",
         "benchmarks/results/collect.py",
         "before[~pd.MultiIndex.from_frame(before[key]).isin(measured)]",
