@@ -1,14 +1,14 @@
 """The section of the results page that is written from committed data, and its figures."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmarks.results.columns import columns, curves, renamed
+from benchmarks.results.columns import Columns, columns, curves, renamed
 from benchmarks.results.curves import curve_figure, epochs_figure, samples_figure, scatter_figure
 from benchmarks.results.data import ABOUT, About, Results, folders, read
 from benchmarks.timing import ROOT
@@ -32,13 +32,14 @@ BEST_HEADS = (
 )
 PUBLISHED_SAMPLES = 5_000  # of new heads, whose accuracy is drawn after each epoch
 MOST_COLUMNS = 10  # that a heat map, or the lines of a panel, can show
+LEAST_RANKED = 5  # poisons of a correlation
 LAST = 2  # from the last epoch on, a peak is the end and no peak
 
 
 class Shown(NamedTuple):
     """A figure of a section, or None, and the text before it."""
 
-    file: str
+    name: str
     alt: str
     text: str
     figure: bytes | None
@@ -57,7 +58,7 @@ def written(page: str, ours: Path = OURS, others: Path = OTHERS) -> dict[str, by
     mine, theirs = [checked(folder) for folder in folders(ours)], [checked(folder) for folder in folders(others)]
     text = "\n\n".join([*(_ours(*found) for found in mine), _theirs([results for results, _ in theirs])])
     files = {"README.md": f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode()}
-    return files | {each.file: each.figure for _, shown in mine for each in shown if each.figure}
+    return files | {_file(results, each): each.figure for results, shown in mine for each in shown if each.figure}
 
 
 def checked(folder: Path) -> tuple[Results, list[Shown]]:
@@ -79,26 +80,32 @@ def checked(folder: Path) -> tuple[Results, list[Shown]]:
 def _shown(results: Results) -> Iterator[Shown]:
     """Yield the figures that there is data for."""
     findings, names = results.findings, columns(results.findings.cells)
-    cells, epochs, table = (renamed(each, names) for each in (findings.cells, results.epochs, summary(findings)))
-    drawn = draw(replace(findings, cells=cells, dfr=_published(findings.dfr)), "svg")
-
-    def shown(name: str, alt: str, text: str, figure: bytes | None) -> Shown:
-        return Shown(f"figures/{findings.name}-{name}.svg", alt, text, figure)
-
-    plain = set(findings.cells["recovery"]) == {CONTROL}
-    said = "\n\n".join(filter(None, [accuracies(table), over_first(findings, cells) if plain else gains(table)]))
-    wide = len(set(cells["recovery"])) > MOST_COLUMNS
-    yield shown("accuracy", "accuracy", said, None if wide else drawn["accuracy"].files["svg"])
+    cells = renamed(findings.cells, names)
+    drawn = {name: each.files["svg"] for name, each in draw(replace(findings, cells=cells, dfr=_published(findings.dfr)), "svg").items()}
+    readable = len(set(cells["recovery"])) <= MOST_COLUMNS
+    several = len(set(cells["recovery"])) > 1
+    yield Shown("accuracy", "accuracy", _tables(findings, cells, names), drawn["accuracy"] if readable and several else None)
     for counted, points in curves(names).items():
-        yield shown(counted, f"accuracy by {counted}", "", curve_figure(cells, counted, points))
-    if len(epochs):
-        yield shown("epochs", "accuracy after each epoch", peaks(epochs), None if wide else epochs_figure(epochs))
-    if len(findings.dfr):
-        yield shown("dfr", "accuracy of new heads after each epoch", new_heads(findings.dfr), drawn["dfr"].files["svg"])
-        if len(findings.dfr["clean_samples"].unique()) > 1:
-            yield shown("samples", "accuracy of new heads by clean samples", "", samples_figure(findings.dfr))
+        yield Shown(counted, f"accuracy by {counted}", "", curve_figure(cells, counted, points))
+    if len(epochs := renamed(results.epochs, names)):
+        yield Shown("epochs", "accuracy after each epoch", peaks(epochs), epochs_figure(epochs) if readable else None)
+    yield from _of_heads(findings.dfr, drawn)
     if len(beside := decided(findings)):
-        yield shown("separability", "accuracy against separability", separabilities(beside), scatter_figure(beside))
+        yield Shown("separability", "accuracy against separability", separabilities(beside), scatter_figure(beside))
+
+
+def _tables(findings: Findings, cells: pd.DataFrame, names: Columns) -> str:
+    """Return the tables of accuracies and of gains: over no recovery or, where nothing is recovered, over the first override."""
+    table = renamed(summary(findings), names)
+    plain = set(findings.cells["recovery"]) == {CONTROL}
+    return "\n\n".join(filter(None, [accuracies(table), over_first(findings, cells) if plain else gains(table)]))
+
+
+def _of_heads(dfr: pd.DataFrame, drawn: Mapping[str, bytes]) -> Iterator[Shown]:
+    if len(dfr):
+        yield Shown("dfr", "accuracy of new heads after each epoch", new_heads(dfr), drawn["dfr"])
+    if len(dfr["clean_samples"].unique()) > 1:
+        yield Shown("samples", "accuracy of new heads by clean samples", "", samples_figure(dfr))
 
 
 def _published(dfr: pd.DataFrame) -> pd.DataFrame:
@@ -112,8 +119,12 @@ def _ours(results: Results, shown: Sequence[Shown]) -> str:
     commands = "\n".join(f"    {command}" for command in about.commands)
     parts = [f"## {about.title}", _found(about), _measured_on(results)]
     for each in shown:
-        parts += [each.text, f"![{each.alt}]({each.file})" if each.figure else ""]
+        parts += [each.text, f"![{each.alt}]({_file(results, each)})" if each.figure else ""]
     return "\n\n".join(filter(None, [*parts, HOW, about.notes.strip(), commands]))
+
+
+def _file(results: Results, shown: Shown) -> str:
+    return f"figures/{results.findings.name}-{shown.name}.svg"
 
 
 def _found(about: About) -> str:
@@ -211,22 +222,27 @@ def decided(findings: Findings) -> pd.DataFrame:
     """Return each poison with what plain training on it leaves, and how separable its perturbations are; no rows where nothing was fitted.
 
     Returns:
-        poison; mean ``accuracy`` over seeds; ``separability``, what the linear model reaches on the perturbations that it was fitted to,
-        NaN for clean images.
+        poison; mean ``accuracy`` over seeds; ``separability`` and ``held_out``, what the linear model reaches on the perturbations that it
+        was fitted to and on others, NaN for clean images.
     """
     plain = findings.cells[findings.cells["recovery"] == CONTROL].groupby("poison", sort=False)["accuracy"].mean()
-    fits = findings.separability.query("subject == 'perturbations' and fit == 'linear'")
-    found = plain.to_frame().assign(separability=fits.groupby("poison")["train_accuracy"].mean()).reset_index()
+    fits = findings.separability.query(f"subject == 'perturbations' and fit == 'linear' and poison != '{CONTROL}'").groupby("poison")
+    found = plain.to_frame().assign(separability=fits["train_accuracy"].mean(), held_out=fits["held_out_accuracy"].mean()).reset_index()
     return found if len(fits) else found.iloc[:0]
 
 
 def separabilities(table: pd.DataFrame) -> str:
-    """Return the table of ``decided``."""
-    lines = ["| poison | linear model on the perturbations | network trained on it |", "|---|---|---|"]
+    """Return the table of ``decided``, and the rank correlation of separability with what training leaves."""
+    lines = ["| poison | linear model on the perturbations | on held-out ones | network trained on it |", "|---|---|---|---|"]
     for row in records(table):
-        fitted = "" if pd.isna(row.separability) else f"{row.separability:.3f}"
-        lines.append(f"| `{row.poison}` | {fitted} | {row.accuracy:.3f} |")
-    return "\n".join(lines)
+        fitted = [("" if pd.isna(value) else f"{value:.3f}") for value in (row.separability, row.held_out)]
+        lines.append(f"| `{row.poison}` | " + " | ".join([*fitted, f"{row.accuracy:.3f}"]) + " |")
+    poisons = table.dropna()
+    if len(poisons) < LEAST_RANKED:
+        return "\n".join(lines)
+    ranks = poisons[["separability", "held_out", "accuracy"]].corr("spearman")["accuracy"]
+    said = f"{ranks['separability']:+.3f}, and {ranks['held_out']:+.3f} on held-out perturbations"
+    return "\n".join([*lines, "", f"Spearman's rank correlation with the last column, {len(poisons)} poisons: {said}."])
 
 
 def _last(runs: Sequence[pd.DataFrame]) -> list[float]:

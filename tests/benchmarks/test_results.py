@@ -295,15 +295,31 @@ def test_new_heads_of_several_numbers_of_samples_have_a_curve(folder):
     assert b"15,000 samples" not in files["figures/theirs-dfr.svg"]
 
 
+def fits(*found: tuple[str, str, str, float]) -> pd.DataFrame:
+    """Return what models were fitted to perturbations of a poison, or to clean images, and their training accuracy; half of it held out."""
+    names = ("poison", "subject", "fit", "train_accuracy")
+    return pd.DataFrame(found, columns=names).assign(
+        dataset="cifar10", override="", held_out_accuracy=lambda rows: rows["train_accuracy"] / 2
+    )
+
+
 def test_separability_stands_beside_what_training_leaves(folder):
     found = [("lsp", "perturbations", "linear", 0.99), ("lsp", "clean", "linear", 0.4), ("lsp", "perturbations", "hidden 30", 1.0)]
-    key = {"dataset": "cifar10", "override": "", "held_out_accuracy": 0.5}
-    fits = [{**key, "poison": name, "subject": what, "fit": fit, "train_accuracy": value} for name, what, fit, value in found]
-    pd.DataFrame(fits).to_parquet(folder / SEPARABILITY)
+    fits(*found, ("none", "perturbations", "linear", 0.1)).to_parquet(folder / SEPARABILITY)
     text, files = page_of(folder)
-    assert "| `none` |  | 0.905 |" in text
-    assert "| `lsp` | 0.990 | 0.205 |" in text
+    assert "| `none` |  |  | 0.905 |" in text, "clean images have no perturbations"
+    assert "| `lsp` | 0.990 | 0.495 | 0.205 |" in text
+    assert "correlation" not in text
     assert "figures/theirs-separability.svg" in files
+
+
+def test_separability_is_correlated_with_what_training_leaves(folder):
+    """Ranks 1 2 3 4 5 and 2 1 4 3 5: Spearman's coefficient is 1 - 6 * 4 / (5 * 24) = 0.8."""
+    names = "abcde"
+    rows(*[(name, "none", 0, value) for name, value in zip(names, (0.2, 0.1, 0.4, 0.3, 0.5), strict=True)]).to_parquet(folder / CELLS)
+    fits(*[(name, "perturbations", "linear", 0.5 + place / 10) for place, name in enumerate(names)]).to_parquet(folder / SEPARABILITY)
+    text, _ = page_of(folder)
+    assert "Spearman's rank correlation with the last column, 5 poisons: +0.800, and +0.800 on held-out perturbations." in text
 
 
 def test_what_is_collected_later_replaces_the_same_cells_alone(tmp_path):
