@@ -146,9 +146,9 @@ def accuracies(table: pd.DataFrame) -> str:
 
 
 def _by_recovery(corner: str, table: pd.DataFrame, told: Callable[[Any], str]) -> str:
-    """Return a table of what is told of each poison and recovery: a line a poison, or a line a recovery where there are more of those."""
+    """Return a table of what is told of each poison and recovery: a line a poison, or a line a recovery where there are many more."""
     lines, columns, names = ordered(table["poison"]), ordered(table["recovery"]), ["poison", "recovery"]
-    if len(columns) > len(lines):
+    if len(columns) > len(lines) + 1:
         lines, columns, names, corner = columns, lines, names[::-1], corner.replace("poison", "recovery")
     found = {key: told(row) for key, row in zip(table[names].itertuples(index=False, name=None), records(table), strict=True)}
     text = [f"| {corner} | " + " | ".join(f"`{name}`" for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]

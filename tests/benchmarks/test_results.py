@@ -264,8 +264,8 @@ def test_overrides_without_a_recovery_are_compared_with_the_first_one(folder):
     pd.DataFrame(found).to_parquet(folder / CELLS)
     text, _ = page_of(folder)
     assert "Gains over `random weights`, paired by seed." in text
-    assert "| gain | `lsp` |\n|---|---|\n| `another rate` | +0.000" in text
-    assert "| `pretrained` | **+0.200** (+0.200 to +0.200; 2 pairs) |" in text
+    assert "| gain | `another rate` | `pretrained` |\n|---|---|---|\n| `lsp` | +0.000" in text
+    assert "| **+0.200** (+0.200 to +0.200; 2 pairs) |" in text
 
 
 def test_figures_of_too_many_columns_are_left_out(folder):
