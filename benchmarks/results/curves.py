@@ -34,8 +34,7 @@ def epochs_figure(epochs: pd.DataFrame) -> bytes:
                 axes.plot(means.index, means, label=name.replace("_", " "), **style)
             epochs_axis(axes)
             axes.set_xlabel("")
-        handles, labels = panels[poisons[0]].get_legend_handles_labels()
-        figure.legend(handles, labels, title="recovery", loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
+        _legend(figure, panels[poisons[0]], "recovery")
         figure.supxlabel("epoch", fontsize=9)
         return saved(figure, "svg")
 
@@ -53,6 +52,18 @@ def _panels(figure: Figure, poisons: Sequence[str], *, room: float) -> dict[str,
         percent(axes, f"poison {poison}")
     figure.supylabel("accuracy on the clean test set", fontsize=9)
     return dict(zip(poisons, grid, strict=False))
+
+
+def _legend(figure: Figure, axes: Axes, title: str) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
+
+
+def _marked(axes: Axes, values: Sequence[float]) -> None:
+    """Mark these values on the axis, which is logarithmic where they lie far apart."""
+    axes.set_xscale("log" if max(values) / min(values) > WIDE else "linear")
+    axes.set_xticks(values, [f"{value / 1000:g}k" if value >= 1000 else f"{value:g}" for value in values], fontsize=7)
+    axes.minorticks_off()
 
 
 def curve_figure(cells: pd.DataFrame, counted: str, points: Mapping[str, float]) -> bytes:
@@ -73,9 +84,7 @@ def curve_figure(cells: pd.DataFrame, counted: str, points: Mapping[str, float])
             axes.fill_between(values, mean - spread, mean + spread, color=CLEAN, alpha=0.25, linewidth=0)
             if CONTROL in found.groups:
                 axes.axhline(found.mean()[CONTROL], color=POISONED, linestyle="--", linewidth=1.2)
-            axes.set_xscale("log" if max(values) / min(values) > WIDE else "linear")
-            axes.set_xticks(values, [f"{value:g}" for value in values], fontsize=7)
-            axes.minorticks_off()
+            _marked(axes, values)
         figure.supxlabel(f"{counted} (dashed: no recovery)", fontsize=9)
         return saved(figure, "svg")
 
@@ -91,17 +100,10 @@ def samples_figure(dfr: pd.DataFrame) -> bytes:
             axes.plot(counts, by_epoch.iloc[:, 1:].max(axis=1), color=CLEAN, linestyle=":", linewidth=1.4, label="after the best epoch")
             axes.plot(counts, by_epoch.iloc[:, -1], color=CLEAN, marker="o", markersize=3, linewidth=1.4, label="after the last epoch")
             axes.plot(counts, by_epoch[0], color=POISONED, linestyle="--", linewidth=1.2, label="of the untrained network")
-            axes.set_xscale("log")
-            axes.set_xticks(counts, [_thousands(count) for count in counts], fontsize=7)
-            axes.minorticks_off()
-        handles, labels = next(iter(panels.values())).get_legend_handles_labels()
-        figure.legend(handles, labels, title="new head", loc="outside upper center", ncols=len(labels), frameon=False)
+            _marked(axes, counts)
+        _legend(figure, next(iter(panels.values())), "new head")
         figure.supxlabel("clean samples", fontsize=9)
         return saved(figure, "svg")
-
-
-def _thousands(count: int) -> str:
-    return f"{count / 1000:g}k" if count >= 1000 else str(count)
 
 
 def scatter_figure(decided: pd.DataFrame) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from docsite import code, table
 
 from benchmarks.results.columns import Columns, columns, curves, renamed
 from benchmarks.results.curves import curve_figure, epochs_figure, samples_figure, scatter_figure
@@ -33,7 +34,6 @@ BEST_HEADS = (
 PUBLISHED_SAMPLES = 5_000  # of new heads, whose accuracy is drawn after each epoch
 MOST_COLUMNS = 10  # that a heat map, or the lines of a panel, can show
 LEAST_RANKED = 5  # poisons of a correlation
-LAST = 2  # from the last epoch on, a peak is the end and no peak
 
 
 class Shown(NamedTuple):
@@ -81,10 +81,11 @@ def _shown(results: Results) -> Iterator[Shown]:
     """Yield the figures that there is data for."""
     findings, names = results.findings, columns(results.findings.cells)
     cells = renamed(findings.cells, names)
-    drawn = {name: each.files["svg"] for name, each in draw(replace(findings, cells=cells, dfr=_published(findings.dfr)), "svg").items()}
-    readable = len(set(cells["recovery"])) <= MOST_COLUMNS
-    several = len(set(cells["recovery"])) > 1
-    yield Shown("accuracy", "accuracy", _tables(findings, cells, names), drawn["accuracy"] if readable and several else None)
+    shortened = replace(findings, cells=cells, dfr=_published(findings.dfr))
+    drawn = {name: each.files["svg"] for name, each in draw(shortened, "svg", only=("accuracy", "dfr")).items()}
+    count = len(set(cells["recovery"]))
+    readable = count <= MOST_COLUMNS
+    yield Shown("accuracy", "accuracy", _tables(findings, cells, names), drawn["accuracy"] if readable and count > 1 else None)
     for counted, points in curves(names).items():
         yield Shown(counted, f"accuracy by {counted}", "", curve_figure(cells, counted, points))
     if len(epochs := renamed(results.epochs, names)):
@@ -96,9 +97,9 @@ def _shown(results: Results) -> Iterator[Shown]:
 
 def _tables(findings: Findings, cells: pd.DataFrame, names: Columns) -> str:
     """Return the tables of accuracies and of gains: over no recovery or, where nothing is recovered, over the first override."""
-    table = renamed(summary(findings), names)
+    means = renamed(summary(findings), names)
     plain = set(findings.cells["recovery"]) == {CONTROL}
-    return "\n\n".join(filter(None, [accuracies(table), over_first(findings, cells) if plain else gains(table)]))
+    return "\n\n".join(filter(None, [accuracies(means), over_first(findings, cells) if plain else gains(means)]))
 
 
 def _of_heads(dfr: pd.DataFrame, drawn: Mapping[str, bytes]) -> Iterator[Shown]:
@@ -140,19 +141,22 @@ def _measured_on(results: Results) -> str:
     )
 
 
-def accuracies(table: pd.DataFrame) -> str:
+def accuracies(means: pd.DataFrame) -> str:
     """Return the table of poisons by recoveries; what has no cell is empty."""
-    return _by_recovery("poison", table, _accuracy)
+    return _by_recovery("poison", means, _accuracy)
 
 
-def _by_recovery(corner: str, table: pd.DataFrame, told: Callable[[Any], str]) -> str:
+def _by_recovery(corner: str, measured: pd.DataFrame, told: Callable[[Any], str]) -> str:
     """Return a table of what is told of each poison and recovery: a line a poison, or a line a recovery where there are many more."""
-    lines, columns, names = ordered(table["poison"]), ordered(table["recovery"]), ["poison", "recovery"]
+    lines, columns, names = ordered(measured["poison"]), ordered(measured["recovery"]), ["poison", "recovery"]
     if len(columns) > len(lines) + 1:
         lines, columns, names, corner = columns, lines, names[::-1], corner.replace("poison", "recovery")
-    found = {key: told(row) for key, row in zip(table[names].itertuples(index=False, name=None), records(table), strict=True)}
-    text = [f"| {corner} | " + " | ".join(f"`{name}`" for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    return "\n".join([*text, *(f"| `{line}` | " + " | ".join(found.get((line, name), "") for name in columns) + " |" for line in lines)])
+    found = {key: told(row) for key, row in zip(measured[names].itertuples(index=False, name=None), records(measured), strict=True)}
+    return _table([corner, *map(code, columns)], [[code(line), *(found.get((line, name), "") for name in columns)] for line in lines])
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return table(headings, rows).rstrip()
 
 
 def _accuracy(row: Any) -> str:
@@ -161,22 +165,21 @@ def _accuracy(row: Any) -> str:
     return f"{row.mean:.3f}" + (f" ± {row.sd:.3f}" if row.n > 1 else "")
 
 
-def gains(table: pd.DataFrame, over: str = CONTROL) -> str:
+def gains(means: pd.DataFrame, over: str = CONTROL) -> str:
     """Return a table of what each recovery gains on each poison that has a control, and whether that is more or less than nothing."""
-    measured = table[table["recovery"] != CONTROL].dropna(subset=["gain"])
+    measured = means[means["recovery"] != CONTROL].dropna(subset=["gain"])
     return f"{GAINS.format(over=over)}\n\n{_by_recovery('gain', measured, _gain)}" if len(measured) else ""
 
 
 def over_first(findings: Findings, cells: pd.DataFrame) -> str:
     """Return the table of gains of trainings without a recovery, under several overrides, over those under the first one."""
     first = cells["recovery"].iloc[0]
-    table = summary(replace(findings, cells=cells.replace({"recovery": {first: CONTROL}})))
-    return gains(table, over=first)
+    return gains(summary(replace(findings, cells=cells.replace({"recovery": {first: CONTROL}}))), over=first)
 
 
 def _gain(row: Any) -> str:
     """Return a gain, bold where its interval excludes zero."""
-    if row.pairs < LAST:
+    if row.pairs < 2:
         return f"{row.gain:+.3f}"
     said = f"**{row.gain:+.3f}**" if row.verdict in ("more", "less") else f"{row.gain:+.3f}"
     return f"{said} ({row.low:+.3f} to {row.high:+.3f}; {row.pairs} pairs)"
@@ -185,13 +188,13 @@ def _gain(row: Any) -> str:
 def peaks(epochs: pd.DataFrame) -> str:
     """Return a table of when each poison wins: the best epoch of training on it without a recovery, and the last one."""
     plain = epochs[epochs["recovery"] == CONTROL].sort_values("epoch", kind="stable")
-    lines = ["| poison, no recovery | best epoch | accuracy then | after the last epoch |", "|---|---|---|---|"]
+    lines = []
     for poison in ordered(plain["poison"]):
         runs = [run for _, run in plain[plain["poison"] == poison].groupby([*GROUP, "seed"], sort=False)]
         best = [run.loc[run["test_accuracy"].idxmax()] for run in runs]
         when = ", ".join(f"{row['epoch']} of {run['epoch'].max()}" for row, run in zip(best, runs, strict=True))
-        lines.append(f"| `{poison}` | {when} | {_mean(row['test_accuracy'] for row in best)} | {_mean(_last(runs))} |")
-    return "\n".join(lines) if len(lines) > LAST else ""
+        lines.append([code(poison), when, _mean(row["test_accuracy"] for row in best), _mean(_last(runs))])
+    return _table(["poison, no recovery", "best epoch", "accuracy then", "after the last epoch"], lines) if lines else ""
 
 
 def new_heads(dfr: pd.DataFrame) -> str:
@@ -206,12 +209,9 @@ def new_heads(dfr: pd.DataFrame) -> str:
 def _heads(rows: pd.DataFrame, untrained: "pd.Series[float]", told: Callable[[Any], str]) -> str:
     """Return a table with a line a poison and a column a head, of what is told of each row; and what the untrained network reaches."""
     names, found = list(rows["head"].unique()), {(row.poison, row.head): told(row) for row in records(rows)}
-    shown = [name if name == OWN_HEAD else f"{name} samples" for name in names]
-    lines = ["| trained on | " + " | ".join(shown) + " |", "|---" * (len(names) + 1) + "|"]
-    lines.append("| nothing | " + " | ".join(f"{untrained[name]:.3f}" for name in names) + " |")
-    return "\n".join(
-        [*lines, *(f"| `{poison}` | " + " | ".join(found[poison, name] for name in names) + " |" for poison in ordered(rows["poison"]))]
-    )
+    lines = [["nothing", *(f"{untrained[name]:.3f}" for name in names)]]
+    lines += [[code(poison), *(found[poison, name] for name in names)] for poison in ordered(rows["poison"])]
+    return _table(["trained on", *(name if name == OWN_HEAD else f"{name} samples" for name in names)], lines)
 
 
 def _best(row: Any) -> str:
@@ -231,18 +231,20 @@ def decided(findings: Findings) -> pd.DataFrame:
     return found if len(fits) else found.iloc[:0]
 
 
-def separabilities(table: pd.DataFrame) -> str:
+def separabilities(beside: pd.DataFrame) -> str:
     """Return the table of ``decided``, and the rank correlation of separability with what training leaves."""
-    lines = ["| poison | linear model on the perturbations | on held-out ones | network trained on it |", "|---|---|---|---|"]
-    for row in records(table):
-        fitted = [("" if pd.isna(value) else f"{value:.3f}") for value in (row.separability, row.held_out)]
-        lines.append(f"| `{row.poison}` | " + " | ".join([*fitted, f"{row.accuracy:.3f}"]) + " |")
-    poisons = table.dropna()
+    lines = [[code(row.poison), *map(_fraction, (row.separability, row.held_out, row.accuracy))] for row in records(beside)]
+    written = _table(["poison", "linear model on the perturbations", "on held-out ones", "network trained on it"], lines)
+    poisons = beside.dropna()
     if len(poisons) < LEAST_RANKED:
-        return "\n".join(lines)
+        return written
     ranks = poisons[["separability", "held_out", "accuracy"]].corr("spearman")["accuracy"]
     said = f"{ranks['separability']:+.3f}, and {ranks['held_out']:+.3f} on held-out perturbations"
-    return "\n".join([*lines, "", f"Spearman's rank correlation with the last column, {len(poisons)} poisons: {said}."])
+    return f"{written}\n\nSpearman's rank correlation with the last column, {len(poisons)} poisons: {said}."
+
+
+def _fraction(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.3f}"
 
 
 def _last(runs: Sequence[pd.DataFrame]) -> list[float]:
@@ -259,6 +261,6 @@ def _theirs(results: Sequence[Results]) -> str:
         return "Results of others are welcome: `CONTRIBUTING.md` says how. There are none yet."
     parts = ["## What others have measured"]
     for each in results:
-        table = renamed(summary(each.findings), columns(each.findings.cells))
-        parts += [f"### {each.about.title}, by {each.about.by}", _found(each.about), _measured_on(each), accuracies(table)]
+        means = renamed(summary(each.findings), columns(each.findings.cells))
+        parts += [f"### {each.about.title}, by {each.about.by}", _found(each.about), _measured_on(each), accuracies(means)]
     return "\n\n".join(filter(None, parts))

@@ -54,6 +54,10 @@ def page_of(folder) -> tuple[str, dict[str, bytes]]:
     return files.pop("README.md").decode(), files
 
 
+def change_about(folder, **change) -> None:
+    (folder / ABOUT).write_text(yaml.safe_dump(yaml.safe_load((folder / ABOUT).read_text()) | change))
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder of results as it should be, of two seeds."""
@@ -82,7 +86,7 @@ def test_a_page_has_the_tables_of_its_data(folder):
     assert text.endswith("after\n")
     assert "an earlier section" not in text
     assert "| `lsp` | 0.205 ± 0.007 | 0.805 ± 0.007 |" in text
-    assert "| gain | `jpeg` |\n|---|---|\n| `lsp` | **+0.600** (+0.600 to +0.600; 2 pairs) |" in text
+    assert "| gain | `jpeg` |\n| --- | --- |\n| `lsp` | **+0.600** (+0.600 to +0.600; 2 pairs) |" in text
     assert "| `lsp` | 1 of 2 | 0.500 | 0.300 |" in text
     assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-epochs.svg"]
 
@@ -148,14 +152,13 @@ def test_a_missing_column_and_a_file_that_is_no_table_are_one_line(folder):
     [({"machine": None}, "'machine': .*string"), ({"colour": "red"}, "'colour': Extra inputs"), ({"measured": "soon"}, "'measured': ")],
 )
 def test_a_wrong_about_is_one_line(folder, change, message):
-    (folder / ABOUT).write_text(yaml.safe_dump(yaml.safe_load((folder / ABOUT).read_text()) | change))
+    change_about(folder, **change)
     with pytest.raises(InputError, match=f"about.yml: {message}"):
         read(folder)
 
 
 def test_findings_go_first_and_have_the_figures_of_the_tables(folder):
-    about = yaml.safe_load((folder / ABOUT).read_text())
-    (folder / ABOUT).write_text(yaml.safe_dump(about | {"findings": ["JPEG brings `lsp` back: 0.805, a gain of 0.600.", "It is cheap."]}))
+    change_about(folder, findings=["JPEG brings `lsp` back: 0.805, a gain of 0.600.", "It is cheap."])
     text, _ = page_of(folder)
     assert "## Fifty thousand images\n\n- JPEG brings `lsp` back: 0.805, a gain of 0.600.\n- It is cheap.\n\nCells: 6;" in text
     theirs = written(f"{BEGIN}{END}", folder.parent / "nobody", folder.parent)["README.md"].decode()
@@ -163,8 +166,7 @@ def test_findings_go_first_and_have_the_figures_of_the_tables(folder):
 
 
 def test_a_finding_whose_figure_no_table_has_is_one_line(folder, capsys):
-    about = yaml.safe_load((folder / ABOUT).read_text())
-    (folder / ABOUT).write_text(yaml.safe_dump(about | {"findings": ["It leaves 0.205.", "JPEG brings it back to 0.804."]}))
+    change_about(folder, findings=["It leaves 0.205.", "JPEG brings it back to 0.804."])
     assert main(["--check", str(folder)]) == 1
     told = f"{folder / ABOUT}: findings: expected figures from the tables, got 0.804 in 'JPEG brings it back to 0.804.'"
     assert capsys.readouterr().err == f"Error: {told}\n"
@@ -231,9 +233,9 @@ def test_a_page_of_overrides_has_a_line_for_each_and_gains_over_its_own_control(
         "strong augmentation": 0.7,
     }
     lines = [f"| `{name}` | {value:.3f} |" for name, value in told.items()]
-    assert "\n".join(["| recovery | `lsp` |", "|---|---|", *lines]) in text
+    assert "\n".join(["| recovery | `lsp` |", "| --- | --- |", *lines]) in text
     gains = {"published": "+0.300", "1 pairs": "+0.301", "20 pairs": "+0.310", "500 pairs": "+0.550", "strong augmentation": "+0.100"}
-    assert "\n".join(["| gain | `lsp` |", "|---|---|", *(f"| `{name}` | {value} |" for name, value in gains.items())]) in text
+    assert "\n".join(["| gain | `lsp` |", "| --- | --- |", *(f"| `{name}` | {value} |" for name, value in gains.items())]) in text
     assert "![accuracy by pairs](figures/theirs-pairs.svg)" in text
     assert sorted(files) == ["figures/theirs-accuracy.svg", "figures/theirs-pairs.svg"]
 
@@ -264,7 +266,7 @@ def test_overrides_without_a_recovery_are_compared_with_the_first_one(folder):
     pd.DataFrame(found).to_parquet(folder / CELLS)
     text, _ = page_of(folder)
     assert "Gains over `random weights`, paired by seed." in text
-    assert "| gain | `another rate` | `pretrained` |\n|---|---|---|\n| `lsp` | +0.000" in text
+    assert "| gain | `another rate` | `pretrained` |\n| --- | --- | --- |\n| `lsp` | +0.000" in text
     assert "| **+0.200** (+0.200 to +0.200; 2 pairs) |" in text
 
 
@@ -280,7 +282,7 @@ def test_figures_of_too_many_columns_are_left_out(folder):
 def test_new_heads_have_a_table_with_the_untrained_network_and_a_figure(folder):
     heads((0, 5000, 0.3), (1, 5000, 0.6), (2, 5000, 0.5)).to_parquet(folder / DFR)
     text, files = page_of(folder)
-    table = "| trained on | own head | frozen, 5,000 samples |\n|---|---|---|\n| nothing | 0.000 | 0.310 |\n| `lsp` | "
+    table = "| trained on | own head | frozen, 5,000 samples |\n| --- | --- | --- |\n| nothing | 0.000 | 0.310 |\n| `lsp` | "
     assert f"{table}0.200 ± 0.000 | 0.510 ± 0.014 |" in text
     assert f"{table}0.200 (2) | 0.610 (1) |" in text
     assert "figures/theirs-dfr.svg" in files

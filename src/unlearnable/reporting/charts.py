@@ -1,7 +1,7 @@
 """Figures of a study: the same findings give the same bytes."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -31,12 +31,12 @@ class Drawing:
     alt: str
 
 
-def draw(findings: Findings, *kinds: str) -> dict[str, Drawing]:
-    """Return the figures that have data, by name: accuracy, time, dfr, separability."""
+def draw(findings: Findings, *kinds: str, only: Collection[str] = ()) -> dict[str, Drawing]:
+    """Return the figures that have data, by name: accuracy, time, dfr and separability, or ``only`` those."""
     found = {}
     with alike():
-        for name, make in FIGURES.items():
-            if (made := make(findings)) is not None:
+        for name in only or FIGURES:
+            if (made := FIGURES[name](findings)) is not None:
                 figure, alt = made
                 found[name] = Drawing(files={kind: saved(figure, kind) for kind in kinds}, alt=alt)
     return found
