@@ -16,6 +16,7 @@
 # %%
 import os
 import re
+import shlex
 import sys
 import tempfile
 from html import unescape
@@ -26,6 +27,7 @@ from PIL import Image
 
 from unlearnable.sources.digits import DigitsOnPhotographs
 
+PYTHON = shlex.quote(sys.executable)  # whose path may have a blank
 QUICK = os.environ.get("UNLEARNABLE_LESSONS") == "quick"  # the tests run the lesson with few images and one epoch
 SIZE = 120 if QUICK else 6000
 SMALL = "model=tiny_cnn,train.epochs=1,probe.clean_samples=20,probe.held_out=10,separability.iterations=2"
@@ -56,7 +58,7 @@ print(len(list(originals.glob("*/*.png"))), "images in", len(list(originals.iter
 
 # %%
 os.chdir("..")  # the commands run in the project's folder
-# !{sys.executable} -m unlearnable protect {originals} {protected} --poison=lsp > {place}/protect.log 2>&1
+# !{PYTHON} -m unlearnable protect "{originals}" "{protected}" --poison=lsp > "{place}/protect.log" 2>&1
 print(len(list(protected.glob("*/*.png"))), "copies, with", *sorted(file.name for file in protected.iterdir() if file.is_file()))
 
 # %%
@@ -78,7 +80,7 @@ plt.show()
 
 # %%
 settings = SMALL if QUICK else RECIPE
-# !{sys.executable} -m unlearnable audit {originals} {protected} --params={settings} 2>&1 | grep -A 16 "Audit ("
+# !{PYTHON} -m unlearnable audit "{originals}" "{protected}" "--params={settings}" 2>&1 | grep -A 16 "Audit ("
 
 # %% [markdown]
 # ## Read the page

@@ -55,6 +55,15 @@ def test_a_notebook_is_its_script_with_output(name):
     assert re.findall(r"(?<![\w/.])/(?:home|root|tmp|work|Users)/", json.dumps(kept)) == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_takes_paths_with_blanks(name):
+    """The shell splits what is in no quotes, and the project may lie in a folder whose name has a blank."""
+    script = (FOLDER / f"{name}.py").read_text()
+    for command in re.findall(r"^# !(.*)", script, re.MULTILINE):
+        for variable in re.findall(r"{(.*?)}", re.sub(r'"[^"]*"', "", command)):
+            assert f"{variable} = shlex.quote(" in script, command
+
+
 def test_every_lesson_has_a_page_and_one_click_downloads_it():
     pages = lesson_pages()
     for name in NAMES:

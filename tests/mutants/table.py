@@ -442,6 +442,13 @@ RESULTS = (
         ("tests/benchmarks/test_results.py::test_a_page_of_overrides_has_a_line_for_each_and_gains_over_its_own_control",),
     ),
     Mutant(
+        "a lesson's command breaks where the project lies in a folder with a blank in its name",
+        "notebooks/3_protect_and_audit.py",
+        "PYTHON = shlex.quote(sys.executable)",
+        "PYTHON = sys.executable",
+        ("tests/test_lessons.py::test_a_command_takes_paths_with_blanks",),
+    ),
+    Mutant(
         "what is collected later stands beside what was there",
         "benchmarks/results/collect.py",
         "before[~pd.MultiIndex.from_frame(before[key]).isin(measured)]",
