@@ -206,7 +206,7 @@ def train(
     require_model("model", model)
     signatures.require("train", signatures.settings_of(TrainingRecipe), settings)
     chosen, recipe, poisoned = _recovery(recovery, recovery_settings or {}), recipe_from(settings), _set(images)
-    require_takes(model, poisoned.shape, weights=recipe.weights, freeze=recipe.freeze)
+    require_takes(model, poisoned.shape, weights=recipe.weights, freeze=recipe.freeze, muon=recipe.muon)
     _require_clean(chosen, clean)
     like = poisoned if clean is None else _set(clean)
     chosen.require(like)

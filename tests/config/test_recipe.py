@@ -395,9 +395,9 @@ def test_weights_that_cannot_be_had_are_no_error_of_a_path(monkeypatch):
 def test_recipes_from_before_weights_could_be_given_stay():
     """What is null is not in them; what is given is, and so is a file that is missing."""
     for artifact, block in (("clean_checkpoints", "train"), ("probed_checkpoints", "probe.train")):
-        assert not {"weights", "freeze", "pretraining", "simclr"} & set(loader().recipe(artifact)[block])
-        given = loader(train={"weights": "nothing.safetensors", "freeze": "all but the head"}).recipe(artifact)[block]
-        assert (given["weights"], given["freeze"]) == (None, "all but the head")
+        assert not {"weights", "freeze", "pretraining", "simclr", "muon"} & set(loader().recipe(artifact)[block])
+        given = loader(train={"weights": "nothing.safetensors", "freeze": "all but the head", "muon": 0.1}).recipe(artifact)[block]
+        assert (given["weights"], given["freeze"], given["muon"]) == (None, "all but the head", 0.1)
 
 
 def test_settings_of_a_pretraining_decide_where_there_is_one():

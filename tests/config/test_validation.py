@@ -116,6 +116,14 @@ def test_an_unknown_parameter_names_the_known_ones(block):
         check(parameters)
 
 
+@pytest.mark.parametrize("recipe", ["train", "probe.train", "audit.train"])
+def test_muon_beside_adam_is_refused(recipe):
+    path = recipe.split(".")
+    given = changed(changed(PARAMETERS, [*path, "muon"], 0.1), [*path, "optimiser"], "adam")
+    with pytest.raises(InputError, match=rf"^{recipe}\.muon: expected {recipe}\.optimiser 'sgd' for all else, got 'adam'$"):
+        check(given)
+
+
 def test_a_missing_parameter_is_named():
     with pytest.raises(InputError, match="parameter 'seed': expected a value, got none"):
         check({name: value for name, value in PARAMETERS.items() if name != "seed"})

@@ -45,6 +45,7 @@ PUBLISHED = replace(
 EVERYTHING = replace(PUBLISHED, hue=0.1, resized_crop=0.5, cutmix=0.5)
 RECIPE = TrainingRecipe(epochs=2, batch_size=20, learning_rate=0.05, precision="float32", augmentation=EVERYTHING)
 ADAM = replace(RECIPE, optimiser="adam", learning_rate=1e-3, gradient_clip=1.0)
+MUON = replace(RECIPE, muon=0.1)
 STEPS = 3, 5  # of two epochs, whose difference is that of their steps
 
 
@@ -117,7 +118,7 @@ def cases() -> Iterable[tuple[str, Callable[[torch.device], list[object]]]]:
     """Yield a name and a function of the device for all that is computed on it."""
     for name, kind in RECOVERIES.items():
         yield f"recovery {name}", partial(changed if kind.method is Recovery.method else trained_once, name=name)
-    for optimiser, recipe in (("sgd", RECIPE), ("adam", ADAM)):
+    for optimiser, recipe in (("sgd", RECIPE), ("adam", ADAM), ("muon", MUON)):
         yield f"resumed with {optimiser}", lambda device, recipe=recipe: outcome(trained(device, recipe=recipe, done=1))
     yield "resumed fast_cnn", lambda device: outcome(trained(device, recipe=ALTERNATING, done=1, network="fast_cnn"))
     yield "resumed in a pretraining", lambda device: outcome(trained(device, recipe=PRETRAINED, done=1))

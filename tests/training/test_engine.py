@@ -175,7 +175,8 @@ def test_every_setting_of_a_recipe_changes_the_training(clean, tmp_path):
     base = {"epochs": 2, "batch_size": 20, "learning_rate": 0.05, "precision": "float32"}
     steps = {"schedule": "multistep", "milestones": [1]}
     changes = [{}, {"epochs": 3}, {"batch_size": 16}, {"learning_rate": 0.04}, {"final_learning_rate": 0.01}, {"optimiser": "adam"}]
-    changes += [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": True}, steps, {**steps, "gamma": 0.4}, {"warmup": 0.5}]
+    changes += [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": True}, {"muon": 0.1}]
+    changes += [steps, {**steps, "gamma": 0.4}, {"warmup": 0.5}]
     changes += [{"cosine_epochs": 5}, {"rate_changes": "epoch"}, {"initialisation": "torch"}, {"deviations": [0.2, 0.3, 0.4]}]
     changes += [{"gradient_clip": 0.1}, {"label_smoothing": 0.1}, {"precision": "bfloat16"}, {"augmentation": Augmentation(flip=True)}]
     changes += [{"weights": weights}, {"freeze": "0"}, {"pretraining": "simclr", "simclr": SimCLR(epochs=1, batch_size=60)}]

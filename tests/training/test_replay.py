@@ -82,8 +82,11 @@ def test_it_trains_to_the_same_losses_and_weights(name, request):
     assert len(records) == 2  # whole batches, and the last
 
 
-def test_adam_and_a_clipped_gradient_too(request):
-    recipe = replace(RECIPE, optimiser="adam", learning_rate=1e-3, gradient_clip=0.5)
+@pytest.mark.parametrize(
+    "change", [{"optimiser": "adam", "learning_rate": 1e-3, "gradient_clip": 0.5}, {"muon": 0.1}], ids=["adam", "muon"]
+)
+def test_other_optimisers_and_a_clipped_gradient_too(change, request):
+    recipe = replace(RECIPE, **change)
     expected = train(recipe=recipe)
     request.getfixturevalue("records")
     assert train(recipe=recipe) == expected

@@ -24,6 +24,7 @@ RECIPES = {
     "adam": TrainingRecipe(
         epochs=EPOCHS, batch_size=16, learning_rate=0.001, final_learning_rate=1e-5, precision="bfloat16", optimiser="adam"
     ),
+    "muon": TrainingRecipe(epochs=EPOCHS, batch_size=16, learning_rate=0.05, precision="bfloat16", nesterov=True, muon=0.1),
     "alternating flips": TrainingRecipe(
         epochs=EPOCHS,
         batch_size=16,

@@ -44,7 +44,7 @@ DIFFUSION = "recover.avatar.weights"
 # Parameters that name a file or a folder: its bytes decide.
 READ = ("probe.sample_indices", "craft.ar.processes", "craft.ar_linf.processes", *WEIGHTS, DIFFUSION)
 # Not in recipes where the parameter beside them is null: recipes from before they were there stay.
-UNSET = {f"{recipe}.{name}": f"{recipe}.{name}" for recipe in TRAINED_BY for name in ("weights", "freeze", "pretraining")}
+UNSET = {f"{recipe}.{name}": f"{recipe}.{name}" for recipe in TRAINED_BY for name in ("weights", "freeze", "pretraining", "muon")}
 UNSET |= {f"{recipe}.simclr": f"{recipe}.pretraining" for recipe in TRAINED_BY}
 
 DERIVED = ("dataset",)  # what the loader adds to the parameters

@@ -82,6 +82,8 @@ def check(parameters: Mapping[str, Any]) -> None:
     for parameter, network in _networks(given).items():
         if not network.startswith(PREFIX):
             _require(parameter, network, [*known["models"], f"{PREFIX}NAME"], broken["models"])
+    for name in TRAINED_BY:
+        _require_optimiser(name, found_at(given, name))
     for name, network in trained_networks(given).items():
         require_published(name, network, found_at(given, name).get("weights"))
     for estimator in probe["estimators"]:
@@ -103,6 +105,11 @@ def _epochs(training: Mapping[str, Any]) -> int:
     """Return how many epochs a training has, with those of its pretraining."""
     pretraining = training["simclr"]["epochs"] if training.get("pretraining") else 0
     return int(training["epochs"] + pretraining)
+
+
+def _require_optimiser(name: str, training: Mapping[str, Any]) -> None:
+    if training.get("muon") is not None and training["optimiser"] != "sgd":
+        raise InputError(f"{name}.muon: expected {name}.optimiser 'sgd' for all else, got '{training['optimiser']}'")
 
 
 def check_machine(parameters: Mapping[str, Any]) -> None:

@@ -45,6 +45,11 @@ class ImageClassifier(nn.Module):
         logits: Tensor = self.head(self.features(images))
         return logits
 
+    def later_convolutions(self) -> list[Tensor]:
+        """Return the weights of all convolutions but the first, which sees pixels; a whitening counts as one."""
+        weights = [getattr(part, "weight", None) for part in self.extractor.modules()]
+        return [weight for weight in weights if isinstance(weight, Tensor) and weight.ndim == 4][1:]
+
     def freeze(self, parts: str | Sequence[str]) -> None:
         """Leave parts of the extractor as they are from now on: their weights, and the statistics of their BatchNorm.
 
@@ -125,9 +130,15 @@ def build(
 
 
 def require_takes(
-    name: str, shape: Shape, *, weights: str | None = None, freeze: str | Sequence[str] | None = None, setting: str = "train"
+    name: str,
+    shape: Shape,
+    *,
+    weights: str | None = None,
+    freeze: str | Sequence[str] | None = None,
+    muon: float | None = None,
+    setting: str = "train",
 ) -> None:
-    """Raise InputError if the model of that name cannot take such images or weights, or has no such parts; nothing is computed."""
+    """Raise InputError if the model of that name cannot take such images, weights or Muon, or has no such parts; nothing is computed."""
     require_published(setting, name, weights)
     with torch.device("meta"):
         extractor = _extractor(name, shape)
@@ -136,6 +147,8 @@ def require_takes(
         fitting(model.state_dict(), str(weights), name, setting)
     if freeze is not None:
         model.freeze(freeze)
+    if muon is not None and not model.later_convolutions():
+        raise InputError(f"{setting}.muon: expected a network with two convolutions or more, got model '{name}'")
 
 
 def _extractor(name: str, shape: Shape, published: Path | None = None) -> nn.Module:

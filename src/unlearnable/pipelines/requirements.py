@@ -26,7 +26,7 @@ def require(nodes: Iterable[Node], clean: LabelledImages, parameters: Parameters
         training = recipe_from(found_at(parameters, name))
         require_batch(training, clean)
         require_deviations(training, clean)
-        require_takes(parameters["model"], clean.shape, weights=training.weights, freeze=training.freeze, setting=name)
+        require_takes(parameters["model"], clean.shape, weights=training.weights, freeze=training.freeze, muon=training.muon, setting=name)
     recoveries = {"params:recovery": parameters["recovery"], "params:audit.recovery": parameters["audit"]["recovery"]}
     recoveries["params:recover.orthogonal_projection"] = "orthogonal_projection"
     for recovery in [recovery for name, recovery in recoveries.items() if name in inputs]:

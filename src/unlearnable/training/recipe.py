@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from unlearnable.errors import InputError
 from unlearnable.ranges import AT_LEAST_ONE, FRACTION, NON_NEGATIVE, POSITIVE, POSITIVE_FRACTION, Range
 from unlearnable.signatures import nested
 
@@ -81,7 +82,8 @@ class TrainingRecipe:
     Args:
         learning_rate: the largest of the training.
         momentum: of SGD; the first of Adam's two decays, of which the second is 0.999.
-        weight_decay: added to the gradient, for Adam too.
+        muon: the largest learning rate of convolutions after the first, trained by Muon in place of SGD; None trains them as all else.
+        weight_decay: added to the gradient, for Adam too; with ``muon`` those convolutions have none.
         nesterov: of SGD.
         gradient_clip: the largest norm of the gradient of all weights together; None leaves it as it is.
         warmup: the fraction of all epochs in which the learning rate rises linearly from zero.
@@ -109,6 +111,7 @@ class TrainingRecipe:
     momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     nesterov: bool = False
+    muon: Annotated[float | None, POSITIVE] = None
     gradient_clip: Annotated[float | None, POSITIVE] = None
     schedule: Literal["cosine", "linear", "multistep"] = "cosine"
     warmup: Annotated[float, Range(ge=0, lt=1)] = 0.0
@@ -125,6 +128,10 @@ class TrainingRecipe:
     simclr: SimCLR = field(default_factory=SimCLR)
     deviations: list[float] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.muon is not None and self.optimiser != "sgd":
+            raise InputError(f"muon: expected optimiser 'sgd' for all else, got '{self.optimiser}'")
 
     @property
     def pretraining_epochs(self) -> int:

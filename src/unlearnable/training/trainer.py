@@ -15,6 +15,7 @@ from unlearnable.seeds import Draws, sent, sent_one, torch_generator
 from unlearnable.training.augmentation import Shape, applied, draw, draw_cutmix
 from unlearnable.training.checkpoint import Checkpoint
 from unlearnable.training.device import on_host
+from unlearnable.training.muon import Muon
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.pixels import Pixels, Projected, as_float, lies_on_host
 from unlearnable.training.recipe import TrainingRecipe
@@ -86,12 +87,13 @@ def ignore(done: int, total: int) -> None:
     """Show no progress."""
 
 
-def _optimiser(model: nn.Module, recipe: TrainingRecipe, device: torch.device) -> torch.optim.Optimizer:
+def _optimiser(model: ImageClassifier, recipe: TrainingRecipe, device: torch.device) -> torch.optim.Optimizer:
     shared: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimiser == "adam":
         return torch.optim.Adam(model.parameters(), betas=(recipe.momentum, ADAM_DECAY), **shared)
     one_kernel = device.type == "cuda" or None  # elsewhere torch chooses
-    return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=recipe.nesterov, fused=one_kernel, **shared)
+    shared |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "fused": one_kernel}
+    return torch.optim.SGD(model.parameters(), **shared) if recipe.muon is None else Muon(model, rate=recipe.muon, **shared)
 
 
 def _like(saved: Tensor, parameter: Tensor) -> Tensor:
@@ -241,7 +243,7 @@ class Trainer(Network):
     def _set_learning_rate(self, steps_an_epoch: int) -> None:
         factor = self.recipe.learning_rate_factor(self.steps_done / steps_an_epoch)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.learning_rate * factor
+            group["lr"] = group.get("initial_lr", self.recipe.learning_rate) * factor
 
 
 def _mean(losses: Sequence[Tensor], sizes: Sequence[int]) -> float:

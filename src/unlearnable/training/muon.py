@@ -1,0 +1,64 @@
+"""Muon: the steps of convolutions are made orthogonal, those of all else stay as they are.
+
+Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), as airbench94_muon has it
+(github.com/KellerJordan/cifar10-airbench). torch has Muon for matrices alone.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlearnable.models import ImageClassifier
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5: what raises small singular values fastest, and keeps all near 1
+ITERATIONS = 3
+
+
+class Muon(torch.optim.SGD):
+    """Stochastic gradient descent that orthogonalises each step of a convolution after the first, and keeps the norm of its weights.
+
+    The norm is the root of the number of filters. So this is for networks with a normalisation after each of these convolutions.
+    They have no weight decay.
+
+    Args:
+        model: whose parameters it trains, but for those that are frozen.
+        rate: the learning rate of these convolutions.
+        others: settings of SGD; momentum, with or without Nesterov's, is that of all parameters.
+
+    Raises:
+        InputError: the model has no convolution after its first.
+    """
+
+    def __init__(self, model: ImageClassifier, *, rate: float, **others: Any) -> None:
+        self.kernels = [weight for weight in model.later_convolutions() if weight.requires_grad]
+        chosen = {id(kernel) for kernel in self.kernels}
+        groups: list[dict[str, Any]] = [{"params": [weight for weight in model.parameters() if id(weight) not in chosen]}]
+        if self.kernels:
+            groups += [{"params": self.kernels, "lr": rate, "initial_lr": rate, "weight_decay": 0.0}]
+        super().__init__(groups, **others)
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Take a step."""
+        before = [kernel.clone() for kernel in self.kernels]
+        for kernel in self.kernels:
+            kernel.zero_()  # from there, the step of SGD is the kernel
+        super().step()
+        for kernel, was in zip(self.kernels, before, strict=True):
+            step = orthogonal(kernel.flatten(1)).view_as(kernel)
+            kernel.copy_(was * (len(was) ** 0.5 / was.norm()) + step * self.param_groups[1]["lr"])
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return about the nearest matrix (A, B) whose rows, or columns if these are fewer, are orthonormal, by Newton-Schulz iterations.
+
+    Singular values from 0.02 of the root of their squares' sum on become 0.68 to 1.21; a matrix of zeros stays.
+    """
+    found: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    found = found / (found.norm() + torch.finfo(found.dtype).tiny)
+    for _ in range(ITERATIONS):
+        products = found @ found.T
+        first, third, fifth = COEFFICIENTS
+        found = first * found + (third * products + fifth * products @ products) @ found
+    return found if found.shape == matrix.shape else found.T
