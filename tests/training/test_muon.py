@@ -11,8 +11,8 @@ from tests.conftest import make_images
 from unlearnable.errors import InputError
 from unlearnable.images import channel_statistics
 from unlearnable.models import ImageClassifier, build, require_takes
-from unlearnable.training import TrainingRecipe, fit
-from unlearnable.training.muon import Muon, orthogonal
+from unlearnable.training import TrainingRecipe, fit, trainer
+from unlearnable.training.muon import muon, orthogonal
 
 CPU = torch.device("cpu")
 IMAGES = make_images(40, classes=4)
@@ -46,10 +46,10 @@ def test_steps_are_those_of_torch_on_the_matrix_of_a_convolution_and_of_sgd_else
     shared = {"momentum": 0.8, "nesterov": True}
     model, twin = (two_convolutions().to(memory_format=layout) for _ in range(2))
     twin.load_state_dict(model.state_dict())
-    ours = Muon(model, rate=0.1, lr=0.03, weight_decay=0.01, **shared)
+    ours = muon(model, rate=0.1, lr=0.03, weight_decay=0.01, **shared)
     sgd = torch.optim.SGD(twin.parameters(), lr=0.03, weight_decay=0.01, **shared)
     matrix = nn.Parameter(model.extractor[2].weight.detach().flatten(1).clone())
-    muon = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.0, ns_steps=3, **shared)
+    theirs = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.0, ns_steps=3, **shared)
     for _ in range(4):
         for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
             parameter.grad = torch.randn(parameter.shape, generator=generator)
@@ -57,7 +57,7 @@ def test_steps_are_those_of_torch_on_the_matrix_of_a_convolution_and_of_sgd_else
         matrix.grad = model.extractor[2].weight.grad.flatten(1)
         with torch.no_grad():
             matrix *= 8**0.5 / matrix.norm()
-        for optimiser in (ours, sgd, muon):
+        for optimiser in (ours, sgd, theirs):
             optimiser.step()
         assert torch.allclose(model.extractor[2].weight.flatten(1), matrix, atol=0.003)  # steps are of 0.1
         with torch.no_grad():
@@ -92,20 +92,30 @@ def test_what_is_frozen_stays():
     assert all(torch.equal(state[name], weight) for name, weight in first_weights("tiny_cnn").items() if not name.startswith("head"))
 
 
-def test_its_rate_follows_the_schedule():
-    model = build("tiny_cnn", shape=IMAGES.shape, num_classes=4, seed=0)
-    recipe = replace(RECIPE, epochs=2, schedule="multistep", milestones=[1], gamma=0.5)
+def test_its_rate_follows_the_schedule(monkeypatch):
     rates = []
-    original = Muon.step
 
-    def seen(self: Muon):
-        rates.append([group["lr"] for group in self.param_groups])
-        original(self)
+    def seen(*given, **settings):
+        optimiser = muon(*given, **settings)
+        optimiser.register_step_pre_hook(lambda *_: rates.append([group["lr"] for group in optimiser.param_groups]))
+        return optimiser
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Muon, "step", seen)
-        list(fit(model, IMAGES, IMAGES, recipe=recipe, normalisation=channel_statistics(IMAGES), seed=0, device=CPU))
+    monkeypatch.setattr(trainer, "muon", seen)
+    trained(replace(RECIPE, epochs=2, schedule="multistep", milestones=[1], gamma=0.5))
     assert rates == [[0.05, 0.1]] * 2 + [[0.025, 0.05]] * 2
+
+
+def test_what_follows_its_steps_sees_weights():
+    """Projected fine-tuning brings them back to a ball after each step."""
+    model = two_convolutions()
+    optimiser, kernel, seen = muon(model, rate=0.1, lr=0.1), model.extractor[2].weight, []
+    optimiser.register_step_post_hook(lambda *_: seen.append(kernel.detach().clone()))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    assert len(seen) == 1
+    assert torch.equal(seen[0], kernel)
+    assert kernel.norm() > 2  # a step has a norm of 0.1
 
 
 def test_a_network_without_later_convolutions_is_refused():

@@ -15,39 +15,42 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5: what raises small
 ITERATIONS = 3
 
 
-class Muon(torch.optim.SGD):
-    """Stochastic gradient descent that orthogonalises each step of a convolution after the first, and keeps the norm of its weights.
+def muon(model: ImageClassifier, *, rate: float, **others: Any) -> torch.optim.SGD:
+    """Return stochastic gradient descent that orthogonalises each step of a convolution after the first, and keeps its weights' norm.
 
     The norm is the root of the number of filters. So this is for networks with a normalisation after each of these convolutions.
     They have no weight decay.
 
     Args:
-        model: whose parameters it trains, but for those that are frozen.
+        model: whose parameters are trained, but for those that are frozen.
         rate: the learning rate of these convolutions.
         others: settings of SGD; momentum, with or without Nesterov's, is that of all parameters.
-
-    Raises:
-        InputError: the model has no convolution after its first.
     """
-
-    def __init__(self, model: ImageClassifier, *, rate: float, **others: Any) -> None:
-        self.kernels = [weight for weight in model.later_convolutions() if weight.requires_grad]
-        chosen = {id(kernel) for kernel in self.kernels}
-        groups: list[dict[str, Any]] = [{"params": [weight for weight in model.parameters() if id(weight) not in chosen]}]
-        if self.kernels:
-            groups += [{"params": self.kernels, "lr": rate, "initial_lr": rate, "weight_decay": 0.0}]
-        super().__init__(groups, **others)
+    kernels = [weight for weight in model.later_convolutions() if weight.requires_grad]
+    chosen = {id(kernel) for kernel in kernels}
+    groups: list[dict[str, Any]] = [{"params": [weight for weight in model.parameters() if id(weight) not in chosen]}]
+    if not kernels:
+        return torch.optim.SGD(groups, **others)
+    group = {"params": kernels, "lr": rate, "initial_lr": rate, "weight_decay": 0.0}
+    optimiser = torch.optim.SGD([*groups, group], **others)
+    before: list[Tensor] = []
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        """Take a step."""
-        before = [kernel.clone() for kernel in self.kernels]
-        for kernel in self.kernels:
+    def set_aside(*_: Any) -> None:
+        before[:] = [kernel.clone() for kernel in kernels]
+        for kernel in kernels:
             kernel.zero_()  # from there, the step of SGD is the kernel
-        super().step()
-        for kernel, was in zip(self.kernels, before, strict=True):
-            step = orthogonal(kernel.flatten(1)).view_as(kernel)
-            kernel.copy_(was * (len(was) ** 0.5 / was.norm()) + step * self.param_groups[1]["lr"])
+
+    @torch.no_grad()
+    def put_back(*_: Any) -> None:
+        for kernel, was in zip(kernels, before, strict=True):
+            step = orthogonal(kernel.flatten(1)).view_as(kernel) * optimiser.param_groups[1]["lr"]
+            kernel.copy_(was * (len(was) ** 0.5 / was.norm()) + step)
+
+    # Hooks, since a step of a subclass would call those of others twice, once with kernels that are steps.
+    optimiser.register_step_pre_hook(set_aside)
+    optimiser.register_step_post_hook(put_back)
+    return optimiser
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

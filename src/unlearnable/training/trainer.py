@@ -15,7 +15,7 @@ from unlearnable.seeds import Draws, sent, sent_one, torch_generator
 from unlearnable.training.augmentation import Shape, applied, draw, draw_cutmix
 from unlearnable.training.checkpoint import Checkpoint
 from unlearnable.training.device import on_host
-from unlearnable.training.muon import Muon
+from unlearnable.training.muon import muon
 from unlearnable.training.network import Network, Normalisation
 from unlearnable.training.pixels import Pixels, Projected, as_float, lies_on_host
 from unlearnable.training.recipe import TrainingRecipe
@@ -93,7 +93,7 @@ def _optimiser(model: ImageClassifier, recipe: TrainingRecipe, device: torch.dev
         return torch.optim.Adam(model.parameters(), betas=(recipe.momentum, ADAM_DECAY), **shared)
     one_kernel = device.type == "cuda" or None  # elsewhere torch chooses
     shared |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "fused": one_kernel}
-    return torch.optim.SGD(model.parameters(), **shared) if recipe.muon is None else Muon(model, rate=recipe.muon, **shared)
+    return torch.optim.SGD(model.parameters(), **shared) if recipe.muon is None else muon(model, rate=recipe.muon, **shared)
 
 
 def _like(saved: Tensor, parameter: Tensor) -> Tensor:
