@@ -85,7 +85,8 @@ def _shown(results: Results) -> Iterator[Shown]:
     drawn = {name: each.files["svg"] for name, each in draw(shortened, "svg", only=("accuracy", "dfr")).items()}
     count = len(set(cells["recovery"]))
     readable = count <= MOST_COLUMNS
-    yield Shown("accuracy", "accuracy", _tables(findings, cells, names), drawn["accuracy"] if readable and count > 1 else None)
+    a_map = readable and min(count, len(set(cells["poison"]))) > 1
+    yield Shown("accuracy", "accuracy", _tables(findings, cells, names), drawn["accuracy"] if a_map else None)
     for counted, points in curves(names).items():
         yield Shown(counted, f"accuracy by {counted}", "", curve_figure(cells, counted, points))
     if len(epochs := renamed(results.epochs, names)):
