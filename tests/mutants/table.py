@@ -442,6 +442,13 @@ RESULTS = (
         ("tests/benchmarks/test_results.py::test_a_page_of_overrides_has_a_line_for_each_and_gains_over_its_own_control",),
     ),
     Mutant(
+        "a map has one row",
+        "benchmarks/results/pages.py",
+        'min(count, len(set(cells["poison"]))) > 1',
+        "count > 1",
+        ("tests/benchmarks/test_results.py::test_a_map_of_one_row_is_left_out",),
+    ),
+    Mutant(
         "a lesson's command breaks where the project lies in a folder with a blank in its name",
         "notebooks/3_protect_and_audit.py",
         "PYTHON = shlex.quote(sys.executable)",
@@ -505,6 +512,13 @@ TRAINING = (
         'UNSET |= {f"{recipe}.simclr": f"{recipe}.pretraining" for recipe in TRAINED_BY}\n',
         "",
         ("tests/config/test_recipe.py::test_settings_of_a_pretraining_decide_where_there_is_one",),
+    ),
+    Mutant(
+        "Muon moves what is frozen",
+        "src/unlearnable/training/muon.py",
+        "for weight in model.later_convolutions() if weight.requires_grad]",
+        "for weight in model.later_convolutions()]",
+        ("tests/training/test_muon.py::test_what_is_frozen_stays",),
     ),
     Mutant(
         "Muon takes the first convolution too",

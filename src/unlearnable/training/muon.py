@@ -28,11 +28,9 @@ def muon(model: ImageClassifier, *, rate: float, **others: Any) -> torch.optim.S
     """
     kernels = [weight for weight in model.later_convolutions() if weight.requires_grad]
     chosen = {id(kernel) for kernel in kernels}
-    groups: list[dict[str, Any]] = [{"params": [weight for weight in model.parameters() if id(weight) not in chosen]}]
-    if not kernels:
-        return torch.optim.SGD(groups, **others)
-    group = {"params": kernels, "lr": rate, "initial_lr": rate, "weight_decay": 0.0}
-    optimiser = torch.optim.SGD([*groups, group], **others)
+    rest = [weight for weight in model.parameters() if id(weight) not in chosen]
+    orthogonalised: dict[str, Any] = {"params": kernels, "lr": rate, "initial_lr": rate, "weight_decay": 0.0}
+    optimiser = torch.optim.SGD([{"params": rest}, orthogonalised], **others)
     before: list[Tensor] = []
 
     @torch.no_grad()
